@@ -1,0 +1,283 @@
+"""What is put behind a cutout, and how it is joined to it.
+
+Pictures that fill, fit or tile; gradients; a soft shadow where a product touches the ground;
+blending in linear light; and the measures and colours of ID photos.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor
+
+from pipeline.errors import SettingsError
+
+Picture = NDArray[np.uint8]
+Matte = NDArray[np.float32]
+Array = TypeVar("Array", Picture, Matte)
+
+FITS = ("fill", "fit", "tile")
+_STRIP = 1 << 17  # pixels blended at a time: floats of a strip, not of the whole photo
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A change from one colour to another: over the height, at an angle, or from the middle."""
+
+    start: tuple[int, int, int]
+    end: tuple[int, int, int]
+    angle: float | None = 180.0  # degrees clockwise, as in CSS: 180 is downwards; None is radial
+
+
+def gradient(spec: str) -> Gradient:
+    """Understand "gradient:white,#c8d0d8", with ",45deg" or ",radial" after it.
+
+    Raises :class:`SettingsError` for anything else.
+    """
+    _, _, rest = spec.partition(":")
+    parts = [part.strip() for part in rest.split(",")]
+    match = re.fullmatch(r"(-?\d{1,3})deg|radial|", parts[2] if len(parts) == 3 else "")
+    try:
+        if not 2 <= len(parts) <= 3 or not match:
+            raise ValueError
+        start, end = (ImageColor.getcolor(part, "RGB") for part in parts[:2])
+        assert isinstance(start, tuple) and isinstance(end, tuple)
+    except ValueError:
+        raise SettingsError(
+            f"a gradient looks like gradient:white,#c8d0d8 (then ,45deg or ,radial), not {spec!r}"
+        ) from None
+    angle = None if parts[-1] == "radial" else float(match[1]) if match[1] else 180.0
+    return Gradient((start[0], start[1], start[2]), (end[0], end[1], end[2]), angle)
+
+
+def paint_gradient(colours: Gradient, height: int, width: int) -> Picture:
+    """Draw a gradient, (height, width, 3) uint8.
+
+    A grain of less than a level, always the same, keeps close colours from showing as bands.
+    """
+    y = np.arange(height, dtype=np.float32)[:, None] + 0.5 - height / 2
+    x = np.arange(width, dtype=np.float32)[None] + 0.5 - width / 2
+    if colours.angle is None:
+        share = np.hypot(y, x) / np.float32(np.hypot(height, width) / 2)
+    else:
+        # The ends of the line lie so that the corners have the pure colours (CSS Images 3, §3.1).
+        turn = np.radians(colours.angle)
+        dx, dy = np.float32(np.sin(turn)), np.float32(-np.cos(turn))
+        share = 0.5 + (x * dx + y * dy) / max(abs(width * dx) + abs(height * dy), 1e-6)
+    start, end = (np.array(c, np.float32) for c in (colours.start, colours.end))
+    grain = np.random.default_rng(0).random((height, width, 1), np.float32)
+    mixed = start + np.clip(share, 0, 1)[..., None] * (end - start) + grain
+    return np.clip(mixed, 0, 255).astype(np.uint8)
+
+
+def lay(picture: Picture, height: int, width: int, fit: str) -> Picture:
+    """Bring a picture to a size, (h, w, 3) to (height, width, 3) uint8.
+
+    "fill" covers all and cuts what stands over, evenly; "fit" shows all of it, before a blurred
+    cover of itself; "tile" repeats it at its own size from the top left.
+    """
+    if fit == "tile":
+        rows, columns = picture.shape[:2]
+        times = (-(-height // rows), -(-width // columns), 1)
+        return np.ascontiguousarray(np.tile(picture, times)[:height, :width])
+    cover = _scaled(picture, height, width)
+    if fit == "fill":
+        return cover
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    w, h = (max(1, round(side * scale)) for side in picture.shape[1::-1])
+    sigma = max(0.04 * max(height, width), 0.5)
+    blurred = cv2.GaussianBlur(cover, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    result = np.array(blurred, np.uint8)
+    top, left = (height - h) // 2, (width - w) // 2
+    whole = Image.fromarray(picture).resize((w, h), Image.Resampling.LANCZOS, reducing_gap=3)
+    result[top : top + h, left : left + w] = np.asarray(whole)
+    return result
+
+
+def _scaled(picture: Picture, height: int, width: int) -> Picture:
+    """Scale to cover, cropped to the middle."""
+    rows, columns = picture.shape[:2]
+    scale = max(width / columns, height / rows)
+    w, h = min(columns, width / scale), min(rows, height / scale)
+    left, top = (columns - w) / 2, (rows - h) / 2
+    lanczos = Image.Resampling.LANCZOS
+    box = (left, top, left + w, top + h)
+    return np.asarray(
+        Image.fromarray(picture).resize((width, height), lanczos, box, reducing_gap=3)
+    )
+
+
+def shadow(alpha: Matte) -> Matte:
+    """Cast a soft contact shadow, (H, W) float32 in 0..1 to the same: 1 is darkest.
+
+    The lowest part of the subject, seen from above: a narrow dark core where it stands, and a
+    wide faint one around it, both flattened as a shadow on a table is. All of it lies near the
+    ground line; a subject that the photo's lower border cuts off has none in the picture.
+    """
+    height, width = alpha.shape
+    rows, columns = np.flatnonzero((alpha > 0.5).any(1)), np.flatnonzero((alpha > 0.5).any(0))
+    if not len(rows):
+        return np.zeros_like(alpha)
+    top, ground = int(rows[0]), int(rows[-1]) + 1
+    size = max(ground - top, int(columns[-1]) + 1 - int(columns[0]))
+    dark = np.zeros_like(alpha)
+    for part, depth, weight in ((0.06, 0.01, 0.75), (0.35, 0.035, 0.35)):
+        # The footprint: which columns the lowest part of the subject stands above.
+        foot = alpha[max(top, ground - max(1, round(part * size))) : ground].max(0)
+        sigma = max(0.9 * depth * size, 0.5)
+        kernel = (2 * int(np.ceil(6 * sigma)) + 1, 1)  # along the row alone
+        soft = cv2.GaussianBlur(foot[None], kernel, 2 * sigma, borderType=cv2.BORDER_CONSTANT)[0]
+        y = np.arange(height, dtype=np.float32) + 0.5 - ground
+        fall = np.exp(-0.5 * (y / np.float32(sigma)) ** 2)
+        dark = 1 - (1 - dark) * (1 - np.float32(weight) * fall[:, None] * soft[None])
+    return np.asarray(dark, np.float32)
+
+
+def darken(background: Picture | tuple[int, int, int], shade: Matte, strength: float) -> Picture:
+    """Let a shadow fall on a background: strength 1 makes its darkest spots black.
+
+    (H, W, 3) uint8 or a colour, (H, W) float32 in 0..1 to (H, W, 3) uint8. It is light that is
+    taken away, as a shadow does, not sRGB values.
+    """
+    light = 1 - np.float32(strength) * shade[..., None]
+    return _from_linear(_to_linear(np.asarray(background, np.uint8)) * light)
+
+
+def over_linear(
+    foreground: Picture, alpha: Matte, background: Picture | tuple[int, int, int]
+) -> Picture:
+    """Composite in linear light: C = αF + (1 − α)B of amounts of light, not of sRGB values.
+
+    That is what a lens does with a strand before a bright wall; common programs blend the sRGB
+    values instead, which makes soft edges darker on light backgrounds.
+
+    (H, W, 3) uint8, (H, W) float32 in 0..1, (H, W, 3) uint8 or a colour to (H, W, 3) uint8.
+    """
+    height, width = alpha.shape
+    behind = np.broadcast_to(np.asarray(background, np.uint8), foreground.shape)
+    result = np.empty_like(foreground)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        strip = np.s_[top : top + rows]
+        b = _to_linear(behind[strip])
+        mixed = b + alpha[strip, :, None] * (_to_linear(foreground[strip]) - b)
+        result[strip] = _from_linear(mixed)
+    return result
+
+
+# sRGB (IEC 61966-2-1): 256 values in, and so fine a table out that every one comes back.
+_LEVELS = np.arange(256) / 255
+_LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4).astype(
+    np.float32
+)
+_STEPS = 1 << 14
+_AMOUNTS = np.arange(_STEPS + 1) / _STEPS
+_ENCODED = (
+    255 * np.where(_AMOUNTS <= 0.0031308, 12.92 * _AMOUNTS, 1.055 * _AMOUNTS ** (1 / 2.4) - 0.055)
+    + 0.5
+).astype(np.uint8)
+
+
+def _to_linear(picture: Picture) -> NDArray[np.float32]:
+    return _LINEAR[picture]
+
+
+def _from_linear(light: NDArray[np.float32]) -> Picture:
+    steps = np.clip(light * np.float32(_STEPS) + np.float32(0.5), 0, _STEPS)
+    return _ENCODED[steps.astype(np.uint16)]
+
+
+@dataclass(frozen=True)
+class IdPhoto:
+    """The measures of an ID photo: its size in mm, the head's share of its height, its colour."""
+
+    width: float
+    height: float
+    head: float  # crown to chin, as a share of the height
+    above: float  # free room above the crown, as a share of the height
+    colour: tuple[int, int, int]
+    meaning: str
+
+
+DPI = 300  # what authorities ask for, and photo printers print
+
+#: ICAO 9303 part 3 asks for a head of 70–80 % (as in the EU); others have rules of their own.
+ID_PHOTOS: dict[str, IdPhoto] = {
+    "eu": IdPhoto(35, 45, 0.74, 0.09, (230, 230, 230), "35 × 45 mm, light grey: EU, UK, most"),
+    "us": IdPhoto(51, 51, 0.60, 0.12, (255, 255, 255), "2 × 2 in, white: USA, India"),
+    "ca": IdPhoto(50, 70, 0.48, 0.12, (255, 255, 255), "50 × 70 mm, white: Canada"),
+    "jp": IdPhoto(35, 45, 0.74, 0.09, (255, 255, 255), "35 × 45 mm, white: Japan"),
+    "cn": IdPhoto(33, 48, 0.63, 0.08, (255, 255, 255), "33 × 48 mm, white: China, passport"),
+    "cn1-blue": IdPhoto(25, 35, 0.66, 0.1, (67, 142, 219), "25 × 35 mm, blue: China, one inch"),
+    "cn1-red": IdPhoto(25, 35, 0.66, 0.1, (255, 0, 0), "25 × 35 mm, red: China, one inch"),
+    "cn2-blue": IdPhoto(35, 49, 0.66, 0.1, (67, 142, 219), "35 × 49 mm, blue: China, two inches"),
+}
+
+
+def id_size(preset: IdPhoto) -> tuple[int, int]:
+    """Return the (height, width) of an ID photo in pixels, at 300 dpi."""
+    return round(preset.height / 25.4 * DPI), round(preset.width / 25.4 * DPI)
+
+
+def id_box(alpha: Matte, preset: IdPhoto) -> tuple[float, float, float, float]:
+    """Find what of a portrait is the ID photo: head upright, in the middle, of the right size.
+
+    There is no face detector in here: the matte tells the crown, and the neck, which is where it
+    is narrowest between the head's widest row and the shoulders. A head is at least 1.2 times as
+    tall as it is wide, hair included; a high collar would else be taken for a chin.
+
+    Returns
+    -------
+    (left, top, right, bottom) in pixels; may reach beyond the photo, where the background is.
+
+    Raises
+    ------
+    SettingsError
+        When there is no subject, or nothing like a head upon shoulders.
+    """
+    solid = alpha > 0.5
+    rows = np.flatnonzero(solid.any(1))
+    if not len(rows):
+        raise SettingsError("an ID photo needs a person: no subject was found")
+    crown = int(rows[0])
+    widths = solid[crown:].sum(1).astype(np.float32)
+    smooth = cv2.blur(widths[:, None], (1, 2 * (len(widths) // 60) + 1))[:, 0]
+    best, neck = 0.0, 0
+    for y in range(len(smooth) // 20, len(smooth)):
+        narrowing = min(float(smooth[:y].max()), float(smooth[y:].max())) - float(smooth[y])
+        if narrowing > best:
+            best, neck = narrowing, y
+    if best < 0.08 * float(smooth[: neck + 1].max()):
+        raise SettingsError("an ID photo needs head and shoulders, seen from the front")
+    # The chin lies a little above where the neck is narrowest.
+    chin = crown + max(0.93 * neck, 1.2 * float(smooth[:neck].max()))
+    head = solid[crown : crown + neck]
+    centre = float((head.sum(0) * (np.arange(alpha.shape[1]) + 0.5)).sum() / head.sum())
+    height = (chin - crown) / preset.head
+    width = height * preset.width / preset.height
+    top = crown - preset.above * height
+    return centre - width / 2, top, centre + width / 2, top + height
+
+
+def window(array: Array, box: tuple[float, float, float, float]) -> Array:
+    """Cut a box (left, top, right, bottom) out of (H, W[, 3]); what lies outside is 0.
+
+    Raises :class:`SettingsError` when the box reaches below: a person does not end in the air.
+    """
+    left, top, right, bottom = (round(side) for side in box)
+    height, width = array.shape[:2]
+    if bottom > height + 0.01 * (bottom - top):
+        raise SettingsError(
+            "an ID photo needs more of the shoulders: "
+            f"{bottom - height} px are missing at the bottom of the photo"
+        )
+    result = np.zeros((bottom - top, right - left, *array.shape[2:]), array.dtype)
+    inside = array[max(top, 0) : bottom, max(left, 0) : right]
+    y, x = max(-top, 0), max(-left, 0)
+    result[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+    return result

@@ -1,0 +1,70 @@
+"""Stage 1: a U²-Net finds the subject in a small view of the photo (Qin et al., 2020)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.models import CoarseModel, Session
+
+#: Longest side of a view that keeps the photo's proportions: a panorama has to end somewhere.
+LONGEST = 2048
+
+
+def view(shape: tuple[int, int], card: CoarseModel) -> tuple[int, int]:
+    """Return the size (h, w) at which a network sees a photo of size ``shape``, (H, W).
+
+    That is ``card.size``, unless the network takes any size in steps of ``card.multiple``: then
+    the shorter side becomes ``card.size[0]`` (or stays, where the longer is larger and the shorter
+    smaller than that), as in MODNet's reference (Ke et al., 2022, ``onnx/inference_onnx.py``),
+    which knows no longest side and no shortest.
+    """
+    if not card.multiple:
+        return card.size
+    scale, (short, long) = 1.0, sorted(shape)
+    if long < card.size[0] or short > card.size[0]:
+        scale = card.size[0] / short
+    scale = min(scale, LONGEST / long)
+    steps = [max(1, int(side * scale + 1e-6) // card.multiple) for side in shape]
+    return steps[0] * card.multiple, steps[1] * card.multiple
+
+
+def prepare(image: NDArray[np.uint8], card: CoarseModel) -> NDArray[np.float32]:
+    """Turn a photo into the network's input.
+
+    (H, W, 3) uint8 RGB to (1, 3, h, w) float32: scaled to the network's view, divided by the
+    brightest value in it where the model was trained so, then normalised.
+    """
+    height, width = view(image.shape[:2], card)
+    if card.resampling == "area":
+        small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+    else:
+        lanczos = Image.Resampling.LANCZOS
+        small = np.asarray(Image.fromarray(image).resize((width, height), lanczos))
+    small = small.astype(np.float32)
+    brightest = max(float(small.max()), 1e-6) if card.scale_by_max else 255.0
+    # Doubles, as in the reference implementations: a grey level is lost otherwise.
+    normal = (small / brightest - np.array(card.mean)) / np.array(card.std)
+    return normal.transpose(2, 0, 1)[None].astype(np.float32)
+
+
+def predict(session: Session, card: CoarseModel, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Run stage 1.
+
+    Returns the subject map at the network's own size, (h, w) float32 in 0..1. It is not stretched
+    to its extremes: where the network saw nothing, nothing is there.
+    """
+    (output,) = session.run([card.output], {card.input: prepare(image, card)})
+    raw = np.asarray(output, np.float32).reshape(output.shape[-2:])
+    if card.sigmoid:
+        raw = 1 / (1 + np.exp(-np.clip(raw, -80, 80)))
+    low, high = card.levels
+    return np.clip((np.nan_to_num(raw) - low) / (high - low), 0, 1)
+
+
+def upsample(mask: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Enlarge a stage-1 map to the photo's size, (h, w) to (H, W) float32 in 0..1, with Lanczos."""
+    large = Image.fromarray(mask).resize(shape[::-1], Image.Resampling.LANCZOS)
+    return np.clip(np.asarray(large, np.float32), 0, 1)

@@ -1,0 +1,33 @@
+"""``wisp explain``: a look inside, as a picture."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import click
+
+from pipeline import image_io
+from pipeline.settings import Settings
+
+
+@click.command()
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option("-o", "--out", metavar="FILE", type=Path, help="Default: PHOTO-inside.png beside it.")
+@click.option("--model", metavar="NAME|FILE", default=Settings.model, help="Stage 1: any U²-Net.")
+@click.option("--refiner", metavar="NAME|FILE", default=Settings.refiner, help="Stage 2.")
+def explain(photo: Path, out: Path | None, model: str, refiner: str) -> None:
+    """Show what happens inside the networks, as a labelled picture (PNG).
+
+    Feature maps of stage 1, block by block, its side outputs and the map they are fused to; then
+    where stage 2 may change the alpha, what it changed, how sure it was, and how long it took.
+    """
+    from pipeline.explain import look
+    from pipeline.explain_figure import draw
+
+    inside = look(photo, Settings(model=model, refiner=refiner))
+    buffer = io.BytesIO()
+    draw(inside, photo.name).save(buffer, "PNG", optimize=True)
+    target = out or photo.with_name(f"{photo.stem}-inside.png")
+    image_io.write(target, buffer.getvalue())
+    click.echo(f"{click.format_filename(photo)} → {click.format_filename(target)}", err=True)

@@ -1,0 +1,157 @@
+"""Photo in, cutout out: the way of the data, in one place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline import blend, coarse, compose, foreground, generator, image_io, models, patches, roi
+from pipeline.image_io import Photo
+from pipeline.settings import Settings
+
+Source = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cutout, and everything that led to it.
+
+    Attributes
+    ----------
+    photo
+        The photo as read: upright, sRGB, with its metadata and notes.
+    alpha
+        The matte, (H, W) float32 in 0..1.
+    foreground
+        Straight (not premultiplied) colours with the background taken out, (H, W, 3) uint8.
+    coarse
+        The stage-1 mask at the photo's size, (H, W) float32 in 0..1.
+    roi
+        Where stage 2 could change the alpha, (H, W) bool.
+    tiles
+        Corners (y, x) of the patches that stage 2 redrew, (N, 2).
+    timings
+        Seconds by stage: read, coarse, roi, refine, colour.
+    """
+
+    photo: Photo
+    alpha: NDArray[np.float32]
+    foreground: NDArray[np.uint8]
+    coarse: NDArray[np.float32]
+    roi: NDArray[np.bool_]
+    tiles: NDArray[np.intp]
+    timings: dict[str, float]
+
+    @property
+    def empty(self) -> bool:
+        """Whether no subject was found: not one pixel is likelier in than out."""
+        return bool(self.coarse.max() < 0.5)
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The cutout as a PIL image in mode RGBA, straight alpha."""
+        return Image.fromarray(compose.rgba(self.foreground, self.alpha))
+
+    def save(self, path: str | PathLike[str], output: compose.Output | None = None) -> None:
+        """Write the cutout; the name's ending chooses the format unless ``output`` does.
+
+        The file is complete or not there at all. Raises :class:`pipeline.errors.OutputError` when
+        it cannot be written, :class:`pipeline.errors.UnsupportedFormat` for an unknown ending.
+        """
+        compose.save(self, path, output)
+
+
+class Cutout:
+    """Cuts subjects out of photos. Loads its models once; may be called from many threads."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        """Open the models.
+
+        Raises :class:`pipeline.errors.ModelError` when one is missing or is not what the stage
+        needs, or a provider is not there.
+        """
+        self.settings = s = settings or Settings()
+        card = models.coarse_model(s.model)
+        self._stage1, self.model = models.open_coarse(card, s.providers, s.threads)
+        self._stage2 = None
+        if s.refine:
+            refiner = models.refiner_model(s.refiner)
+            self._stage2 = models.open_refiner(refiner, s.providers, s.threads)
+
+    def __call__(self, source: Source) -> Result:
+        """Cut out one photo.
+
+        Parameters
+        ----------
+        source
+            Path, bytes, binary file, PIL image, or uint8 array (H, W, 3), (H, W, 4) or (H, W).
+
+        Raises
+        ------
+        pipeline.errors.ImageError
+            When the photo cannot be read, or is larger than ``settings.max_pixels``.
+        """
+        s, clock = self.settings, _Clock()
+        with clock("read"):
+            photo = image_io.read(source, s.max_pixels)
+            seen = _on_white(photo)
+        with clock("coarse"):
+            raw = coarse.predict(self._stage1, self.model, seen)
+            mask = coarse.upsample(raw, seen.shape[:2])
+        with clock("roi"):
+            edge = roi.find(mask, max(raw.shape), s.roi_threshold, s.reach)
+            tiles = patches.place(edge) if self._stage2 else np.empty((0, 2), np.intp)
+        with clock("refine"):
+            if self._stage2:
+                redrawn = self._redraw(self._stage2, seen, mask, tiles)
+                alpha, colours = blend.blend(seen, mask, edge, tiles, redrawn)
+            else:
+                alpha = mask.copy()
+        with clock("colour"):
+            if not self._stage2:
+                colours = foreground.estimate(seen, alpha)
+            if photo.alpha is not None:
+                # What is transparent already stays so, and its colours are straight already.
+                np.minimum(alpha, photo.alpha, out=alpha)
+                colours = np.where((photo.alpha < 1)[..., None], photo.image, colours)
+        return Result(photo, alpha, colours, mask, edge, tiles, clock.seconds)
+
+    def _redraw(
+        self,
+        session: models.Session,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.float32],
+        tiles: NDArray[np.intp],
+    ) -> Iterator[NDArray[np.float32]]:
+        """Redraw patch after patch, a batch at a time: a large photo has hundreds."""
+        size = self.settings.batch_size
+        for start in range(0, len(tiles), size):
+            cut = patches.cut(image, mask, tiles[start : start + size])
+            yield from generator.run(session, cut)
+
+
+def _on_white(photo: Photo) -> NDArray[np.uint8]:
+    """What the networks see of a photo with transparency: colours under alpha 0 mean nothing."""
+    if photo.alpha is None:
+        return photo.image
+    return compose.over(photo.image, photo.alpha, (255, 255, 255))
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start

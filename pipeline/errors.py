@@ -1,0 +1,64 @@
+"""Every error Wisp raises on purpose.
+
+::
+
+    WispError
+    ├── ImageError                a picture is at fault
+    │   ├── UnreadableImage       broken, truncated, empty, or not a picture
+    │   ├── UnsupportedFormat     a picture, but of a kind that is not read or written
+    │   └── ImageTooLarge         more pixels than the limit allows
+    ├── ModelError                a network is at fault
+    │   ├── ModelMissing          no such name or file
+    │   ├── ModelInvalid          the file is no network of the shape that is asked for
+    │   └── ProviderMissing       the asked-for accelerator is not there
+    ├── SettingsError             a setting is out of its range, or two contradict each other
+    └── OutputError               a result cannot be written
+
+The message says what was wrong and what to do about it, in one line.
+"""
+
+from __future__ import annotations
+
+
+class WispError(Exception):
+    """Base of all errors that Wisp raises on purpose."""
+
+
+class ImageError(WispError):
+    """A picture cannot be used."""
+
+
+class UnreadableImage(ImageError):
+    """The bytes are broken, truncated, empty, or no picture at all."""
+
+
+class UnsupportedFormat(ImageError):
+    """The picture's format is not one that Wisp reads or writes."""
+
+
+class ImageTooLarge(ImageError):
+    """The picture has more pixels than ``Settings.max_pixels`` allows."""
+
+
+class ModelError(WispError):
+    """A network cannot be used."""
+
+
+class ModelMissing(ModelError):
+    """There is no model of that name, and no file at that path."""
+
+
+class ModelInvalid(ModelError):
+    """The file is not an ONNX network with the inputs and outputs that the stage needs."""
+
+
+class ProviderMissing(ModelError):
+    """An accelerator was asked for that this installation of onnxruntime does not have."""
+
+
+class SettingsError(WispError):
+    """A setting is out of its range, or two settings contradict each other."""
+
+
+class OutputError(WispError):
+    """A result cannot be written."""

@@ -1,0 +1,197 @@
+"""A look inside: what each block of stage 1 saw in a photo, and what stage 2 did to each tile."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import coarse, compose, generator, models, onnx_file, patches
+from pipeline.catalogue import CoarseModel
+from pipeline.cutout import Cutout, Result, Source
+from pipeline.errors import ModelInvalid
+from pipeline.providers import open_session
+from pipeline.settings import Settings
+
+ENCODER, DECODER = 6, 5  # blocks of a U²-Net (Qin et al., 2020, Fig. 5)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What happened inside the networks for one photo.
+
+    Attributes
+    ----------
+    result
+        The cutout.
+    model, refiner
+        What was used, as in the settings.
+    view
+        The photo as stage 1 sees it, (h, w, 3) uint8.
+    encoder, decoder
+        Feature maps that the blocks give out, (C, h, w) float32: En 1…6 and De 1…5, shallow to
+        deep.
+    sides
+        The side outputs d1…d6, (h, w) float32 in 0..1.
+    fused
+        The map that they are fused to, (h, w) float32 in 0..1.
+    before, after, mirrored
+        Alpha of each tile before and after stage 2, and after stage 2 when the tile was shown to
+        it in the mirror, (N, 128, 128) float32 in 0..1.
+    inside
+        Which pixels of each tile lie in the ROI, (N, 128, 128) bool.
+    seconds
+        Time that stage 2 took for each tile, one at a time, (N,).
+    """
+
+    result: Result
+    model: str
+    refiner: str
+    view: NDArray[np.uint8]
+    encoder: list[NDArray[np.float32]]
+    decoder: list[NDArray[np.float32]]
+    sides: list[NDArray[np.float32]]
+    fused: NDArray[np.float32]
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    mirrored: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    seconds: NDArray[np.float64]
+
+    @property
+    def change(self) -> NDArray[np.float64]:
+        """Mean absolute change of alpha in the ROI of each tile, (N,) in 0..1."""
+        return self._mean(np.abs(self.after - self.before))
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """How far stage 2 agrees with itself on the mirrored tile, (N,) in 0..1.
+
+        That is 1 minus the mean absolute difference of both alphas in the ROI: the spread under
+        an augmentation at test time, a common measure of what a network is unsure of (Wang et
+        al., 2019, "Aleatoric uncertainty estimation with test-time augmentation", §2.2).
+        """
+        return 1 - self._mean(np.abs(self.after - self.mirrored))
+
+    def _mean(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        count = np.maximum(self.inside.sum((1, 2)), 1)
+        return (values * self.inside).sum((1, 2), dtype=float) / count
+
+
+def look(source: Source, settings: Settings | None = None) -> Inside:
+    """Cut a photo out, and keep what happens on the way.
+
+    Parameters
+    ----------
+    source
+        As for :class:`pipeline.Cutout`.
+    settings
+        ``model`` must be U²-Net-shaped: six blocks that encode, five that decode.
+
+    Raises
+    ------
+    ModelInvalid
+        When stage 1 is another kind of network.
+    pipeline.errors.WispError
+        As :class:`pipeline.Cutout` does.
+    """
+    settings = settings or Settings()
+    cutout = Cutout(settings)
+    names, logits = blocks(cutout.model)
+    result = cutout(source)
+    photo = result.photo.image
+    if result.photo.alpha is not None:  # as the networks see it
+        photo = compose.over(photo, result.photo.alpha, (255, 255, 255))
+
+    data = onnx_file.expose(cutout.model.path.read_bytes(), names)
+    session = open_session(data, settings.providers, settings.threads)
+    tensor = coarse.prepare(photo, cutout.model)
+    wanted = [cutout.model.output, *names]
+    fused, *inner = (
+        np.asarray(a, np.float32)[0] for a in session.run(wanted, {cutout.model.input: tensor})
+    )
+    encoder, decoder = inner[:ENCODER], inner[ENCODER : ENCODER + DECODER][::-1]
+    sides = [side[0] for side in inner[ENCODER + DECODER :]]
+    if logits:
+        sides = [1 / (1 + np.exp(-np.clip(side, -80, 80))) for side in sides]
+
+    tiles = result.tiles
+    cut = patches.cut(photo, result.coarse, tiles)
+    after, mirrored = np.empty((2, len(tiles), patches.TILE, patches.TILE), np.float32)
+    seconds = np.zeros(len(tiles))
+    if len(tiles):
+        refiner = models.refiner_model(settings.refiner)
+        stage2 = models.open_refiner(refiner, settings.providers, settings.threads)
+        generator.run(stage2, cut[:1])  # the first call sets up; it is not what a tile costs
+        for i, patch in enumerate(cut):
+            start = time.perf_counter()
+            after[i] = generator.run(stage2, patch[None])[0, 0]
+            seconds[i] = time.perf_counter() - start
+            flipped = np.ascontiguousarray(patch[None, ..., ::-1])
+            mirrored[i] = generator.run(stage2, flipped)[0, 0, :, ::-1]
+    return Inside(
+        result=result,
+        model=settings.model,
+        refiner=settings.refiner if settings.refine else "none",
+        view=_view(tensor[0], cutout.model),
+        encoder=encoder,
+        decoder=decoder,
+        sides=sides,
+        fused=fused[0],
+        before=cut[:, 3],
+        after=after,
+        mirrored=mirrored,
+        inside=_windows(result.roi, tiles),
+        seconds=seconds,
+    )
+
+
+def blocks(card: CoarseModel) -> tuple[list[str], bool]:
+    """Find the tensors to look at in a U²-Net-shaped file.
+
+    Each of its eleven blocks ends by adding what it read to what it made of it; these sums are
+    the only ones of two computed tensors. The side outputs are the outputs after the first, or,
+    where a file gives out the fused map alone, what the last concatenation of six fuses.
+
+    Returns
+    -------
+    names : those of En 1…6, De 5…1, and d1…d6, in that order.
+    logits : whether the side outputs are still to go through a sigmoid.
+
+    Raises :class:`ModelInvalid` where the network is built otherwise.
+    """
+    graph = onnx_file.read(card.path.read_bytes())
+    sums = [
+        node.outputs[0]
+        for node in graph.nodes
+        if node.op == "Add" and not graph.constants.intersection(node.inputs)
+    ]
+    if len(sums) != ENCODER + DECODER:
+        raise ModelInvalid(
+            f"{card.path}: a look inside needs a U²-Net: {ENCODER} blocks that encode and "
+            f"{DECODER} that decode, each ending in a sum; this network has {len(sums)} sums"
+        )
+    sides, logits = list(graph.outputs[1:]), False
+    if len(sides) < ENCODER:
+        fused = [n for n in graph.nodes if n.op == "Concat" and len(n.inputs) == ENCODER]
+        if not fused:
+            raise ModelInvalid(f"{card.path}: a look inside needs a U²-Net's six side outputs")
+        sides, logits = list(fused[-1].inputs), True
+    return [*sums, *sides[:ENCODER]], logits
+
+
+def _view(tensor: NDArray[np.float32], card: CoarseModel) -> NDArray[np.uint8]:
+    """Turn the network's input back into a picture."""
+    colour = tensor.transpose(1, 2, 0) * np.array(card.std) + np.array(card.mean)
+    return np.clip(colour * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def _windows(mask: NDArray[np.bool_], tiles: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Cut a mask into tiles; false where a tile reaches beyond it."""
+    result = np.zeros((len(tiles), patches.TILE, patches.TILE), bool)
+    for window, (y, x) in zip(result, tiles, strict=True):
+        piece = mask[y : y + patches.TILE, x : x + patches.TILE]
+        window[: piece.shape[0], : piece.shape[1]] = piece
+    return result

@@ -1,0 +1,31 @@
+"""Stage 2: a Pix2PixHD-style generator redraws each patch (Wang et al., 2018)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.models import Session
+
+INPUT, OUTPUT = "patches", "refined"
+
+
+def run(session: Session, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Redraw a batch of patches.
+
+    Parameters
+    ----------
+    session
+        A generator network with input ``patches`` and output ``refined``.
+    patches
+        (N, 4, 128, 128) float32 in 0..1: R, G, B, coarse.
+
+    Returns
+    -------
+    (N, 4, 128, 128) float32 in 0..1: alpha, then the straight foreground colour R, G, B. A patch
+    for which the network answers anything but numbers comes back unchanged.
+    """
+    refined = np.array(session.run([OUTPUT], {INPUT: patches})[0], np.float32)
+    bad = ~np.isfinite(refined).all((1, 2, 3))
+    refined[bad] = patches[bad][:, [3, 0, 1, 2]]
+    return np.clip(refined, 0, 1, out=refined)

@@ -1,0 +1,96 @@
+"""Accelerators by the names that people use, and the promise that what was asked for is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ModelInvalid, ProviderMissing, SettingsError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_CPU = "CPUExecutionProvider"
+
+#: Execution providers of onnxruntime for each device, best first. The CPU stands last in each:
+#: an accelerator leaves it the few operators that it has no kernel for.
+DEVICES: dict[str, tuple[str, ...]] = {
+    "cpu": (_CPU,),
+    "cuda": ("CUDAExecutionProvider", _CPU),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", _CPU),
+    "openvino": ("OpenVINOExecutionProvider", _CPU),
+    "coreml": ("CoreMLExecutionProvider", _CPU),
+    "directml": ("DmlExecutionProvider", _CPU),
+}
+
+#: Which package brings a provider.
+_PACKAGES = {
+    "CUDAExecutionProvider": "onnxruntime-gpu",
+    "TensorrtExecutionProvider": "onnxruntime-gpu, with TensorRT",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino",
+    "CoreMLExecutionProvider": "onnxruntime, on a Mac",
+    "DmlExecutionProvider": "onnxruntime-directml, on Windows",
+}
+
+#: How a provider is set up where its own default would not compute in FP16 on a GPU.
+_OPTIONS = {
+    "TensorrtExecutionProvider": {"trt_fp16_enable": "1"},
+    "OpenVINOExecutionProvider": {"device_type": "AUTO:GPU,CPU"},
+}
+
+
+def providers(device: str) -> tuple[str, ...]:
+    """Return the execution providers of a device, for ``Settings.providers``.
+
+    Raises :class:`SettingsError` for a device that is none of :data:`DEVICES`.
+    """
+    if device not in DEVICES:
+        raise SettingsError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
+    return DEVICES[device]
+
+
+def open_session(
+    path: Path | bytes, providers: Sequence[str], threads: int
+) -> onnxruntime.InferenceSession:
+    """Open an ONNX file, or the bytes of one, with all of the given providers.
+
+    Raises :class:`ProviderMissing` where one of them is not installed, or onnxruntime gives it up
+    while the session is made (it falls back to the CPU then, and says so only in its log);
+    :class:`ModelInvalid` where the file is no network.
+    """
+    import onnxruntime  # here, so that what needs no network does not wait for it
+
+    there = onnxruntime.get_available_providers()
+    missing = [name for name in providers if name not in there]
+    if missing:
+        raise ProviderMissing(
+            f"onnxruntime has no {', '.join(missing)} here: install {_source(missing)}, "
+            f"or choose one of {', '.join(there)}"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # its warnings are for those who made the network
+    # The arena keeps the largest memory it ever needed; without it a server stays small.
+    options.enable_cpu_mem_arena = False
+    if "DmlExecutionProvider" in providers:
+        options.enable_mem_pattern = False  # DirectML has none
+    try:
+        session = onnxruntime.InferenceSession(
+            path, options, providers=[(name, _OPTIONS.get(name, {})) for name in providers]
+        )
+    except Exception as error:  # onnxruntime's own types are private, and many
+        reason = str(error).splitlines()[0]
+        what = path if isinstance(path, Path) else "this model"
+        raise ModelInvalid(f"{what} cannot be opened as an ONNX network: {reason}") from error
+    lost = [name for name in providers if name not in session.get_providers()]
+    if lost:
+        raise ProviderMissing(
+            f"{', '.join(lost)} is installed but does not start here, most often because the "
+            f"driver or its libraries are absent or of another version: see {_source(lost)}"
+        )
+    return session
+
+
+def _source(names: Sequence[str]) -> str:
+    return "; ".join(_PACKAGES.get(name, f"the onnxruntime with {name}") for name in names)

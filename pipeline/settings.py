@@ -1,0 +1,57 @@
+"""The settings of a cutout, each default with its reason."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pipeline.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How photos are cut out. Raises :class:`SettingsError` when a value is out of range."""
+
+    #: Stage 1: a catalogue name, or the path of a U²-Net-shaped ONNX file.
+    model: str = "wisp"
+
+    #: Whether stage 2 redraws the edge; without it the result is stage 1 alone, as elsewhere.
+    refine: bool = True
+
+    #: Stage 2: a catalogue name, or the path of an ONNX file.
+    refiner: str = "wisp"
+
+    #: Sobel gradient, in alpha per stage-1 cell, that makes an edge. A ramp over n cells measures
+    #: 1/n: 0.05 takes in the wide soft ramps that stage 1 draws through hair, and no shading.
+    roi_threshold: float = 0.05
+
+    #: How far stage 2 may go from the edge, in stage-1 cells (1/320 of the photo's side): strands
+    #: that stage 1 missed have no gradient of their own. Cost grows with it, in proportion.
+    reach: float = 4.0
+
+    #: Patches a generator call. Beyond 8 a CPU gains nothing and memory grows.
+    batch_size: int = 8
+
+    #: onnxruntime execution providers, best first. A missing one is an error, never a silent CPU.
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+    #: Threads a network may use; 0 means one a core.
+    threads: int = 0
+
+    #: Largest photo, in pixels: 100 megapixels is beyond any camera's JPEG, and well before a
+    #: picture bomb fills the memory.
+    max_pixels: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("roi_threshold", 0.0, 1.0),
+            ("reach", 0.0, 64.0),
+            ("batch_size", 1, 4096),
+            ("threads", 0, 4096),
+            ("max_pixels", 1, math.inf),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise SettingsError(f"{name} must lie within {low}..{high}, not {value}")
+        if not self.providers:
+            raise SettingsError("providers is empty: name at least CPUExecutionProvider")

@@ -1,0 +1,308 @@
+"""Where models lie on this machine: found, fetched, verified, taken in and thrown out.
+
+A model ``NAME`` is the file ``NAME.onnx`` in ``models/`` below the home of Wisp: the folder in
+``WISP_HOME``, else the user's data folder. It may be shared: whoever fetches a model locks it, and
+it gets its name only when it is whole. What rembg has downloaded already is used where it lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
+from pipeline.errors import ModelError, ModelInvalid, ModelMissing, OutputError, SettingsError
+
+if TYPE_CHECKING:
+    from pipeline.download import Progress
+
+
+def home() -> Path:
+    """Return the folder in which Wisp keeps its models."""
+    if os.environ.get("WISP_HOME"):
+        return Path(os.environ["WISP_HOME"]).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("wisp", appauthor=False)
+
+
+def place(name: str) -> Path:
+    """Return where the file of a downloaded or imported model belongs.
+
+    Raises :class:`SettingsError` for what can be no name: it would lead out of the folder.
+    """
+    if not name or not name.isprintable() or any(c in name for c in "/\\:"):
+        raise SettingsError(f"{name!r} is no name for a model")
+    return home() / "models" / f"{name}.onnx"
+
+
+def address(name: str) -> str:
+    """Return where a public model is fetched from.
+
+    That is its publisher, or ``NAME.onnx`` below ``WISP_MODELS_URL``, so that a copy of the models
+    folder behind any web server is a mirror.
+    """
+    mirror = os.environ.get("WISP_MODELS_URL", "")
+    if not mirror:
+        return PUBLIC[name].url
+    if not mirror.startswith(("http://", "https://")):
+        raise SettingsError(f"WISP_MODELS_URL must begin with http:// or https://: {mirror!r}")
+    return f"{mirror.rstrip('/')}/{name}.onnx"
+
+
+def rembg_places(name: str) -> list[Path]:
+    """Return where rembg (2.0, and older) keeps its file of a model."""
+    env = os.environ.get
+    base = Path(env("XDG_DATA_HOME") or "~")
+    old = Path(env("U2NET_HOME") or base / ".u2net")
+    new = Path(
+        env("U2NET_HOME")
+        or env("REMBG_HOME")
+        or (base / "rembg" if env("XDG_DATA_HOME") else Path("~/.rembg"))
+    )
+    file = f"{name}.onnx"
+    return [(new / "models" / name / file).expanduser(), (old / file).expanduser()]
+
+
+def find(name: str) -> Path | None:
+    """Return the file of a public model on this machine, Wisp's own or rembg's, unverified.
+
+    rembg's counts only where it has the published length.
+    """
+    if place(name).is_file():
+        return place(name)
+    for path in rembg_places(name):
+        if path.is_file() and path.stat().st_size == PUBLIC[name].length:
+            return path
+    return None
+
+
+def ensure(name: str, quiet: bool = False) -> Path:
+    """Return the verified file of a public model; fetch it where it is not here.
+
+    What happens is said on standard error. ``quiet`` hushes that, but not a licence that forbids
+    commercial use, which is said before the first use.
+
+    Raises :class:`ModelError` where it cannot be fetched, and :class:`ModelInvalid` where the file
+    that is here is not the published one.
+    """
+    path = find(name)
+    if path and _trusted(path):
+        return path
+    card = PUBLIC[name]
+    if card.noncommercial:
+        _tell(f"{name} is licensed {card.licence}: not for commercial use. {card.source}")
+    if path:
+        wrong = differs(path, card)
+        if not wrong:
+            trust(path)
+            return path
+        if path == place(name):
+            raise ModelInvalid(
+                f"{path} is not the published {name} ({wrong}): `wisp models remove {name}`, "
+                "and it is fetched anew"
+            )
+        _tell(f"{path} is not the published {name} ({wrong}): left alone", quiet)
+    return fetch(name, quiet)
+
+
+def fetch(name: str, quiet: bool = False) -> Path:
+    """Download a public model, unless another process has just done so; return its file.
+
+    Raises
+    ------
+    pipeline.errors.ModelError
+        When it cannot be had. The message says what to fetch by hand, and where to put it.
+    pipeline.errors.OutputError
+        When the folder cannot be written, or the disk is too small.
+    """
+    from pipeline import download  # the HTTP client: 20 ms that are not for every start
+
+    card, target, url = PUBLIC[name], place(name), address(name)
+    with locked(name, quiet):
+        if target.is_file() and not differs(target, card):
+            trust(target)
+            return target
+        there = download.size(target.with_name(target.name + ".part"))
+        free = shutil.disk_usage(target.parent).free
+        if free < card.length - there:
+            raise OutputError(
+                f"{name} needs {megabytes(card.length - there)} in {target.parent}, where "
+                f"{megabytes(free)} are free: make room, or choose another folder with WISP_HOME"
+            )
+        _tell(f"fetching {name} ({megabytes(card.length)}, {card.licence}) from {url}", quiet)
+        try:
+            with _progress(name, there, card.length, quiet) as progress:
+                download.fetch(url, target, card.length, lambda p: differs(p, card), progress)
+        except ModelError as error:
+            raise type(error)(
+                f"{name} cannot be had: {error}. By hand: fetch {card.url} "
+                f"({card.length:,} bytes, SHA-256 {card.sha256}) and put it at {target}; "
+                "or name a mirror in WISP_MODELS_URL"
+            ) from error
+        trust(target)
+    return target
+
+
+def differs(path: Path, card: CoarseModel | RefinerModel) -> str:
+    """Say in what a file differs from the one on record; an empty string where it does not."""
+    if isinstance(card, CoarseModel):
+        size = path.stat().st_size
+        if card.length and size != card.length:
+            return f"{size:,} bytes instead of {card.length:,}"
+        if card.md5 and checksum(path, "md5") != card.md5:
+            return "its MD5 is another"
+    if card.sha256 and checksum(path) != card.sha256:
+        return "its SHA-256 is another"
+    return ""
+
+
+def recognise(path: Path) -> str | None:
+    """Return the name of the public model that a file is, if it is one."""
+    size = path.stat().st_size
+    for name, card in PUBLIC.items():
+        if card.length == size and not differs(path, card):
+            return name
+    return None
+
+
+def remove(name: str) -> list[Path]:
+    """Delete what Wisp keeps of a downloaded or imported model; return what was deleted.
+
+    What rembg downloaded is rembg's, and stays. Raises :class:`ModelMissing` where there is
+    nothing to delete.
+    """
+    if name in COARSE or name in REFINERS:
+        raise ModelMissing(f"{name} is part of Wisp and stays")
+    target = place(name)
+    gone = []
+    with locked(name):
+        for path in (target, target.with_name(target.name + ".part"), target.with_suffix(".json")):
+            if path.is_file():
+                path.unlink()
+                gone.append(path)
+        _stamp(target).unlink(missing_ok=True)
+    if not gone:
+        raise ModelMissing(f"there is no downloaded or imported model {name!r} in {target.parent}")
+    return gone
+
+
+def checksum(path: Path, algorithm: str = "sha256") -> str:
+    """Return the checksum of a file, in hexadecimal."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def megabytes(count: float) -> str:
+    """Say a number of bytes as people do: "4.6 MB"."""
+    return f"{count / 1e6:.1f} MB" if count < 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def _stamp(path: Path) -> Path:
+    """Where it is noted that a file was verified: a gigabyte is not hashed at each start."""
+    key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    return home() / "verified" / f"{path.stem}-{key}"
+
+
+def _state(path: Path) -> str:
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}\n"
+
+
+def _trusted(path: Path) -> bool:
+    try:
+        return _stamp(path).read_text() == _state(path)
+    except OSError:
+        return False
+
+
+def trust(path: Path) -> None:
+    """Note that a file was verified, so that it is not hashed again until it changes."""
+    with suppress(OutputError):  # a folder that cannot be written: it is verified each time, then
+        write(_stamp(path), _state(path))
+
+
+def copy(file: Path, target: Path) -> None:
+    """Copy a file: whole, or not at all. Raises :class:`OutputError`."""
+    half = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copyfile(file, half)
+        os.replace(half, target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a small text: whole, or not at all. Raises :class:`OutputError`."""
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(text)
+        os.replace(half, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def locked(name: str, quiet: bool = False) -> Iterator[None]:
+    """Hold a model's lock; who comes second waits, and is told so."""
+    from filelock import FileLock, Timeout
+
+    path = home() / "models" / f".{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout:
+            _tell(f"another process is busy with {name}: waiting for it", quiet)
+            lock.acquire()
+    except OSError as error:
+        raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _tell(line: str, quiet: bool = False) -> None:
+    if not quiet:
+        print(line, file=sys.stderr)
+
+
+@contextmanager
+def _progress(name: str, have: int, length: int, quiet: bool) -> Iterator[Progress]:
+    """A bar on a terminal, else a line now and then."""
+    if not quiet and sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(
+            total=length, initial=have, unit="B", unit_scale=True, desc=name, dynamic_ncols=True
+        ) as bar:
+
+            def move(done: int, _: int) -> None:
+                bar.update(done - bar.n)
+
+            yield move
+        return
+    said = time.monotonic()
+
+    def line(done: int, all_: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            _tell(f"{name}: {megabytes(done)} of {megabytes(all_)}", quiet)
+
+    yield line
