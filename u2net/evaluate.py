@@ -1,0 +1,145 @@
+"""Measures ONNX networks side by side on the held-out split, and on scikit-image's photos."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.errors import ModelMissing
+from u2net import metrics
+from u2net.data import SIZE, Prepared
+from u2net.export import network_input
+
+EXAMPLES = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle")
+
+
+def open_network(path: Path, threads: int = 2):
+    """An onnxruntime session on the CPU. Raises ``ModelMissing``."""
+    import onnxruntime
+
+    if not path.is_file():
+        raise ModelMissing(f"No network at {path}.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+
+
+def subject_map(session, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """d0 of a (320, 320, 3) uint8 photo, (320, 320) float32 in 0..1, unstretched."""
+    return session.run(["d0"], {"input": network_input(photo[None])})[0][0, 0]
+
+
+def saturation(prediction: NDArray[np.floating]) -> float:
+    """The share of pixels at 0.01 or less, or at 0.99 or more."""
+    return float(((prediction <= 0.01) | (prediction >= 0.99)).mean())
+
+
+def table(networks: dict[str, Path], teacher: Path, held: Prepared, most: int = 0) -> str:
+    """A Markdown table: for each held-out source, the teacher and each network.
+
+    ``most`` photos of a source, spread evenly over it; 0 takes them all.
+
+    maxF (beta² 0.3), S-measure and MAE against the truth where there is some; the mean absolute
+    difference to the teacher (both unstretched); and the share of saturated pixels.
+    """
+    groups: dict[str, NDArray[np.intp]] = {}
+    for folder in np.unique(held.folders):
+        inside = np.nonzero(held.folders == folder)[0]
+        count = min(most or len(inside), len(inside))
+        groups[str(folder)] = inside[np.linspace(0, len(inside) - 1, count).astype(int)]
+    used = np.concatenate(list(groups.values()))
+    groups["all with truth"] = used[held.has[used]]
+    maps: dict[str, dict[int, NDArray[np.float32]]] = {}
+    for name, path in {"teacher": teacher, **networks}.items():
+        session = open_network(path)
+        maps[name] = {k: subject_map(session, held.pack[k][..., :3]) for k in used}
+    theirs = maps["teacher"]
+    lines = [
+        "| held-out source | n | network | max F | S-measure | MAE | to teacher | saturated |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for folder, chosen in groups.items():
+        for name, found in maps.items():
+            cells = ["–"] * 3
+            if len(chosen) and held.has[chosen].all():
+                pairs = [(found[k], held.pack[k][..., 3] / 255) for k in chosen]
+                curves = [metrics.precision_recall(p, t) for p, t in pairs]
+                cells = [
+                    f"{metrics.max_f_beta(curves):.3f}",
+                    f"{np.mean([metrics.s_measure(p, t) for p, t in pairs]):.3f}",
+                    f"{np.mean([metrics.mae(p, t) for p, t in pairs]):.4f}",
+                ]
+            apart = np.mean([metrics.mae(found[k], theirs[k]) for k in chosen])
+            full = np.mean([saturation(found[k]) for k in chosen])
+            row = [folder, str(len(chosen)), name, *cells, f"{apart:.4f}", f"{full:.2f}"]
+            lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def examples() -> dict[str, NDArray[np.uint8]]:
+    """scikit-image's bundled photos that have a subject, squashed to 320 px as in use.
+
+    One that would have to be downloaded and cannot be is left out.
+    """
+    from skimage import data as bundled
+
+    found = {}
+    for name in EXAMPLES:
+        try:
+            photo = bundled.stereo_motorcycle()[0] if name == "motorcycle" else None
+            photo = getattr(bundled, name)() if photo is None else photo
+        except (OSError, ModuleNotFoundError):
+            continue
+        square = Image.fromarray(photo).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        found[name] = np.asarray(square)
+    return found
+
+
+def example_table(networks: dict[str, Path], teacher: Path, sheet: Path | None = None) -> str:
+    """A Markdown table of IoU with the teacher's mask (both cut at half) on the example photos.
+
+    ``sheet`` gets a picture: a row a photo, then the teacher's and each network's map.
+    """
+    guide = open_network(teacher)
+    sessions = {name: open_network(path) for name, path in networks.items()}
+    lines = ["| photo | " + " | ".join(sessions) + " |", "| --- " * (1 + len(sessions)) + "|"]
+    rows = []
+    for name, photo in examples().items():
+        theirs = subject_map(guide, photo)
+        ours = [subject_map(session, photo) for session in sessions.values()]
+        values = [f"{metrics.iou(found, theirs):.3f}" for found in ours]
+        lines.append(f"| {name} | " + " | ".join(values) + " |")
+        grey = [np.stack((m * 255,) * 3, -1).astype(np.uint8) for m in (theirs, *ours)]
+        rows.append(np.concatenate((photo, *grey), 1))
+    if sheet and rows:
+        Image.fromarray(np.concatenate(rows)).save(sheet)
+    return "\n".join(lines)
+
+
+def seconds(networks: dict[str, Path], threads: int, rounds: int = 15) -> dict[str, float]:
+    """The median seconds of one photo for each network, run in turn so that load hits all."""
+    sessions = {name: open_network(path, threads) for name, path in networks.items()}
+    blank = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    feed = {"input": network_input(blank)}
+    taken: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(rounds + 2):
+        for name, session in sessions.items():
+            start = time.perf_counter()
+            session.run(["d0"], feed)
+            taken[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values[2:])) for name, values in taken.items()}
+
+
+def spread(prepared: Prepared, count: int) -> NDArray[np.uint8]:
+    """``count`` photos spread evenly over a split, (n, 320, 320, 3) uint8, for calibration."""
+    chosen = np.linspace(0, len(prepared) - 1, min(count, len(prepared))).astype(int)
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(prepared.pack[k][..., :3]).resize((SIZE, SIZE)))
+            for k in chosen
+        ]
+    )

@@ -1,0 +1,134 @@
+"""From a checkpoint to ONNX: FP32, and INT8 calibrated on real photos.
+
+Both have the input ``input`` (N, 3, 320, 320) float32 and the outputs ``d0`` .. ``d6``, each
+(N, 1, 320, 320) float32 in 0..1 (d0 is the fused map), with a free N.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.errors import ModelInvalid, ModelMissing
+from u2net.data import SIZE
+from u2net.network import DEPTH, WIDTHS, U2Net, fused, normalise
+
+OUTPUTS = [f"d{k}" for k in range(DEPTH + 1)]
+OPSET = 17  # the first with everything used here; old runtimes read it
+
+
+class _Maps(nn.Module):
+    """The network as exported: seven maps in 0..1 instead of logits."""
+
+    def __init__(self, model: U2Net):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.sigmoid(d) for d in self.model(x))
+
+
+def read_checkpoint(path: Path) -> U2Net:
+    """The averaged network of a checkpoint, its normalisations folded, in evaluation mode.
+
+    Raises ``ModelMissing`` or ``ModelInvalid``.
+    """
+    if not path.is_file():
+        raise ModelMissing(f"No checkpoint at {path}.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model = U2Net(WIDTHS[state["settings"]["widths"]])
+        model.load_state_dict(state["ema"])
+    except Exception as error:  # torch raises several kinds; all mean the wrong file
+        raise ModelInvalid(f"{path} is no checkpoint of this training: {error}") from error
+    return fused(model)
+
+
+def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
+    """Write a folded network as ONNX at ``path``, checked by the ONNX checker."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        torch.onnx.export(
+            _Maps(model).eval(),
+            (torch.zeros(1, 3, size, size),),
+            str(part),
+            input_names=["input"],
+            output_names=OUTPUTS,
+            dynamic_axes={name: {0: "n"} for name in ["input", *OUTPUTS]},
+            opset_version=OPSET,
+            dynamo=False,  # the TorchScript exporter folds the sizes; the other needs onnxscript
+        )
+        onnx.checker.check_model(onnx.load(str(part)), full_check=True)
+        os.replace(part, path)
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How INT8 is made."""
+
+    photos: int = 64  # calibration photos, spread over all sources
+    percentile: float = 0.0  # 0: ranges are the extremes seen; else cut there, such as 99.99
+    keep_heads: bool = True  # side and fusion convolutions stay float: they are cheap, and every
+    # error of theirs is an error of the map
+
+
+def write_int8(
+    fp32: Path, path: Path, photos: NDArray[np.uint8], q: Quantisation = Quantisation()
+) -> None:
+    """Quantise a written FP32 network: static QDQ, per-channel INT8 weights, UINT8 activations.
+
+    ``photos`` (N, H, W, 3) uint8 at the network's size; only training photos belong here.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.rest = iter(photos[: q.photos])
+
+        def get_next(self) -> dict | None:
+            photo = next(self.rest, None)
+            return None if photo is None else {"input": network_input(photo[None])}
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        ready, part = Path(folder) / "ready.onnx", Path(folder) / path.name
+        quant_pre_process(str(fp32), str(ready), skip_symbolic_shape=True)
+        nodes = onnx.load(str(ready)).graph.node
+        convolutions = [n for n in nodes if n.op_type == "Conv"]
+        heads = [n.name for n in convolutions[-(DEPTH + 1) :]] if q.keep_heads else []
+        rest = [n.name for n in nodes if n.op_type == "Sigmoid"]
+        percentile = {"CalibPercentile": q.percentile} if q.percentile else {}
+        quantize_static(
+            str(ready),
+            str(part),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=heads + rest,
+            calibrate_method=CalibrationMethod.Percentile
+            if q.percentile
+            else CalibrationMethod.MinMax,
+            extra_options=percentile,
+        )
+        os.replace(part, path)
+
+
+def network_input(photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, H, W, 3) uint8 RGB -> (N, 3, H, W) float32, as training and use normalise it."""
+    return normalise(torch.from_numpy(photos.transpose(0, 3, 1, 2).copy())).numpy()

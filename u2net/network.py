@@ -1,0 +1,203 @@
+"""U²-Net and U²-Net-P as two settings of one definition.
+
+Qin et al., "U²-Net: Going Deeper with Nested U-Structure for Salient Object Detection",
+Pattern Recognition 106, 2020: section 3.1 (the residual U-block, RSU), figure 5 and table 1.
+
+Shapes: a photo is (B, 3, H, W); at level k (0..5) a feature is (B, C, H/2^k, W/2^k), rounded up.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+DEPTH = 6  # levels of the outer U; also the number of side outputs
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels (inside, outside) of the RSU blocks; their heights are the same in both networks."""
+
+    encoder: tuple[tuple[int, int], ...]  # En_1 .. En_6
+    decoder: tuple[tuple[int, int], ...]  # De_5 .. De_1
+
+
+FULL = Widths(  # 44.0 M parameters
+    encoder=((32, 64), (32, 128), (64, 256), (128, 512), (256, 512), (256, 512)),
+    decoder=((256, 512), (128, 256), (64, 128), (32, 64), (16, 64)),
+)
+SMALL = Widths(encoder=((16, 64),) * 6, decoder=((16, 64),) * 5)  # U²-Net-P: 1.13 M
+TINY = Widths(encoder=((4, 8),) * 6, decoder=((4, 8),) * 5)  # for tests
+
+WIDTHS = {"full": FULL, "p": SMALL, "tiny": TINY}
+
+# RSU-7, 6, 5, 4, 4F, 4F going down, and the mirror image going up. 0 stands for RSU-4F.
+_HEIGHTS_DOWN = (7, 6, 5, 4, 0, 0)
+_HEIGHTS_UP = (0, 4, 5, 6, 7)
+
+
+def pool(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, ceil(H/2), ceil(W/2))."""
+    return F.max_pool2d(x, 2, stride=2, ceil_mode=True)
+
+
+def resize_like(x: Tensor, other: Tensor) -> Tensor:
+    """Bilinear resize of ``x`` to the height and width of ``other``."""
+    return F.interpolate(x, size=other.shape[2:], mode="bilinear", align_corners=False)
+
+
+class Conv(nn.Module):
+    """3×3 convolution, batch normalisation, ReLU. ``norm=False``: the normalisation is folded."""
+
+    def __init__(self, inside: int, outside: int, dilation: int = 1, norm: bool = True):
+        super().__init__()
+        self.conv = nn.Conv2d(inside, outside, 3, padding=dilation, dilation=dilation)
+        self.norm: nn.Module = nn.BatchNorm2d(outside) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, H, W), not negative."""
+        return F.relu(self.norm(self.conv(x)))
+
+
+class RSU(nn.Module):
+    """Residual U-block (section 3.1): a small U-Net whose output is added to its first layer.
+
+    ``height`` L = 4..7 gives RSU-L with L-2 poolings; 0 gives RSU-4F, which dilates where the
+    others pool.
+    """
+
+    def __init__(self, height: int, inside: int, middle: int, outside: int, norm: bool = True):
+        super().__init__()
+        self.pools = height > 0
+        layers = height or 4
+        down = [1] * (layers - 1) + [2] if self.pools else [1, 2, 4, 8]
+        up = [1] * (layers - 1) if self.pools else [4, 2, 1]
+        widths = [middle] * (layers - 2) + [outside]
+        self.cin = Conv(inside, outside, norm=norm)
+        self.enc = nn.ModuleList(
+            Conv(middle if i else outside, middle, dilation, norm)
+            for i, dilation in enumerate(down)
+        )
+        self.dec = nn.ModuleList(
+            Conv(2 * middle, width, dilation, norm)
+            for width, dilation in zip(widths, up, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, H, W), not negative."""
+        residual = x = self.cin(x)
+        skips = []
+        for i, layer in enumerate(self.enc):
+            # The first layer works at full size, and the last one dilates instead of pooling.
+            if self.pools and 0 < i < len(self.enc) - 1:
+                x = pool(x)
+            x = layer(x)
+            skips.append(x)
+        skips.pop()
+        for layer in self.dec:
+            skip = skips.pop()
+            if x.shape[2:] != skip.shape[2:]:
+                x = resize_like(x, skip)
+            x = layer(torch.cat((x, skip), 1))
+        return x + residual
+
+    @property
+    def ends(self) -> tuple[nn.BatchNorm2d, nn.BatchNorm2d]:
+        """The normalisations of the two layers whose outputs are added."""
+        last = cast(Conv, self.dec[-1])
+        return cast(nn.BatchNorm2d, self.cin.norm), cast(nn.BatchNorm2d, last.norm)
+
+
+class U2Net(nn.Module):
+    """The nested U: six RSU encoders, five RSU decoders, six side outputs and their fusion.
+
+    Blocks are numbered in the order in which they run: encoders 0..5 (En_1..En_6), decoders
+    6..10 (De_5..De_1). ``block_input`` says what each of them is fed; the forward pass and the
+    blockwise distillation both go by it.
+    """
+
+    def __init__(self, widths: Widths = SMALL, norm: bool = True):
+        super().__init__()
+        ins = [3] + [out for _, out in widths.encoder[:-1]]
+        self.encoder = nn.ModuleList(
+            RSU(h, i, mid, out, norm)
+            for h, i, (mid, out) in zip(_HEIGHTS_DOWN, ins, widths.encoder, strict=True)
+        )
+        below = [widths.encoder[-1][1]] + [out for _, out in widths.decoder[:-1]]
+        skips = [out for _, out in reversed(widths.encoder[:-1])]
+        self.decoder = nn.ModuleList(
+            RSU(h, b + s, mid, out, norm)
+            for h, b, s, (mid, out) in zip(_HEIGHTS_UP, below, skips, widths.decoder, strict=True)
+        )
+        outs = [out for _, out in reversed(widths.decoder)] + [widths.encoder[-1][1]]
+        self.side = nn.ModuleList(nn.Conv2d(out, 1, 3, padding=1) for out in outs)
+        self.out = nn.Conv2d(DEPTH, 1, 1)
+
+    @property
+    def blocks(self) -> list[RSU]:
+        """The eleven RSU blocks in the order in which they run."""
+        return [cast(RSU, block) for block in (*self.encoder, *self.decoder)]
+
+    @staticmethod
+    def block_level(k: int) -> int:
+        """The level (0: full size .. 5: a 32nd) that block ``k`` works at."""
+        return k if k < DEPTH else 2 * DEPTH - 2 - k
+
+    @staticmethod
+    def block_input(k: int, x: Tensor, features: list[Tensor]) -> Tensor:
+        """What block ``k`` is fed, from the photo ``x`` and the outputs of the blocks before it."""
+        if k == 0:
+            return x
+        if k < DEPTH:
+            return pool(features[k - 1])
+        skip = features[2 * DEPTH - 2 - k]
+        return torch.cat((resize_like(features[k - 1], skip), skip), 1)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The outputs of the eleven blocks for a normalised photo (B, 3, H, W)."""
+        outputs: list[Tensor] = []
+        for k, block in enumerate(self.blocks):
+            outputs.append(block(self.block_input(k, x, outputs)))
+        return outputs
+
+    def heads(self, features: list[Tensor]) -> list[Tensor]:
+        """Logits of d0 (fused) and d1..d6 (sides), each (B, 1, H, W), from the eleven features."""
+        feeds = features[: DEPTH - 2 : -1]  # De_1 .. De_5, En_6
+        side = [conv(feature) for conv, feature in zip(self.side, feeds, strict=True)]
+        side = [side[0]] + [resize_like(d, side[0]) for d in side[1:]]
+        return [self.out(torch.cat(side, 1)), *side]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Logits of d0..d6, each (B, 1, H, W), for a normalised photo (B, 3, H, W)."""
+        return self.heads(self.features(x))
+
+
+def normalise(image: Tensor) -> Tensor:
+    """Photos (B, 3, H, W) uint8 -> the network's input, float32: RGB over its maximum, whitened."""
+    x = image.float()
+    x = x / x.amax((1, 2, 3), keepdim=True).clamp(min=1)
+    mean, std = (torch.tensor(v, device=x.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return (x - mean) / std
+
+
+def fused(model: U2Net) -> U2Net:
+    """A copy in evaluation mode with every batch normalisation folded into its convolution."""
+    model = copy.deepcopy(model).eval()
+    for layer in model.modules():
+        if isinstance(layer, Conv) and isinstance(layer.norm, nn.BatchNorm2d):
+            layer.conv = fuse_conv_bn_eval(layer.conv, layer.norm)
+            layer.norm = nn.Identity()
+    return model
+
+
+def parameter_count(model: nn.Module) -> int:
+    """The number of trained values."""
+    return sum(p.numel() for p in model.parameters())
