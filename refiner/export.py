@@ -1,0 +1,151 @@
+"""Export a trained generator: ``python -m refiner.export RUN/last.pt refiner.onnx``.
+
+The file's weights are FP16, half the bytes; the arithmetic is float32: a CPU has no fast FP16, and
+onnxruntime turns the weights back once, when it opens the file. ``--half`` makes a graph that
+computes in FP16, for GPUs; its inputs and outputs are float32 all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from pipeline.errors import ModelInvalid
+from pipeline.generator import INPUT, OUTPUT
+from pipeline.patches import TILE
+from refiner.network import Generator, Shape
+
+#: Largest difference from the FP32 generator that an export may have: half a grey level is seen by
+#: nobody, two are the limit.
+TOLERANCE = 2 / 255
+
+
+def restore(checkpoint: Path) -> Generator:
+    """Build the averaged generator of a checkpoint, ready to run.
+
+    Raises :class:`pipeline.errors.ModelInvalid` where the file is no checkpoint of a refiner.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        generator = Generator(Shape(**state["settings"]["shape"]))
+        generator.load_state_dict(state["average"])
+    except (KeyError, TypeError, RuntimeError, EOFError, OSError) as error:
+        raise ModelInvalid(f"{checkpoint} is no checkpoint of train_refiner.py: {error}") from error
+    return generator.eval()
+
+
+def to_onnx(generator: Generator, path: Path) -> onnx.ModelProto:
+    """Trace a generator to an FP32 graph with a free batch size; normalisation is folded in."""
+    with warnings.catch_warnings():
+        # The tracing exporter needs no further package, and a graph without branches no other.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            generator,
+            (torch.rand(2, 4, TILE, TILE),),
+            str(path),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: "N"}, OUTPUT: {0: "N"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    return onnx.load(str(path))
+
+
+def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store weights of more than 16 numbers as FP16, each behind a cast to float32."""
+    graph = onnx.ModelProto()
+    graph.CopyFrom(model)
+    casts = []
+    for weight in graph.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if weight.data_type != TensorProto.FLOAT or values.size <= 16:
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    return graph
+
+
+def halve_arithmetic(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Turn the whole graph to FP16, but for its input and output."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    half = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
+    half.topological_sort()  # the casts were put last
+    return half.model
+
+
+def difference(path: Path, generator: Generator, patches: np.ndarray) -> float:
+    """Largest difference between an exported file and the FP32 generator on some patches."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    ours = session.run([OUTPUT], {INPUT: patches})[0]
+    with torch.no_grad():
+        theirs = generator(torch.from_numpy(patches)).numpy()
+    return float(np.abs(ours - theirs).max())
+
+
+def export(checkpoint: Path, path: Path, half: bool = False) -> float:
+    """Write the ONNX file, whole or not at all; return its largest difference from FP32.
+
+    Raises :class:`pipeline.errors.ModelInvalid` where that exceeds :data:`TOLERANCE`, or the file
+    is no checkpoint.
+    """
+    generator = restore(checkpoint)
+    part = path.with_name(path.name + ".part")
+    try:
+        model = to_onnx(generator, part)
+        model = halve_arithmetic(model) if half else halve_weights(model)
+        onnx.checker.check_model(model)
+        onnx.save(model, str(part))
+        worst = difference(part, generator, probe())
+        if worst > TOLERANCE:
+            raise ModelInvalid(f"FP16 changes the answer by {worst * 255:.1f} of 255: not exported")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return worst
+
+
+def probe() -> Any:
+    """Patches to compare on: smooth colours, an edge and fine noise, (4, 4, 128, 128) float32."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:TILE, 0:TILE].astype(np.float32) / TILE
+    patches = np.empty((4, 4, TILE, TILE), np.float32)
+    for number, patch in enumerate(patches):
+        soft = 1 / (1 + np.exp(-(x - 0.5 + 0.2 * np.sin(6 * y + number)) * 20))
+        colours = rng.uniform(0, 1, (2, 3, 1, 1))
+        patch[:3] = colours[0] * soft + colours[1] * (1 - soft)
+        patch[:3] += rng.normal(0, 0.05, patch[:3].shape)
+        patch[3] = soft
+    return patches.clip(0, 1)
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--half", is_flag=True, help="Compute in FP16, too: for GPUs.")
+def main(checkpoint: Path, path: Path, half: bool) -> None:
+    """Export the averaged generator of CHECKPOINT to the ONNX file PATH."""
+    try:
+        worst = export(checkpoint, path, half)
+    except ModelInvalid as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{path}: {path.stat().st_size:,} bytes, within {worst * 255:.2f} of 255 of FP32")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The losses, each on its own, and one expression of them all: :func:`reconstruction`.
+
+Shapes: alpha, weight (N, 1, H, W); foreground, background, image (N, 3, H, W); all 0..1. ``weight``
+is what the pipeline lets through of a change: nothing is asked for where nothing is used. Every
+loss is a weighted mean per pixel, so that its size does not depend on the size of the ROI.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each term counts, with its reason."""
+
+    #: Alpha, absolute difference: what SAD measures.
+    l1: float = 1.0
+    #: Alpha, squared: what PSNR measures; large faults weigh more.
+    l2: float = 1.0
+    #: Gradient of alpha (published recipe 1.0 / 1.5 / 0.5 for L1, gradient, perceptual).
+    gradient: float = 1.0
+    #: Laplacian pyramid of alpha (Hou and Liu, 2019): its coarse levels alone add up to 6.
+    laplacian: float = 0.3
+    #: The composite over the true colours (Xu et al., 2017).
+    composition: float = 0.5
+    #: Foreground colour where alpha is neither 0 nor 1.
+    foreground: float = 0.5
+
+
+def mean(error: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean over all pixels and channels."""
+    return (error * weight).sum() / (weight.sum() * error.shape[1] + 1e-6)
+
+
+def l1(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute difference."""
+    return mean((alpha - truth).abs(), weight)
+
+
+def l2(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared difference."""
+    return mean((alpha - truth).square(), weight)
+
+
+def gradient(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Absolute difference of the Sobel gradients (kernel divided by 8), both directions."""
+    difference = F.pad(alpha - truth, (1, 1, 1, 1), mode="replicate")
+    smooth_y = difference[..., :-2, :] + 2 * difference[..., 1:-1, :] + difference[..., 2:, :]
+    smooth_x = difference[..., :-2] + 2 * difference[..., 1:-1] + difference[..., 2:]
+    dx = (smooth_y[..., 2:] - smooth_y[..., :-2]) / 8
+    dy = (smooth_x[..., 2:, :] - smooth_x[..., :-2, :]) / 8
+    return mean(dx.abs() + dy.abs(), weight)
+
+
+def laplacian(alpha: Tensor, truth: Tensor, weight: Tensor, levels: int = 5) -> Tensor:
+    """Absolute difference of Laplacian pyramids, level k counting 2ᵏ / levels.
+
+    Weighted as in RVM (Lin et al., 2022), but with the mean of 2 × 2 pixels for a 5 × 5 Gaussian,
+    which is cheaper.
+    """
+    difference, total = alpha - truth, torch.zeros((), device=alpha.device)
+    for level in range(levels):
+        small = F.avg_pool2d(difference, 2)
+        rest = difference
+        if level < levels - 1:
+            rest = difference - F.interpolate(small, scale_factor=2.0, mode="bilinear")
+        total = total + 2**level * mean(rest.abs(), weight)
+        difference, weight = small, F.avg_pool2d(weight, 2)
+    return total / levels
+
+
+def composition(
+    alpha: Tensor, truth: Tensor, foreground: Tensor, image: Tensor, weight: Tensor
+) -> Tensor:
+    """Absolute difference of the true foreground put over the photo with either alpha.
+
+    (α − α*)·(F − B) without B: F − I = (1 − α*)(F − B), so it is taken from the photo, and counts
+    where the colours tell the layers apart.
+    """
+    difference = (foreground - image).abs() / (1 - truth).clamp_min(0.1)
+    return mean((alpha - truth).abs() * difference.clamp(max=1), weight)
+
+
+def colour(foreground: Tensor, true: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Foreground colour, absolute, where it shows and is mixed: weighted by 4·α(1 − α) and √α."""
+    mixed = truth.sqrt() * ((truth > 0.02) & (truth < 0.99)).float()
+    return mean((foreground - true).abs(), weight * mixed)
+
+
+def reconstruction(
+    refined: Tensor, image: Tensor, truth: Tensor, true: Tensor, weight: Tensor, w: Weights
+) -> Tensor:
+    """All terms that need no second network, in one expression.
+
+    ``refined`` (N, 4, H, W) is the generator's answer; ``image``, ``truth`` (alpha) and ``true``
+    (foreground) are what was to be explained and found.
+    """
+    alpha, foreground = refined[:, :1], refined[:, 1:]
+    return (
+        w.l1 * l1(alpha, truth, weight)
+        + w.l2 * l2(alpha, truth, weight)
+        + w.gradient * gradient(alpha, truth, weight)
+        + w.laplacian * laplacian(alpha, truth, weight)
+        + w.composition * composition(alpha, truth, true, image, weight)
+        + w.foreground * colour(foreground, true, truth, weight)
+    )
+
+
+def adversarial(judged: list[list[Tensor]], real: bool) -> Tensor:
+    """LSGAN (Mao et al., 2017): squared distance of each scale's verdict from 1 or 0, averaged."""
+    verdicts = [(scale[-1] - float(real)).square().mean() for scale in judged]
+    return torch.stack(verdicts).mean()
+
+
+def feature_matching(fake: list[list[Tensor]], real: list[list[Tensor]]) -> Tensor:
+    """Absolute difference of the discriminator's features, all scales and layers (Pix2PixHD)."""
+    pairs = [
+        (f - r.detach()).abs().mean()
+        for at_fake, at_real in zip(fake, real, strict=True)
+        for f, r in zip(at_fake[:-1], at_real[:-1], strict=True)
+    ]
+    return torch.stack(pairs).mean()

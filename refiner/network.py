@@ -1,0 +1,216 @@
+"""The generator: a small encoder–decoder that answers with changes to what came in.
+
+It is the global generator of Pix2PixHD (Wang et al., 2018: down-samplings, residual blocks,
+up-samplings) cut down to a patch, with skips as in a U-Net. What it predicts are not pixels but,
+at half the resolution, the coefficients of local models that the full-resolution photo is put into:
+
+- alpha = (1 − tanh g)·coarse + A·(I − mean I) + b + tanh h·(line − coarse) + r
+
+  The first terms are the colour-line assumption of closed-form matting (Levin et al., 2008); the
+  mean is of the 10 × 10 pixels around.
+  ``line`` is where a pixel lies between the foreground's and the background's colour nearby, as the
+  coarse mask has them: a first guess that costs nothing to learn. r is a small plain residual.
+
+- foreground = image + (1 − alpha)·(D + k·(F₀ − B₀))
+
+  From I = αF + (1 − α)B follows F = I + (1 − α)(F − B), and F − B is smooth. F₀ and B₀ are the
+  same nearby colours.
+
+With all coefficients 0 — as at the start of training — both answers are the input, bit for bit.
+No instance normalisation: it erases absolute level, and overlapping patches would disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+COEFFICIENTS = 1 + 3 + 1 + 1 + 3 + 1  # g, A, b, h, D, k
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Widths and depth of the generator, each with its reason."""
+
+    #: Channels at half resolution; doubled a level. A CPU handles 64 at 32 × 32 best.
+    width: int = 32
+    #: Residual blocks at a quarter of the resolution, before and after the bottleneck.
+    middle: int = 1
+    #: Residual blocks in the bottleneck, at an eighth: they see the whole patch.
+    bottom: int = 2
+    #: "none", "batch" (folded into the convolutions on export) or "group".
+    norm: str = "none"
+    #: Attention gates on the skips (Oktay et al., 2018).
+    gates: bool = False
+    #: Dilated convolutions side by side in the bottleneck (ASPP; Chen et al., 2017).
+    aspp: bool = False
+    #: The first guess ``line`` and the nearby colours F₀ and B₀.
+    colours: bool = True
+
+
+class Generator(nn.Module):
+    """Refine patches: (N, 4, 128, 128) RGB and coarse to (N, 4, 128, 128) alpha and foreground.
+
+    All in 0..1. Any sides divisible by 32 will do.
+    """
+
+    def __init__(self, shape: Shape | None = None) -> None:
+        super().__init__()
+        self.shape = s = shape or Shape()
+        w = s.width
+        self.stem = conv(20 + 10, w, s.norm)
+        self.down1 = conv(w, 2 * w, s.norm, stride=2)
+        self.middle1 = nn.Sequential(*(Residual(2 * w, s.norm) for _ in range(s.middle)))
+        self.down2 = conv(2 * w, 4 * w, s.norm, stride=2)
+        self.bottom = nn.Sequential(*(Residual(4 * w, s.norm) for _ in range(s.bottom)))
+        self.aspp = ASPP(4 * w, s.norm) if s.aspp else nn.Identity()
+        self.up2 = conv(4 * w, 2 * w, s.norm, kernel=1)
+        self.gate2 = Gate(2 * w) if s.gates else Add()
+        self.middle2 = nn.Sequential(*(Residual(2 * w, s.norm) for _ in range(s.middle)))
+        self.up1 = conv(2 * w, w, s.norm, kernel=1)
+        self.gate1 = Gate(w) if s.gates else Add()
+        # The last convolution answers for the coefficients and, as 2×2 sub-pixels, for r.
+        self.head = nn.Conv2d(w, COEFFICIENTS + 4, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Return alpha and foreground, (N, 4, H, W) in 0..1."""
+        image, coarse = patches[:, :3], patches[:, 3:]
+        half = F.avg_pool2d(image, 2)
+        mean = box(half, 5)  # of 10 × 10 px, at a quarter of the cost
+        detail = image - double(mean, 2)
+        spread = box((half - mean).square().mean(1, keepdim=True), 5).sqrt_()
+        near_f, near_b = colours_nearby(image, coarse)
+        large_f, large_b = double(near_f, 4), double(near_b, 4)
+        line = project(image, large_f, large_b)
+        if not self.shape.colours:
+            line, near_f, near_b = torch.zeros_like(line), near_f * 0, near_b * 0
+        full = F.pixel_unshuffle(torch.cat([detail, coarse, line], 1), 2)
+        rest = torch.cat([half, spread, double(near_f, 2), double(near_b, 2)], 1)
+
+        x1 = self.stem(torch.cat([full, rest], 1))
+        x2 = self.middle1(self.down1(x1))
+        x = self.aspp(self.bottom(self.down2(x2)))
+        x = self.middle2(self.gate2(x2, double(self.up2(x), 2)))
+        x = self.head(self.gate1(x1, double(self.up1(x), 2))).float()
+
+        field = double(x[:, :COEFFICIENTS], 2)
+        residual = F.pixel_shuffle(x[:, COEFFICIENTS:], 2)
+        g, a, b, h, d, k = field.split((1, 3, 1, 1, 3, 1), 1)
+        alpha = coarse - torch.tanh(g) * coarse + (a * detail).sum(1, keepdim=True) + b + residual
+        if self.shape.colours:
+            alpha = alpha + torch.tanh(h) * (line - coarse)
+            d = d + k * (large_f - large_b)
+        alpha = alpha.clamp(0, 1)
+        foreground = (image + (1 - alpha) * d).clamp(0, 1)
+        return torch.cat([alpha, foreground], 1)
+
+
+def box(x: Tensor, size: int) -> Tensor:
+    """Mean over ``size`` × ``size`` pixels, of those that lie inside; the shape stays."""
+    rows = F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, size), 1, (0, size // 2), count_include_pad=False)
+
+
+def double(x: Tensor, factor: int) -> Tensor:
+    """Enlarge bilinearly, (N, C, H, W) to (N, C, H·factor, W·factor)."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def colours_nearby(image: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+    """Foreground and background colour around each pixel, at a quarter of the resolution.
+
+    Means over windows of 12, 40 and 160 px of what the coarse mask is sure of; a wider window
+    counts only where the narrower ones hold nothing sure. (N, 3, H, W) and (N, 1, H, W) to twice
+    (N, 3, H/4, W/4).
+    """
+    inside = ((coarse - 0.8) * 5).clamp(0, 1)
+    outside = ((0.2 - coarse) * 5).clamp(0, 1)
+    layers = torch.cat([image * inside, inside, image * outside, outside], 1)
+    total = F.avg_pool2d(layers, 4)
+    wider = F.avg_pool2d(total, 2)
+    widest = F.avg_pool2d(wider, 4)
+    around = box(total, 3) + 0.03 * double(box(wider, 5), 2) + 0.001 * double(box(widest, 5), 8)
+    plain = F.avg_pool2d(image, 4)
+    near_f = (around[:, :3] + 1e-6 * plain) / (around[:, 3:4] + 1e-6)
+    near_b = (around[:, 4:7] + 1e-6 * plain) / (around[:, 7:8] + 1e-6)
+    return near_f, near_b
+
+
+def project(image: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+    """Where each pixel lies on the line from background to foreground colour, (N, 1, H, W) 0..1."""
+    along = foreground - background
+    dot = ((image - background) * along).sum(1, keepdim=True)
+    return (dot / (along.square().sum(1, keepdim=True) + 0.003)).clamp(0, 1)
+
+
+def conv(inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, normalisation if any, ReLU."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=norm == "none")
+    ]
+    layers += normalise(outputs, norm)
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def normalise(channels: int, norm: str) -> list[nn.Module]:
+    """The normalisation layer of a name, in a list that is empty for "none"."""
+    known: dict[str, list[nn.Module]] = {
+        "none": [],
+        "batch": [nn.BatchNorm2d(channels)],
+        "group": [nn.GroupNorm(max(1, channels // 8), channels)],
+    }
+    return known[norm]
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv x)); the second convolution starts small, so that depth costs nothing."""
+
+    def __init__(self, channels: int, norm: str) -> None:
+        super().__init__()
+        second = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
+        with torch.no_grad():
+            second.weight.mul_(0.3)
+        self.body = nn.Sequential(
+            conv(channels, channels, norm), second, *normalise(channels, norm)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Add(nn.Module):
+    """A plain skip."""
+
+    def forward(self, skip: Tensor, x: Tensor) -> Tensor:
+        return skip + x
+
+
+class Gate(nn.Module):
+    """A skip that lets through what the coarser features ask for (Oktay et al., 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.ask = nn.Conv2d(2 * channels, 1, 1)
+
+    def forward(self, skip: Tensor, x: Tensor) -> Tensor:
+        return skip * torch.sigmoid(self.ask(torch.cat([skip, x], 1)) + 2) + x
+
+
+class ASPP(nn.Module):
+    """Dilated convolutions of three reaches, added (Chen et al., 2017)."""
+
+    def __init__(self, channels: int, norm: str) -> None:
+        super().__init__()
+        quarter = channels // 4
+        self.branches = nn.ModuleList(
+            nn.Conv2d(channels, quarter, 3, padding=r, dilation=r) for r in (1, 2, 4, 6)
+        )
+        self.join = conv(4 * quarter, channels, norm, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.join(torch.cat([branch(x) for branch in self.branches], 1))

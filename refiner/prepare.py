@@ -1,0 +1,316 @@
+"""Prepare training data once, to disk: ``python -m refiner.prepare --help``.
+
+A shard is one uint8 array (N, 9, 128, 128), memory-mapped in training: composite RGB, coarse mask,
+true alpha, true foreground RGB, and the weight that the pipeline gives a change at that pixel
+(0 outside the ROI). It depends on the seed, its number and the folders, and on nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pipeline import blend, patches, roi
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings as Pipeline
+from refiner import composite, guidance, procedural, subjects
+from refiner.composite import GRID, Scene
+
+Random = np.random.Generator
+TILE = patches.TILE
+
+#: Channels of a shard, in order.
+RGB, COARSE, ALPHA, FOREGROUND, WEIGHT = slice(0, 3), 3, 4, slice(5, 8), 8
+CHANNELS = 9
+
+SPLITS = ("train", "valid")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the data are made of, each default with its reason."""
+
+    #: The same seed and folders give the same shards, byte for byte.
+    seed: int = 0
+    #: Patches a shard: 150 MB, small enough to begin training on the first.
+    shard_size: int = 1024
+    #: Scenes whose subject is drawn: thin, semi-transparent and hard things that folders lack.
+    procedural: float = 0.25
+    #: Subjects with a soft alpha left on their own photo: what no composite has is in there.
+    natural: float = 0.5
+    #: Masks that stage 1 made; the others are simulated.
+    real: float = 0.7
+    #: Pixels a stage-1 cell: photos of 0.15 to 24 megapixels.
+    cells: tuple[float, float] = (1.2, 16.0)
+    #: Scenes are drawn up to this cell size; beyond it their pixels are enlarged, as photos of
+    #: very many megapixels are soft at the pixel.
+    drawn: float = 5.0
+    #: Patches taken from a scene: more are alike, fewer waste the scene.
+    per_scene: int = 20
+    #: How far from the coarse edge changes count, in cells: further than in use, for practice.
+    reach: float = 6.0
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The prepared subjects by folder of origin, the backgrounds, and a stage-1 model or none."""
+
+    groups: tuple[tuple[Path, ...], ...]
+    backgrounds: tuple[Path, ...]
+    stage1: Path | None = None
+
+
+def held_out(name: str) -> bool:
+    """Tell whether a picture of that name belongs to the validation split: one in ten does."""
+    return int(hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(), 16) % 10 == 0
+
+
+def cell_size(recipe: Recipe, rng: Random) -> float:
+    """Draw a cell size, log-uniform, and two times in three from the common 1.5 to 6 px."""
+    low, high = recipe.cells
+    if rng.random() < 2 / 3:
+        low, high = max(low, 1.5), min(high, 6.0)
+    return float(np.exp(rng.uniform(np.log(low), np.log(max(high, low)))))
+
+
+def scenes(folders: Folders, recipe: Recipe, rng: Random) -> Iterator[tuple[Scene, float]]:
+    """Draw scenes without end, each with the factor by which its pixels are to be enlarged."""
+    while True:
+        cell = cell_size(recipe, rng)
+        zoom = max(1.0, cell / rng.uniform(0.6, 1.0) / recipe.drawn)
+        cell /= zoom
+        backdrop = _picture(folders.backgrounds[rng.integers(len(folders.backgrounds))])
+        if not folders.groups or rng.random() < recipe.procedural:
+            subject = _drawn(folders, cell, rng)
+        else:
+            group = folders.groups[rng.integers(len(folders.groups))]
+            path = group[rng.integers(len(group))]
+            subject = _subject(path)
+            if subject.photo is not None and rng.random() < recipe.natural:
+                yield composite.natural(subject, cell, rng), zoom
+                continue
+        yield composite.compose(subject, backdrop, cell, rng), zoom
+
+
+def cut(
+    scene: Scene, coarse: NDArray[np.float32], zoom: float, recipe: Recipe, rng: Random
+) -> NDArray[np.uint8]:
+    """Cut training patches out of a scene, (n, 9, 128, 128) uint8, n ≤ ``recipe.per_scene``.
+
+    Placed as the pipeline places them, shifted a little, since in use the edge may lie anywhere.
+    """
+    area = roi.find(coarse, GRID, Pipeline.roi_threshold, recipe.reach)
+    if not area.any():
+        return np.empty((0, CHANNELS, TILE, TILE), np.uint8)
+    side = round(TILE / zoom)
+    origins = patches.place(area) if zoom == 1 else np.empty((0, 2), np.intp)
+    if len(origins) < recipe.per_scene:  # the same edge once more, at other places in the tile
+        inside = np.argwhere(area)
+        more = inside[rng.integers(0, len(inside), recipe.per_scene - len(origins))] - side // 2
+        origins = np.concatenate([origins, more])
+    origins = origins + rng.integers(-24, 25, origins.shape)
+    limit = np.array(area.shape) - side
+    origins = origins.clip(0, np.maximum(limit, 0))
+    chosen = rng.permutation(len(origins))[: recipe.per_scene]
+    layers: NDArray[Any] = np.dstack(
+        [
+            scene.image,
+            np.rint(coarse * 255).astype(np.uint8),
+            np.rint(scene.alpha * 255).astype(np.uint8),
+            scene.foreground,
+            np.rint(blend.fade(area) * 255).astype(np.uint8),
+        ]
+    )
+    found = []
+    for y, x in origins[chosen]:
+        piece = layers[y : y + side, x : x + side]
+        if piece.shape[:2] != (TILE, TILE):
+            how = cv2.INTER_CUBIC
+            piece = np.dstack(
+                [
+                    cv2.resize(piece[..., i : i + 3], (TILE, TILE), interpolation=how)
+                    for i in (0, 3, 6)
+                ]
+            )
+        patch = piece.transpose(2, 0, 1)
+        if teaches(patch):
+            found.append(patch)
+    return np.array(found, np.uint8).reshape(-1, CHANNELS, TILE, TILE)
+
+
+def teaches(patch: NDArray[np.uint8]) -> bool:
+    """Tell whether a patch, (9, 128, 128) uint8, is worth training on.
+
+    Not one with next to no edge, nor one where the coarse mask is no better than 11 dB: there it
+    means another subject, which no edge refiner can know. Such patches are one in seven, with
+    half of all squared error.
+    """
+    weight = patch[WEIGHT] / 255.0
+    if weight.mean() < 0.02:
+        return False
+    difference = (patch[COARSE].astype(np.float64) - patch[ALPHA]) / 255
+    return bool((weight * difference**2).sum() < 0.08 * weight.sum())
+
+
+def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number: int) -> None:
+    """Fill one shard and put it in place when it is complete."""
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng([recipe.seed, SPLITS.index(split), number])
+    stage1 = None if folders.stage1 is None else _stage1(folders.stage1)
+    part = path.with_name(path.name + ".part")
+    shape = (recipe.shard_size, CHANNELS, TILE, TILE)
+    shard = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    done = 0
+    for scene, zoom in scenes(folders, recipe, rng):
+        coarse = guidance.guide(scene, stage1, recipe.real, rng)
+        found = cut(scene, coarse, zoom, recipe, rng)[: recipe.shard_size - done]
+        shard[done : done + len(found)] = found
+        done += len(found)
+        if done == recipe.shard_size:
+            break
+    shard.flush()
+    os.replace(part, path)
+
+
+def split_of(folders: Folders, split: str) -> Folders:
+    """Keep the pictures that belong to a split."""
+
+    def mine(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(p for p in paths if held_out(p.name) == (split == "valid"))
+
+    groups = tuple(group for group in map(mine, folders.groups) if group)
+    backgrounds = mine(folders.backgrounds)
+    if not backgrounds:
+        raise SettingsError(f"no background belongs to the {split} split: give more of them")
+    return Folders(groups, backgrounds, folders.stage1)
+
+
+@lru_cache(maxsize=64)
+def _picture(path: Path) -> NDArray[np.uint8]:
+    return subjects.read_rgb(path)
+
+
+@lru_cache(maxsize=64)
+def _subject(path: Path) -> subjects.Subject:
+    return subjects.load(path.parent, path.stem)
+
+
+@lru_cache(maxsize=1)
+def _stage1(path: Path) -> guidance.Stage1:
+    return guidance.Stage1(path)
+
+
+def _drawn(folders: Folders, cell: float, rng: Random) -> subjects.Subject:
+    """Draw a subject at about the size that it will have, and sometimes dress it in a photo."""
+    kind = procedural.KINDS[rng.integers(len(procedural.KINDS))]
+    side = int(np.clip(GRID * cell * rng.uniform(0.7, 1.1), 200, 900))
+    colour, alpha = procedural.sample(kind, (side, side), rng)
+    if kind in ("lace", "product", "fur", "defocus") and rng.random() < 0.4:
+        cloth = _picture(folders.backgrounds[rng.integers(len(folders.backgrounds))])
+        colour = cv2.resize(cloth, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return subjects.Subject(colour, alpha)
+
+
+def _work(job: tuple[Path, Folders, Recipe, str, int]) -> None:
+    write_shard(*job)
+
+
+def _make_subject(job: tuple[subjects.Source, Path]) -> None:
+    source, folder = job
+    done = folder / f"{source.name}.done"
+    if done.exists():
+        return
+    subject = subjects.make(source)
+    if subject is not None:
+        subjects.save(subject, folder, source.name)
+    done.touch()
+
+
+def _pool(work: Any, jobs: list[Any], processes: int, title: str, quiet: bool) -> None:
+    """Run jobs in processes of their own, with a bar."""
+    # Spawned, as a fork would inherit the locks of onnxruntime's and OpenCV's threads.
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        done = pool.imap_unordered(work, jobs)
+        for _ in tqdm(done, total=len(jobs), desc=title, disable=quiet):
+            pass
+
+
+Folder = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where shards go.")
+@click.option("--cutouts", type=Folder, multiple=True, help="RGBA cutouts; give twice to double.")
+@click.option("--alphas", type=(Folder, Folder), multiple=True, help="Images, soft alphas.")
+@click.option("--masks", type=(Folder, Folder), multiple=True, help="Images, binary masks.")
+@click.option("--backgrounds", type=Folder, multiple=True, required=True, help="Backgrounds.")
+@click.option("--stage1", type=click.Path(exists=True, path_type=Path), help="Stage-1 ONNX file.")
+@click.option("--shards", default=40, help="Training shards of 1024 patches.")
+@click.option("--valid", default=1, help="Validation shards, of subjects and backgrounds held out.")
+@click.option("--first", default=0, help="Number of the first training shard.")
+@click.option("--seed", default=Recipe.seed, help="Another seed, other scenes.")
+@click.option("--shard-size", default=Recipe.shard_size, help="Patches a shard.")
+@click.option("--per-scene", default=Recipe.per_scene, help="Patches a scene.")
+@click.option("--processes", default=os.cpu_count() or 1, help="Processes.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def main(
+    out: Path,
+    cutouts: tuple[Path, ...],
+    alphas: tuple[tuple[Path, Path], ...],
+    masks: tuple[tuple[Path, Path], ...],
+    backgrounds: tuple[Path, ...],
+    stage1: Path | None,
+    shards: int,
+    valid: int,
+    first: int,
+    seed: int,
+    shard_size: int,
+    per_scene: int,
+    processes: int,
+    quiet: bool,
+) -> None:
+    """Prepare patches to train stage 2 with, from folders of your own.
+
+    What exists already is kept, so an interrupted run goes on where it stopped.
+    """
+    recipe = Recipe(seed=seed, shard_size=shard_size, per_scene=per_scene)
+    ready = out / "subjects"
+    ready.mkdir(parents=True, exist_ok=True)
+    groups = [
+        [subjects.Source("rgba", path) for path in subjects.pictures(folder)] for folder in cutouts
+    ]
+    groups += [list(subjects.pairs("alpha", *pair)) for pair in alphas]
+    groups += [list(subjects.pairs("mask", *pair)) for pair in masks]
+    todo = {s.name: (s, ready) for group in groups for s in group}
+    _pool(_make_subject, list(todo.values()), processes, "subjects", quiet)
+    found = tuple(
+        tuple(p for s in group if (p := ready / f"{s.name}.png").exists()) for group in groups
+    )
+    pictures = tuple(path for folder in backgrounds for path in subjects.pictures(folder))
+    everything = Folders(found, pictures, stage1)
+    jobs = []
+    for split, numbers in (("valid", range(valid)), ("train", range(first, first + shards))):
+        mine = split_of(everything, split)
+        for number in numbers:
+            path = out / f"{split}-{number:03d}.npy"
+            if not path.exists():
+                jobs.append((path, mine, recipe, split, number))
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    _pool(_work, jobs, processes, "shards", quiet)
+
+
+if __name__ == "__main__":
+    main()

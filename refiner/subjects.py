@@ -1,0 +1,166 @@
+"""Subjects: foreground colour and true alpha, from whatever a folder holds.
+
+Three kinds of folders are understood, and each becomes the same thing, a straight RGBA picture:
+
+- RGBA cutouts: taken as they are;
+- image + soft alpha: only the colours are estimated (Germer et al., 2020);
+- image + binary mask: mask to trimap, then closed-form matting (Levin et al., 2008).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from pipeline.errors import OutputError, SettingsError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+#: Longest side, px, at which closed-form matting is solved: its time and memory grow faster.
+MATTING_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a subject comes from: an RGBA file, or an image with its alpha or mask."""
+
+    kind: str  # "rgba", "alpha" or "mask"
+    image: Path
+    matte: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """A name that tells apart files of one name in different folders."""
+        folder = self.image.parent
+        return f"{folder.parent.name}-{folder.name}-{self.image.stem}"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A foreground and its alpha, and the photo they came from where alpha is true on it, too.
+
+    ``foreground`` (H, W, 3) uint8 RGB straight, ``alpha`` (H, W) float32 0..1, ``photo`` (H, W, 3)
+    uint8 RGB or None.
+    """
+
+    foreground: NDArray[np.uint8]
+    alpha: NDArray[np.float32]
+    photo: NDArray[np.uint8] | None = None
+
+
+def pictures(folder: Path) -> list[Path]:
+    """List the pictures of a folder, sorted by name; raises SettingsError where there are none."""
+    found = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in PICTURES)
+    if not found:
+        raise SettingsError(f"no picture in {folder}: give a folder of PNG, JPEG or WebP files")
+    return found
+
+
+def pairs(kind: str, images: Path, mattes: Path) -> Iterator[Source]:
+    """Pair two folders by file name without suffix; an image without a matte is left out."""
+    by_name = {p.stem: p for p in pictures(mattes)}
+    both = [p for p in pictures(images) if p.stem in by_name]
+    if not both:
+        raise SettingsError(f"no file of {images} has a namesake in {mattes}")
+    for path in both:
+        yield Source(kind, path, by_name[path.stem])
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read a picture upright, (H, W, 3) uint8 RGB."""
+    with Image.open(path) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def trimap(mask: NDArray[np.bool_], shrink: int = 4, grow: int = 6) -> NDArray[np.float64]:
+    """Turn a binary mask into a trimap, (H, W) float64 of 0, 0.5 and 1.
+
+    Surely foreground from ``shrink`` px inside the mask on, surely background from ``grow`` px
+    outside: masks cut hair off more often than they take background in.
+    """
+    binary = mask.astype(np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    # What lies beyond the picture's border continues what lies at it.
+    inside = cv2.erode(binary, kernel, iterations=shrink, borderValue=1)
+    outside = cv2.dilate(binary, kernel, iterations=grow)
+    return np.where(inside > 0, 1.0, np.where(outside > 0, 0.5, 0.0))
+
+
+def matte(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Closed-form alpha of an image with an accurate mask, (H, W) float32 (Levin et al., 2008)."""
+    import pymatting
+
+    alpha = pymatting.estimate_alpha_cf(image / 255.0, trimap(mask))
+    return np.clip(alpha, 0, 1).astype(np.float32)
+
+
+def colours(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Foreground colours, (H, W, 3) uint8 straight, by multi-level estimation (Germer, 2020)."""
+    import pymatting
+
+    foreground = pymatting.estimate_foreground_ml(image / 255.0, alpha.astype(np.float64))
+    return np.clip(foreground * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def make(source: Source) -> Subject | None:
+    """Read a source and work out what it lacks; None where nothing or everything is subject."""
+    if source.kind == "rgba":
+        with Image.open(source.image) as picture:
+            rgba = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))
+        return Subject(rgba[..., :3].copy(), (rgba[..., 3] / 255.0).astype(np.float32))
+    if source.matte is None:
+        raise SettingsError(f"{source.image} needs an alpha or a mask beside it")
+    photo: NDArray[Any] = read_rgb(source.image)
+    with Image.open(source.matte) as picture:
+        grey: NDArray[Any] = np.asarray(picture.convert("L"))
+    if grey.shape != photo.shape[:2]:
+        grey = cv2.resize(grey, photo.shape[1::-1], interpolation=cv2.INTER_AREA)
+    if source.kind == "alpha":
+        alpha: NDArray[Any] = grey.astype(np.float32) / 255
+    else:
+        scale = MATTING_SIDE / max(grey.shape)
+        if scale < 1:
+            size = (round(grey.shape[1] * scale), round(grey.shape[0] * scale))
+            photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        if not 0.01 < (grey > 127).mean() < 0.95:
+            return None
+        # On a new background this alpha is the truth by construction. On its own photo it is not:
+        # what the mask cuts off would be taught as background, so the photo is not kept.
+        alpha = matte(photo, grey > 127)
+        return Subject(colours(photo, alpha), alpha)
+    return Subject(colours(photo, alpha), alpha, photo)
+
+
+def save(subject: Subject, folder: Path, name: str) -> None:
+    """Store a subject as ``name.png`` (RGBA, straight) and its photo as ``name.photo.png``."""
+    if subject.photo is not None:
+        _write(folder / f"{name}.photo.png", subject.photo)
+    alpha = (subject.alpha * 255 + 0.5).astype(np.uint8)
+    _write(folder / f"{name}.png", np.dstack([subject.foreground, alpha]))
+
+
+def load(folder: Path, name: str) -> Subject:
+    """Read back what :func:`save` stored."""
+    subject = make(Source("rgba", folder / f"{name}.png"))
+    assert subject is not None
+    photo = folder / f"{name}.photo.png"
+    return Subject(subject.foreground, subject.alpha, read_rgb(photo) if photo.exists() else None)
+
+
+def _write(path: Path, picture: NDArray[np.uint8]) -> None:
+    part = path.with_name(path.name + ".part")
+    code = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, code), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not done:
+        raise OutputError(f"{path} cannot be encoded as PNG")
+    part.write_bytes(data.tobytes())
+    os.replace(part, path)

@@ -1,0 +1,125 @@
+"""Validation: how much better than coarse, on patches of held-out subjects and backgrounds.
+
+``python -m refiner.validate RUN/last.pt --data DIR`` measures a checkpoint on all of them, and its
+colours beside multi-level estimation on the same alpha.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from refiner import subjects
+from refiner.dataset import Batch, Shards
+from refiner.export import restore
+
+
+@torch.no_grad()
+def validate(model: nn.Module, shards: Shards, patches: int) -> tuple[dict[str, float], Tensor]:
+    """Measure a generator in full precision.
+
+    Returns figures and a picture of some patches, (3, H, W) float 0..1:
+
+    - ``psnr`` and ``coarse psnr`` of alpha in the ROI, dB;
+    - ``sad ratio``: sum of absolute alpha differences in the ROI, divided by coarse's;
+    - ``colour ratio``: foreground error where 0.05 < α < 0.95, divided by that of the photo;
+    - ``worse``: share of patches that were better before.
+    """
+    index = shards.index()
+    index = [index[i] for i in np.linspace(0, len(index) - 1, min(patches, len(index))).astype(int)]
+    sums, area = torch.zeros(7, dtype=torch.float64), 1e-9
+    shown: list[tuple[Batch, Tensor]] = []
+    model.eval()
+    device = next(model.parameters()).device
+    for start in range(0, len(index), 32):
+        batch = shards.batch(index[start : start + 32]).to(device)
+        refined = model(batch.patches)
+        ours = (refined[:, :1] - batch.alpha) * batch.weight
+        before = (batch.coarse - batch.alpha) * batch.weight
+        mixed = batch.weight * ((batch.alpha > 0.05) & (batch.alpha < 0.95))
+        sums += (
+            torch.stack(
+                [
+                    ours.abs().sum(),
+                    before.abs().sum(),
+                    ours.square().sum(),
+                    before.square().sum(),
+                    ((refined[:, 1:] - batch.foreground).abs() * mixed).sum(),
+                    ((batch.image - batch.foreground).abs() * mixed).sum(),
+                    (ours.abs().sum((1, 2, 3)) > before.abs().sum((1, 2, 3))).sum(),
+                ]
+            )
+            .cpu()
+            .double()
+        )
+        area += float(batch.weight.square().sum())
+        shown.append((batch, refined))
+    model.train()
+    sad, sad0, sse, sse0, tint, tint0, worse = sums.tolist()
+    figures = {
+        "psnr": -10 * np.log10(max(sse, 1e-9) / area),
+        "coarse psnr": -10 * np.log10(max(sse0, 1e-9) / area),
+        "sad ratio": sad / max(sad0, 1e-9),
+        "colour ratio": tint / max(tint0, 1e-9),
+        "worse": worse / len(index),
+    }
+    return figures, torch.cat([sheet(*pair, rows=2) for pair in shown[:8]], 1)
+
+
+def sheet(batch: Batch, refined: Tensor, rows: int) -> Tensor:
+    """Rows of photo, coarse, refined, true alpha, and the refined cutout on green, (3, H, W)."""
+    alpha, foreground = refined[:rows, :1], refined[:rows, 1:]
+    green = torch.tensor([0.0, 0.7, 0.0], device=alpha.device).view(1, 3, 1, 1)
+    columns = [
+        batch.image[:rows],
+        batch.coarse[:rows].expand(-1, 3, -1, -1),
+        alpha.expand(-1, 3, -1, -1),
+        batch.alpha[:rows].expand(-1, 3, -1, -1),
+        alpha * foreground + (1 - alpha) * green,
+    ]
+    return torch.cat([torch.cat(list(row), 2) for row in zip(*columns, strict=True)], 1).cpu()
+
+
+@torch.no_grad()
+def colours_beside_multilevel(
+    model: nn.Module, shards: Shards, patches: int
+) -> tuple[float, float]:
+    """Mean absolute foreground error where 0.05 < α < 0.95, of 255: ours, and multi-level's.
+
+    Multi-level estimation (Germer et al., 2020; pymatting) gets the alpha that we predict.
+    """
+    index = shards.index()
+    ours = theirs = area = 0.0
+    for i in np.linspace(0, len(index) - 1, min(patches, len(index))).astype(int):
+        batch = shards.batch([index[i]])
+        refined = model(batch.patches)[0].numpy()
+        mixed = (batch.weight * ((batch.alpha > 0.05) & (batch.alpha < 0.95)))[0, 0].numpy()
+        true = batch.foreground[0].numpy().transpose(1, 2, 0) * 255
+        photo = np.rint(batch.image[0].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
+        estimate = subjects.colours(photo, refined[0])
+        ours += float((np.abs(refined[1:].transpose(1, 2, 0) * 255 - true).mean(2) * mixed).sum())
+        theirs += float((np.abs(estimate - true).mean(2) * mixed).sum())
+        area += float(mixed.sum())
+    return ours / max(area, 1e-9), theirs / max(area, 1e-9)
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--patches", default=100_000, help="At most so many, evenly spread.")
+def main(checkpoint: Path, data: Path, patches: int) -> None:
+    """Measure a CHECKPOINT on the validation shards in DATA."""
+    generator, held = restore(checkpoint), Shards(data, "valid")
+    figures, _ = validate(generator, held, patches)
+    for name, value in figures.items():
+        click.echo(f"{name}: {value:.4g}")
+    ours, theirs = colours_beside_multilevel(generator.eval(), held, min(patches, 500))
+    click.echo(f"foreground error of 255: {ours:.2f}, multi-level estimation {theirs:.2f}")
+
+
+if __name__ == "__main__":
+    main()
