@@ -1,0 +1,1 @@
+"""The benchmark harness: every matte measured as the literature does, beside the tools in use."""

@@ -1,0 +1,150 @@
+"""Finished work on disk, by what went into it: a run that stopped goes on where it was.
+
+The key of a cutout is the method (kind, options, checksums of its models, versions of its
+packages, the code of Wisp and of the harness) and the bytes of the photo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import eval as harness
+import pipeline
+from eval.methods import Spec, kinds
+from eval.methods.external import result_file
+from pipeline import Settings, models
+
+ALWAYS = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
+
+
+def default_root() -> Path:
+    """Return where the cache lies unless told otherwise: the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "wisp" / "bench"
+
+
+def versions(spec: Spec) -> dict[str, str]:
+    """Return the versions of the packages that a method's result depends on."""
+    found = {}
+    for name in (*ALWAYS, *kinds()[spec.kind].packages):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def model_files(spec: Spec) -> dict[str, Path]:
+    """Return the weight files that a method uses, by option. Raises ``ModelError``."""
+    options, found = kinds()[spec.kind].options, {}
+    default = Settings()
+    if "model" in options:
+        found["model"] = models.coarse_model(spec.option("model", default.model)).path
+    if "refiner" in options and spec.option("refine", "on") in ("on", "yes", "1"):
+        found["refiner"] = models.refiner_model(spec.option("refiner", default.refiner)).path
+    return found
+
+
+def checksums(spec: Spec) -> dict[str, str]:
+    """Return the SHA-256 of each weight file that a method uses; a missing one is ``missing``."""
+    return {
+        option: _checksum(path, path.stat().st_mtime_ns) if path.is_file() else "missing"
+        for option, path in model_files(spec).items()
+    }
+
+
+def key(spec: Spec, name: str, data: bytes) -> str:
+    """Return the key of a method's cutout of a photo, 64 hexadecimal digits."""
+    parts: dict[str, Any] = {
+        "kind": spec.kind,
+        "options": [pair for pair in spec.options if pair[0] not in ("model", "refiner")],
+        "models": checksums(spec),
+        "versions": versions(spec),
+        "code": _code("pipeline", "methods") if kinds()[spec.kind].ours else _code("methods"),
+        "photo": hashlib.sha256(data).hexdigest(),
+    }
+    if spec.kind == "folder":
+        found = result_file(Path(spec.option("path")), name)
+        parts["result"] = _checksum(found, found.stat().st_mtime_ns) if found else None
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def score_key(cutout: str, truth: str, coarse: str | None, lpips: bool) -> str:
+    """Return the key of a cutout's figures: it, the truth, the ROI's mask, and the metrics."""
+    parts = [cutout, truth, coarse, lpips, _code("metrics"), versions(Spec("folder"))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+class Cache:
+    """A folder of cutouts (PNG) and what is known about them (JSON)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def picture(self, key: str) -> Path:
+        """Return where a cutout lies, or would lie."""
+        return self.root / key[:2] / f"{key}.png"
+
+    def note(self, key: str) -> dict[str, Any] | None:
+        """Return what was noted under a key, None where it is not (or not wholly) there."""
+        try:
+            return json.loads(self._note(key).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def keep(self, key: str, note: dict[str, Any], cutout: NDArray[np.uint8] | None = None) -> None:
+        """Keep a note and its cutout, whole or not at all: the note is written last."""
+        self.picture(key).parent.mkdir(parents=True, exist_ok=True)
+        if cutout is not None:
+            buffer = io.BytesIO()
+            Image.fromarray(cutout).save(buffer, "PNG", compress_level=1)
+            write(self.picture(key), buffer.getvalue())
+        write(self._note(key), json.dumps(note).encode())
+
+    def _note(self, key: str) -> Path:
+        return self.root / key[:2] / f"{key}.json"
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    try:
+        with os.fdopen(handle, "wb") as sink:
+            sink.write(data)
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+@lru_cache(maxsize=256)
+def _checksum(path: Path, _modified: int) -> str:
+    return models.checksum(path)
+
+
+@lru_cache(maxsize=8)
+def _code(*parts: str) -> str:
+    """Return a checksum of source code: ``pipeline``, or a folder or module of the harness."""
+    home = {"pipeline": Path(pipeline.__file__).parent}
+    total = hashlib.sha256()
+    for part in parts:
+        root = home.get(part, Path(harness.__file__).parent / part)
+        for path in sorted(root.rglob("*.py")):
+            total.update(path.name.encode() + path.read_bytes())
+    if "metrics" in parts:
+        for name in ("regions.py", "measure.py"):
+            total.update((Path(harness.__file__).parent / name).read_bytes())
+    return total.hexdigest()

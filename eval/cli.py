@@ -1,0 +1,273 @@
+"""``wisp bench``: the harness as a command."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+# Everything heavy is imported where it is used: the worker processes import this module too, and
+# their memory is measured.
+if TYPE_CHECKING:
+    from eval.datasets import Dataset
+    from eval.methods import Spec
+
+BUILTIN = "builtin"
+
+
+@click.command()
+@click.argument("dataset", required=False)
+@click.option("--layout", help="Published layout of DATASET, see --list.")
+@click.option(
+    "--backgrounds", type=click.Path(path_type=Path), help="Photos to put foregrounds on."
+)
+@click.option(
+    "--size", default="640x480", show_default=True, help="Size of the built-in set's images."
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N samples.")
+@click.option("--skip-bad", is_flag=True, help="Leave unusable samples out, and count them.")
+@click.option(
+    "--methods",
+    default="coarse,wisp",
+    show_default=True,
+    help="METHOD[:key=value,…],METHOD…; as=NAME names one; see --list.",
+)
+@click.option(
+    "--method-command",
+    "commands",
+    multiple=True,
+    metavar="[NAME=]'tool {in} {out}'",
+    help="A command as a method, timed with its start; NAME has no blanks. May be repeated.",
+)
+@click.option(
+    "--method-folder",
+    "folders",
+    multiple=True,
+    metavar="[NAME=]DIR",
+    help="A folder of finished results as a method. May be repeated.",
+)
+@click.option("--model", help="Stage 1 for every method that does not say otherwise.")
+@click.option("--refiner", help="Stage 2 for every method that does not say otherwise.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder for the report's files."
+)
+@click.option("--against", help="Method that the others are compared with [default: wisp].")
+@click.option(
+    "--table",
+    type=click.Choice(["quality", "speed", "both"]),
+    default="both",
+    show_default=True,
+    help="What to print, as Markdown.",
+)
+@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=300.0, show_default=True,
+    help="Seconds that a method may take for one image.",
+)  # fmt: skip
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True,
+    help="Processes that compute figures; methods always run alone.",
+)  # fmt: skip
+@click.option("--lpips/--no-lpips", default=True, help="Compute LPIPS where it can be had.")
+@click.option(
+    "--images/--no-images", "crops", default=True,
+    help="Show crops in the page. Leave out for data that may not be passed on.",
+)  # fmt: skip
+@click.option("--cache", "cache_root", type=click.Path(path_type=Path), help="Cache folder.")
+@click.option("--fresh", is_flag=True, help="Run again what the cache has.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--list", "listing", is_flag=True, help="List data sets and methods.")
+@click.option(
+    "--compare",
+    nargs=2,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="OLD NEW",
+    help="Compare two results.json instead; exit code 1 on a regression beyond a bound.",
+)
+@click.option(
+    "--bound",
+    "bounds",
+    multiple=True,
+    metavar="FIGURE=AMOUNT[%]",
+    help="With --compare: how much worse a figure may get, such as psnr=0.1 or sad=2%.",
+)
+def bench(dataset: str | None, **given: Any) -> None:
+    """Measure background removal methods on DATASET, and compare them.
+
+    DATASET is 'builtin', or a folder: images/ with alphas/ or masks/ (and trimaps/, foregrounds/),
+    a published set (--layout), or RGBA cutouts (--backgrounds). Prints Markdown tables; -o writes
+    index.html, table.md, results.csv and results.json. The exit code is 1 if a method was not
+    available, or failed on an image.
+    """
+    from pipeline.errors import WispError
+
+    try:
+        if given["listing"]:
+            _list()
+        elif given["compare"]:
+            _compare(given["compare"][0], given["compare"][1], given["bounds"])
+        elif dataset is None:
+            raise click.UsageError("name a DATASET, or --list, or --compare OLD NEW")
+        else:
+            _bench(dataset, given)
+    except WispError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("Stopped. The same command goes on where this one was.", err=True)
+        sys.exit(130)
+
+
+def _bench(name: str, given: dict[str, Any]) -> None:
+    from dataclasses import replace
+
+    from eval import cache, results, run, table
+    from eval.methods import Spec, distinct, parse
+    from eval.metrics import perceptual
+
+    defaults = {key: given[key] for key in ("model", "refiner") if given[key]}
+    specs = parse(given["methods"], defaults)
+    for kind, option, values in (
+        ("command", "run", given["commands"]),
+        ("folder", "path", given["folders"]),
+    ):
+        for value in values:
+            label, line = _named(value, kind)
+            specs.append(Spec(kind, ((option, line),), label))
+    specs = distinct(specs)
+    if not specs:
+        raise click.UsageError("no method: see --list")
+    reference = _reference(given["against"], specs)
+
+    dataset = find(name, given["layout"], given["backgrounds"], _size(given["size"]))
+    if given["limit"]:
+        dataset = replace(dataset, samples=dataset.samples[: given["limit"]])
+    for spec in specs:
+        cache.model_files(spec)  # a model that is not there is better told now than in an hour
+    lpips = perceptual.why_unavailable() if given["lpips"] else "switched off"
+    plan = run.Plan(
+        repeats=given["repeats"],
+        timeout=given["timeout"],
+        jobs=given["jobs"],
+        fresh=given["fresh"],
+        skip_bad=given["skip_bad"],
+        lpips=lpips is None,
+    )
+    store = cache.Cache(given["cache_root"] or cache.default_root())
+    finished = run.execute(dataset, specs, plan, store, silent if given["quiet"] else progress)
+    found = results.collect(dataset, specs, plan, finished, _typed(), lpips)
+    if reference not in found["subsets"]["all"]["means"]:
+        reference = next(iter(found["subsets"]["all"]["means"]), reference)
+
+    if given["output"]:
+        from eval.report import save
+
+        save(given["output"], found, finished, store, reference, given["crops"])
+        click.echo(f"report: {given['output'] / 'index.html'}", err=True)
+    for subset, part in found["subsets"].items():
+        click.echo(f"\n{dataset.title}: {part['title']}\n")
+        if given["table"] in ("quality", "both"):
+            click.echo(table.quality(found, subset) + "\n")
+        if given["table"] in ("speed", "both"):
+            click.echo(table.speed(found, reference, subset) + "\n")
+    click.echo(table.notes(found), err=True)
+    if finished.unavailable or any(sample["failures"] for sample in found["samples"]):
+        sys.exit(1)
+
+
+def find(
+    name: str,
+    layout: str | None = None,
+    backgrounds: Path | None = None,
+    size: tuple[int, int] = (480, 640),
+) -> Dataset:
+    """Find a data set by what the command line says. Raises ``DatasetError``."""
+    from eval import datasets
+    from eval.builtin import builtin
+    from eval.layouts import LAYOUTS
+
+    if name == BUILTIN:
+        return builtin(size)
+    root = Path(name)
+    if not root.is_dir():
+        raise datasets.DatasetError(f"{name} is neither 'builtin' nor a folder")
+    if layout is not None:
+        if layout not in LAYOUTS:
+            raise datasets.DatasetError(f"no layout {layout!r}: there are {', '.join(LAYOUTS)}")
+        return datasets.published(LAYOUTS[layout], root, backgrounds)
+    if backgrounds is not None:
+        return datasets.cutouts(root, backgrounds)
+    return datasets.folder(root)
+
+
+def _compare(old: Path, new: Path, bounds: tuple[str, ...]) -> None:
+    from eval import compare
+
+    changes = compare.compare(compare.load(old), compare.load(new), compare.read_bounds(bounds))
+    click.echo(compare.table(changes))
+    if any(change.regression for change in changes):
+        sys.exit(1)
+
+
+def _list() -> None:
+    from eval.layouts import LAYOUTS
+    from eval.methods import kinds
+
+    click.echo("Methods:")
+    for name, kind in kinds().items():
+        options = f" [{', '.join(kind.options)}]" if kind.options else ""
+        click.echo(f"  {name:20} {kind.summary}{options}")
+    click.echo("\nData sets:\n  builtin              needs no download")
+    for layout in LAYOUTS.values():
+        click.echo(f"  {layout.name:20} {layout.title}\n{'':23}{layout.where}; {layout.terms}")
+
+
+def _named(value: str, kind: str) -> tuple[str, str]:
+    """Split NAME=what; a name has no blank, slash or brace in it."""
+    head, equals, rest = value.partition("=")
+    if equals and head and not set(head) & set(" /\\{}"):
+        return head, rest
+    shown = shlex.split(value)[0] if kind == "command" else value
+    return f"{kind} {Path(shown).name}", value
+
+
+def _reference(asked: str | None, specs: list[Spec]) -> str:
+    labels = [spec.label for spec in specs]
+    if asked is not None and asked not in labels:
+        raise click.UsageError(f"--against {asked!r} is none of {', '.join(labels)}")
+    return asked or next((spec.label for spec in specs if spec.kind == "wisp"), labels[0])
+
+
+def _typed() -> str:
+    """Return the command line, however it was started (wisp bench, python -m eval)."""
+    words = sys.argv[1:]
+    return shlex.join(
+        ["wisp", "bench", *words[words.index("bench") + 1 if "bench" in words else 0 :]]
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
+        raise click.UsageError(f"--size is WIDTHxHEIGHT, at least 64x64, not {text!r}")
+    return int(height), int(width)
+
+
+def progress(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+    """Show how far an iteration is: a bar on a terminal, a line a step in a pipe."""
+    from tqdm import tqdm
+
+    if sys.stderr.isatty():
+        yield from tqdm(items, title, total, unit="image")
+        return
+    for number, item in enumerate(items, 1):
+        yield item
+        click.echo(f"{title}: {number}/{total}", err=True)
+
+
+def silent(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+    """Show nothing."""
+    yield from items

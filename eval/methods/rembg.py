@@ -1,0 +1,84 @@
+"""The real rembg (github.com/danielgatis/rembg), with the same stage-1 weights as everyone else.
+
+Its ``u2net_custom`` session takes weights only from inside its own models folder; so such a
+folder is made, for this process alone, and the file is put there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from eval.methods import Input, Kind, Method, MethodError, Options
+from pipeline import Settings, models
+
+
+def _build(options: Options, **how: bool) -> Method:
+    card = models.coarse_model(options.get("model", Settings().model))
+    if card.size != (320, 320) or not card.scale_by_max:
+        raise MethodError(f"rembg's custom session cannot feed {card.path.name} as it needs")
+    home = Path(tempfile.mkdtemp(prefix="wisp-bench-rembg-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ["U2NET_HOME"] = str(home)
+    weights = Path(shutil.copy(card.path, home))
+
+    from rembg import new_session, remove
+
+    session = new_session("u2net_custom", model_path=str(weights))
+
+    def run(given: Input) -> NDArray:
+        return np.asarray(remove(Image.fromarray(given.image), session=session, **how))
+
+    return run
+
+
+def _plain(options: Options) -> Method:
+    return _build(options)
+
+
+def _putalpha(options: Options) -> Method:
+    return _build(options, putalpha=True)
+
+
+def _decontaminate(options: Options) -> Method:
+    return _build(options, decontaminate=True)
+
+
+def _matting(options: Options) -> Method:
+    return _build(options, alpha_matting=True)  # its defaults: 240, 10, 10
+
+
+KINDS = {
+    "rembg": Kind("rembg as it comes", ("model",), _plain, ("rembg",), "peers", ours=False),
+    "rembg-putalpha": Kind(
+        "rembg, mask put on the photo's colours",
+        ("model",),
+        _putalpha,
+        ("rembg",),
+        "peers",
+        ours=False,
+    ),
+    "rembg-decontaminate": Kind(
+        "rembg, foreground colours estimated",
+        ("model",),
+        _decontaminate,
+        ("rembg", "pymatting"),
+        "peers",
+        ours=False,
+    ),
+    "rembg-matting": Kind(
+        "rembg with alpha matting (closed form, 240/10/10)",
+        ("model",),
+        _matting,
+        ("rembg", "pymatting"),
+        "peers",
+        ours=False,
+    ),
+}

@@ -1,0 +1,83 @@
+"""Wisp itself, its first stage alone, and its alpha with other ways to the foreground colour."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.methods import Input, Kind, Method, MethodError, Options
+from pipeline import Cutout, Settings, coarse, models
+
+SWITCH = {"on": True, "off": False, "yes": True, "no": False, "1": True, "0": False}
+
+
+def settings(options: Options) -> Settings:
+    """Return Wisp's settings for options model, refiner, refine, threshold, reach."""
+    default = Settings()
+    refine = options.get("refine", "on")
+    if refine not in SWITCH:
+        raise MethodError(f"refine is on or off, not {refine!r}")
+    try:
+        return Settings(
+            model=options.get("model", default.model),
+            refiner=options.get("refiner", default.refiner),
+            refine=SWITCH[refine],
+            roi_threshold=float(options.get("threshold", default.roi_threshold)),
+            reach=float(options.get("reach", default.reach)),
+        )
+    except ValueError as error:
+        raise MethodError(f"threshold and reach are numbers: {error}") from error
+
+
+def stage1(options: Options) -> Method:
+    """Stage 1 alone: the coarse mask at the photo's size, not stretched to its extremes."""
+    default = Settings()
+    card = models.coarse_model(options.get("model", default.model))
+    session, card = models.open_coarse(card, default.providers, default.threads)
+
+    def run(given: Input) -> NDArray:
+        small = coarse.predict(session, card, given.image)
+        return coarse.upsample(small, given.image.shape[:2])
+
+    return run
+
+
+def _wisp(options: Options) -> Method:
+    recolour = _colours(options.get("foreground", "own"))
+    cut = Cutout(settings(options))
+
+    def run(given: Input) -> NDArray:
+        result = cut(given.image)
+        if recolour is None:
+            return np.asarray(result.image)
+        rgb = recolour(given.image, result.alpha)
+        return np.dstack([rgb, np.round(result.alpha * 255).astype(np.uint8)])
+
+    return run
+
+
+def _colours(name: str):
+    if name == "own":
+        return None
+    if name == "photo":
+        return lambda image, alpha: image
+    if name == "blur":
+        from pipeline.foreground import estimate
+
+        return estimate
+    if name == "ml":
+        from eval.methods.classic import multilevel
+
+        return multilevel()
+    raise MethodError(f"foreground is own, photo, blur or ml, not {name!r}")
+
+
+KINDS = {
+    "coarse": Kind("stage 1 alone, with the photo's colours", ("model",), stage1),
+    "wisp": Kind(
+        "Wisp; foreground=own, photo (the photo's colours), blur (BlurFusion), ml (pymatting)",
+        ("model", "refiner", "refine", "threshold", "reach", "foreground"),
+        _wisp,
+        extra="eval",
+    ),
+}
