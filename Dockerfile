@@ -1,0 +1,32 @@
+# Two stages: wheels are built where there is a compiler and a cache, and run where there is none.
+FROM python:3.12-slim AS build
+WORKDIR /src
+COPY setup.cfg pyproject.toml README.md LICENSE train_refiner.py train_u2net.py ./
+COPY pipeline pipeline
+COPY refiner refiner
+COPY u2net u2net
+COPY eval eval
+COPY service service
+RUN python -m venv /opt/wisp \
+ && /opt/wisp/bin/pip install --no-cache-dir --disable-pip-version-check ".[serve,redis,heic]" \
+ && find /opt/wisp -name "__pycache__" -prune -exec rm -rf {} +
+
+FROM python:3.12-slim
+# No home, no shell, a number that no host uses: what gets out of the process gets nowhere.
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin wisp \
+ && install -d -o wisp -g wisp /data
+COPY --from=build /opt/wisp /opt/wisp
+ENV PATH=/opt/wisp/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    WISP_HOST=0.0.0.0 \
+    WISP_PORT=8000 \
+    WISP_DATA=/data \
+    WISP_PUBLIC=1
+USER wisp
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+# SIGTERM reaches the process itself, which then finishes what is in work.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["wisp", "serve"]

@@ -1,0 +1,129 @@
+"""What the faces share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request, UploadFile
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from service.context import Context
+from service.engine import Answer, Job
+from service.errors import BadRequest, Problem
+from service.fetch import fetch
+from service.limits import check_size
+
+T = TypeVar("T")
+
+
+def _context(request: Request) -> Context:
+    context = request.app.state.wisp
+    assert isinstance(context, Context)
+    return context
+
+
+#: What the application holds, for a route that needs it.
+Wisp = Annotated[Context, Depends(_context)]
+
+
+async def until_gone(request: Request, work: Awaitable[T]) -> T:
+    """Await ``work``, and cancel it when the client goes away."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise asyncio.CancelledError("the client went away")
+        return await task
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def cut(request: Request, context: Context, job: Job) -> Answer:
+    """Do a job for as long as its client waits, and note it for the log."""
+    answer = await until_gone(request, context.core.cut(job))
+    request.scope.setdefault("state", {})["told"] = {
+        "model": answer.model,
+        "pixels": answer.width * answer.height,
+        "cached": answer.cached,
+        "work": answer.seconds["total"],
+    }
+    return answer
+
+
+async def uploaded(file: UploadFile | None, context: Context) -> bytes:
+    """Return the bytes of an upload. Raises for one that is missing, empty or too large."""
+    if file is None:
+        raise BadRequest("the file is missing", code="missing_source")
+    return check_size(await file.read(context.settings.max_bytes + 1), context.settings)
+
+
+async def fetched(url: str, request: Request, context: Context) -> bytes:
+    """Return the bytes behind a URL, where the settings allow it."""
+    settings = context.settings
+    if not settings.fetches:
+        raise BadRequest("this server fetches no URLs: send the file", code="invalid_image_url")
+    data = await until_gone(
+        request,
+        fetch(
+            url,
+            max_bytes=settings.max_bytes,
+            seconds=settings.fetch_timeout,
+            **context.fetch_options,
+        ),
+    )
+    return check_size(data, settings)
+
+
+def headers(answer: Answer) -> dict[str, str]:
+    """Tell what is worth knowing of an answer, beside the file itself."""
+    return {
+        "X-Wisp-Model": answer.model,
+        "X-Wisp-Seconds": f"{answer.seconds['total']:.3f}",
+        "X-Wisp-Cached": str(answer.cached).lower(),
+        "X-Wisp-Empty": str(answer.empty).lower(),
+    }
+
+
+def file(answer: Answer, extra: dict[str, str] | None = None) -> Response:
+    """Answer with the file itself."""
+    return Response(answer.data, media_type=answer.media, headers=headers(answer) | (extra or {}))
+
+
+def told(problem: Problem, path: str) -> JSONResponse:
+    """Say what went wrong in the words of the face that was asked."""
+    content: dict[str, Any] = {"detail": problem.message, "code": problem.code}
+    if path.startswith("/v1.0/"):
+        error = {"title": problem.message, "code": problem.code}
+        content = {"errors": [error]}
+    return JSONResponse(content, problem.status, headers=problem.headers)
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe for OpenAPI how errors look."""
+    schema = {
+        "type": "object",
+        "properties": {"detail": {}, "code": {"type": "string"}},
+        "required": ["detail"],
+    }
+    usual = (400, 401, 403, 408, 413, 422, 429, 500, 503, 504)
+    return {
+        status: {
+            "description": "Error",
+            "content": {"application/json": {"schema": schema}},
+        }
+        for status in (*usual, *statuses)
+    }
+
+
+#: How a file looks to OpenAPI.
+PICTURE = {"schema": {"type": "string", "format": "binary"}}

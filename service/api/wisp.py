@@ -1,0 +1,199 @@
+"""Our own face: a picture in, JSON or the picture itself out."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, Path, Request, UploadFile
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from service.api.common import PICTURE, Wisp, cut, errors, file, headers, uploaded
+from service.engine import Answer, Job
+from service.errors import BadRequest, NotFound
+from service.look import MEDIA, Look, backdrop
+
+router = APIRouter(tags=["Wisp"])
+
+
+class Format(str, Enum):
+    png = "png"
+    webp = "webp"
+    jpg = "jpg"
+    tiff = "tiff"
+    zip = "zip"
+    auto = "auto"
+
+
+class Done(BaseModel):
+    """A finished cutout."""
+
+    status: str
+    result_url: str
+    expires_at: str
+    format: str
+    bytes: int
+    width: int
+    height: int
+    model: str
+    refined: bool
+    empty: bool
+    cached: bool
+    seconds: dict[str, float]
+    notes: list[str]
+
+
+class ModelInfo(BaseModel):
+    name: str
+    default: bool
+    loaded: bool
+
+
+_FORM: dict[str, Any] = {
+    "description": "The picture itself, or JSON, by the Accept header",
+    "content": {"application/json": {}} | {media: PICTURE for media in MEDIA.values()},
+}
+
+
+async def _look(
+    context: Wisp,
+    background: Annotated[
+        str, Form(description="transparent, blur, or a colour: a CSS name, 1e90ff, 1e90ff80")
+    ] = "transparent",
+    background_file: Annotated[
+        UploadFile | None, File(description="A picture to put behind the subject")
+    ] = None,
+    crop: Annotated[bool, Form(description="Cut down to the subject")] = False,
+    margin: Annotated[str, Form(description="Room around it: 5%, 20px, or up to four")] = "0px",
+    format: Annotated[Format, Form(description="zip holds color.jpg and alpha.png")] = Format.png,
+    quality: Annotated[int | None, Form(ge=1, le=100, description="For webp and jpg")] = None,
+    only_mask: Annotated[bool, Form(description="The alpha, as a grey picture")] = False,
+) -> Look:
+    behind: Any = backdrop(background)
+    if background_file is not None:
+        if behind is not None:
+            raise BadRequest("background and background_file: give one of the two")
+        behind = await uploaded(background_file, context)
+    return Look(
+        format=format.value,
+        quality=quality,
+        background=behind,
+        crop=crop,
+        margin=margin,
+        only_mask=only_mask,
+    )
+
+
+@router.post(
+    "/api/remove-background",
+    response_model=Done,
+    responses={200: _FORM, **errors(507)},
+    summary="Remove the background",
+)
+async def remove_background(
+    request: Request,
+    context: Wisp,
+    file_: Annotated[UploadFile, File(alias="file", description="The picture")],
+    look: Annotated[Look, Depends(_look)],
+    enable_gan: Annotated[bool, Form(description="Redraw the edge with stage 2")] = True,
+    model: Annotated[str, Form(description="See GET /api/models")] = "",
+) -> Response:
+    """Cut the subject out.
+
+    With `Accept: image/*` (or the zip's type) the answer is the file itself; otherwise JSON with a
+    URL at which the file lies for a day.
+    """
+    job = Job(await uploaded(file_, context), context.engine.resolve(model), enable_gan, look)
+    answer = await cut(request, context, job)
+    if _wants_file(request.headers.get("accept", "")):
+        return file(answer)
+    return await _kept(request, context, answer)
+
+
+def _wants_file(accept: str) -> bool:
+    """Whether a file is liked better than JSON: */* says nothing, and gets JSON."""
+    for entry in accept.split(","):
+        kind = entry.partition(";")[0].strip().lower()
+        if kind in ("application/json", "*/*", "application/*"):
+            return False
+        if kind.startswith("image/") or kind in ("application/zip", "application/octet-stream"):
+            return True
+    return False
+
+
+async def _kept(request: Request, context: Wisp, answer: Answer) -> Response:
+    kept = await asyncio.to_thread(
+        context.shelf.add, answer.data, answer.format, context.settings.result_hours
+    )
+    expires = datetime.fromtimestamp(kept.expires, timezone.utc)
+    done = Done(
+        status="success",
+        result_url=f"{request.scope.get('root_path', '')}/results/{kept.name}.{answer.format}",
+        expires_at=expires.isoformat(timespec="seconds"),
+        bytes=len(answer.data),
+        notes=list(answer.notes),
+        **{
+            name: value
+            for name, value in asdict(answer).items()
+            if name in Done.model_fields and name != "notes"
+        },
+    )
+    return JSONResponse(done.model_dump(), headers=headers(answer))
+
+
+@router.get(
+    "/results/{name}",
+    responses={
+        200: {"description": "The file", "content": {m: PICTURE for m in MEDIA.values()}},
+        **errors(404),
+    },
+    response_class=Response,
+    summary="Fetch a result",
+)
+async def result(
+    context: Wisp, name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{32}(\.[a-z]{3,4})?$")]
+) -> Response:
+    """Return a result that was handed out; gone after a day."""
+    token, _, ending = name.partition(".")
+    kept = await asyncio.to_thread(context.shelf.get, token)
+    if kept is None or (ending and ending != kept.format):
+        raise NotFound("there is no such result, or no more")
+    return Response(
+        kept.data,
+        media_type=MEDIA[kept.format],
+        headers={
+            "Content-Disposition": f'inline; filename="wisp-{token[:8]}.{kept.format}"',
+            "Cache-Control": "private, max-age=3600",
+        },
+    )
+
+
+@router.post(
+    "/api/matting",
+    response_class=Response,
+    responses={200: {"description": "RGBA PNG", "content": {"image/png": PICTURE}}, **errors()},
+    summary="Cut out as PNG",
+)
+async def matting(
+    request: Request,
+    context: Wisp,
+    image: Annotated[UploadFile, File(description="The picture")],
+) -> Response:
+    """Return the cutout as a PNG with straight alpha."""
+    job = Job(await uploaded(image, context), context.engine.resolve(""))
+    return file(await cut(request, context, job))
+
+
+@router.get("/api/models", responses=errors(), summary="List the models")
+async def list_models(context: Wisp) -> list[ModelInfo]:
+    """Return the models that can be asked for."""
+    loaded = context.engine.loaded()
+    return [
+        ModelInfo(name=name, default=name == context.engine.default, loaded=name in loaded)
+        for name in context.engine.names()
+    ]

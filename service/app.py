@@ -1,0 +1,180 @@
+"""The application: everything put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.cli import version
+from pipeline.errors import WispError
+from service.api import health, rembg, removebg, wisp
+from service.api.common import told
+from service.cache import open_cache
+from service.context import Context
+from service.core import Core
+from service.engine import Abandoned, Engine
+from service.errors import Problem, ServiceError, problem
+from service.gate import Gate
+from service.limits import Bounded
+from service.observe import Metrics, Observed, memory
+from service.settings import ServiceSettings
+from service.shelf import Shelf
+
+log = logging.getLogger("wisp")
+
+
+class Guarded:
+    """ASGI, innermost: says refusals and faults in the words of the face that was asked."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"referrer-policy", b"no-referrer"),
+                ]
+            await send(message)
+
+        try:
+            refused = scope.get("state", {}).get("refused")
+            if refused:
+                raise refused
+            await self.app(scope, receive, answer)
+        except (ClientDisconnect, asyncio.CancelledError):
+            # Nobody is there to be told.
+            if not started:
+                await _say(Problem(499, "gone", "the client went away"), scope, answer)
+        except Exception as error:
+            said = problem(error)
+            if said.status >= 500 and not isinstance(error, ServiceError):
+                log.error("fault", exc_info=error, extra={"wisp": {"id": _request_id(scope)}})
+            if started:
+                raise
+            await _say(said, scope, answer)
+
+
+async def _say(said: Problem, scope: Scope, send: Send) -> None:
+    async def nothing() -> Message:
+        return {"type": "http.disconnect"}
+
+    with contextlib.suppress(OSError):
+        await told(said, scope["path"])(scope, nothing, send)
+
+
+def _request_id(scope: Scope) -> str:
+    return str(scope.get("state", {}).get("request_id", ""))
+
+
+def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
+    """Make the application.
+
+    Parameters
+    ----------
+    settings
+        How it runs.
+    fetch_options
+        For tests: ``resolve`` and ``transport`` of :func:`service.fetch.fetch`.
+    """
+    metrics = Metrics()
+    engine = Engine(settings, settings.data / "models")
+    cache = open_cache(settings)
+    shelf = Shelf(settings.data / "results.sqlite", settings.history_bytes)
+    core = Core(settings, engine, cache, metrics)
+    context = Context(settings, engine, core, shelf, metrics, fetch_options)
+    metrics.gauge("queued", "Jobs that wait", lambda: core.queued)
+    metrics.gauge("running", "Jobs in work", lambda: core.running)
+    metrics.gauge("cache_failures", "Failures of the cache", lambda: cache.failures)
+    metrics.gauge("resident_bytes", "Resident memory", lambda: memory()[0])
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await core.warm()
+        context.ready = True
+        log.info("ready", extra={"wisp": {"models": engine.loaded(), "cache": cache.state}})
+        yield
+        await core.drain(settings.drain)
+        await core.close()
+        await asyncio.to_thread(shelf.close)
+
+    app = FastAPI(
+        title="Wisp",
+        version=version(),
+        summary="Removes image backgrounds and keeps every wisp of hair",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.wisp = context
+    for face in (wisp, rembg, removebg, health):
+        app.include_router(face.router)
+    app.add_exception_handler(WispError, _explain)
+    app.add_exception_handler(HTTPException, _explain_http)
+    app.add_exception_handler(RequestValidationError, _explain_validation)
+    if settings.web:
+        from service.web import mount  # here: Gradio is 75 MB and five seconds
+
+        mount(app, context)
+    # The last added is the first to see a request.
+    app.add_middleware(Guarded)
+    app.add_middleware(Bounded, settings=settings)
+    app.add_middleware(Gate, settings=settings)
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors),
+            allow_methods=["GET", "POST"],
+            allow_headers=["X-Api-Key", "Authorization", "Content-Type"],
+            expose_headers=["X-Request-ID", "X-Width", "X-Height", "X-Type", "Retry-After"],
+        )
+    app.add_middleware(Observed, metrics=metrics)
+    return app
+
+
+async def _explain(request: Request, error: Exception) -> JSONResponse:
+    return told(problem(error), request.url.path)
+
+
+async def _explain_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    # What a body's reader raised comes wrapped: the cause says more.
+    if isinstance(error.__cause__, (WispError, Abandoned)):
+        return told(problem(error.__cause__), request.url.path)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_parameter")
+    if isinstance(error.detail, str):
+        said = Problem(error.status_code, code, error.detail)
+        answer = told(said, request.url.path)
+    else:
+        answer = JSONResponse({"detail": error.detail, "code": code}, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _explain_validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    # Without the input: it may be a picture.
+    details = [
+        {"loc": list(entry["loc"]), "msg": entry["msg"], "type": entry["type"]}
+        for entry in error.errors()
+    ]
+    return JSONResponse({"detail": details, "code": "invalid_parameter"}, 422)

@@ -1,0 +1,177 @@
+"""One core: bounded, shared by all faces.
+
+A job that is in flight already is not done twice; a job nobody waits for any more is not done; a
+job beyond the queue is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from pipeline.cli import version
+from service.cache import Cache
+from service.engine import Abandoned, Answer, Engine, Job, Report, Watch
+from service.errors import Busy, TimedOut
+from service.observe import Metrics
+from service.settings import ServiceSettings
+
+
+@dataclass
+class _Flight:
+    """A job in work, and how many wait for it."""
+
+    watch: Watch
+    task: asyncio.Task[Answer] | None = None
+    waiters: int = 0
+    running: bool = field(default=False)
+
+
+class Core:
+    """Cuts pictures out, for every face. Lives in one event loop."""
+
+    def __init__(
+        self, settings: ServiceSettings, engine: Engine, cache: Cache, metrics: Metrics
+    ) -> None:
+        self.settings, self.engine, self.cache, self.metrics = settings, engine, cache, metrics
+        self._threads = ThreadPoolExecutor(settings.concurrency, "wisp")
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._flights: dict[str, _Flight] = {}
+        self._mean = 1.0  # seconds a job takes, as of late
+        self.closing = False
+
+    @property
+    def queued(self) -> int:
+        return sum(not flight.running for flight in self._flights.values())
+
+    @property
+    def running(self) -> int:
+        return sum(flight.running for flight in self._flights.values())
+
+    async def warm(self) -> None:
+        """Open the default model, so that the first request need not wait for it."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, self.engine.load)
+
+    async def cut(self, job: Job, report: Report | None = None) -> Answer:
+        """Do a job, or take its answer from where it is already.
+
+        Parameters
+        ----------
+        job
+            What to do.
+        report
+            Called with (stage, share done) from another thread while the job runs.
+
+        Raises
+        ------
+        pipeline.WispError
+            What is wrong with the picture or the wish.
+        Busy
+            The queue is full, or the service is stopping.
+        TimedOut
+            It took longer than ``settings.timeout``, waiting included.
+        """
+        if self.closing:
+            raise Busy("the service is stopping: try again in a moment", retry_after=5)
+        key = await asyncio.to_thread(self._key, job)
+        found = await self.cache.get(key)
+        answer = Answer.unpack(found) if found else None
+        self.metrics.cache.labels("hit" if answer else "miss").inc()
+        if answer:
+            return answer
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._launch(key, job)
+        else:
+            self.metrics.shared.inc()
+        if report:
+            flight.watch.reports.append(report)
+        flight.waiters += 1
+        assert flight.task
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiters -= 1
+            if report:
+                flight.watch.reports.remove(report)
+            if not flight.waiters and not flight.task.done():
+                self._abandon(key, flight)
+
+    def _key(self, job: Job) -> str:
+        name = self.engine.resolve(job.model)
+        return f"{version()}-{self.engine.checksum(name)[:16]}-{job.key}"
+
+    def _launch(self, key: str, job: Job) -> _Flight:
+        slots = self.settings.concurrency - self.running
+        if self.queued >= self.settings.queue + max(0, slots):
+            self.metrics.refused.inc()
+            ahead = (self.queued + 1) / self.settings.concurrency
+            raise Busy(
+                "too many pictures are waiting: try again in a moment",
+                retry_after=min(60, math.ceil(self._mean * ahead)),
+            )
+        flight = _Flight(Watch(self.settings.timeout))
+        flight.task = asyncio.create_task(self._fly(key, job, flight))
+        # Retrieved here, so that a flight whose waiters all left is no "never retrieved" error.
+        flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._flights[key] = flight
+        return flight
+
+    async def _fly(self, key: str, job: Job, flight: _Flight) -> Answer:
+        try:
+            try:
+                await asyncio.wait_for(self._slots.acquire(), self.settings.timeout)
+            except asyncio.TimeoutError:
+                raise TimedOut("the service is too busy: try again later") from None
+            try:
+                flight.running = True
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(
+                    self._threads, self.engine.run, job, flight.watch
+                )
+            finally:
+                self._slots.release()
+        finally:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+        taken = answer.seconds["total"]
+        self._mean += 0.2 * (taken - self._mean)
+        for stage, value in answer.seconds.items():
+            self.metrics.stages.labels(stage).observe(value)
+        self.cache.put(key, answer.pack)
+        return answer
+
+    def _abandon(self, key: str, flight: _Flight) -> None:
+        """Free the work of a client that went away.
+
+        A job in the queue leaves it. One that runs ends at its next network call, and keeps its
+        slot until then: a thread cannot be killed.
+        """
+        del self._flights[key]
+        self.metrics.abandoned.inc()
+        flight.watch.gone.set()
+        if not flight.running and flight.task:
+            flight.task.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more jobs, and wait for those in work."""
+        self.closing = True
+        tasks = [flight.task for flight in self._flights.values() if flight.task]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    async def close(self) -> None:
+        """End what is left, and let go of everything."""
+        self.closing = True
+        for key, flight in list(self._flights.items()):
+            self._abandon(key, flight)
+        with contextlib.suppress(Exception):
+            await self.cache.close()
+        await asyncio.to_thread(self._threads.shutdown, True)
+
+
+__all__ = ["Abandoned", "Core"]

@@ -1,0 +1,133 @@
+"""Who may come in, and how often."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import math
+import time
+from dataclasses import dataclass
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import NotAllowed, ServiceError, TooMany
+from service.settings import ServiceSettings
+
+#: Open to everyone: what watches the service, and results, whose names are secrets themselves.
+OPEN = ("/healthz", "/readyz", "/results/")
+#: What counts against the rate: the work, and not the page around it.
+COUNTED = ("/api/", "/v1.0/", "/gradio_api/call", "/gradio_api/queue/join", "/gradio_api/run")
+_FREE = ("/api/models",)
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What is left of a client's rate."""
+
+    limit: int
+    remaining: int
+    reset: int  # seconds since 1970
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(self.reset),
+        }
+
+
+class Gate:
+    """ASGI: asks for a key where there are keys, and counts.
+
+    A refusal is left in ``scope["state"]["refused"]`` for the application to say, so that each
+    face does so in its own words.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+        self.app = app
+        self._keys = [key.encode() for key in settings.api_keys]
+        self._rate: RateLimitItem | None = parse(settings.rate) if settings.rate else None
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._friends = settings.cors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path.startswith(OPEN) or scope["method"] == "OPTIONS":
+            await self.app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        allowance = None
+        try:
+            self._same_site(scope)
+            client = self._client(scope)
+            if self._rate and path.startswith(COUNTED) and path not in _FREE:
+                allowance = self._count(self._rate, client)
+        except ServiceError as error:
+            state.setdefault("refused", error)
+            allowance = getattr(error, "allowance", None)
+
+        async def answer(message: Message) -> None:
+            if allowance and message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in allowance.headers.items():
+                    headers[name] = value
+            await send(message)
+
+        await self.app(scope, receive, answer)
+
+    def _same_site(self, scope: Scope) -> None:
+        """Refuse what another site's page makes a browser send: it needs no permission for a form,
+        and a service on the user's own machine has no password."""
+        headers = Headers(scope=scope)
+        if scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site":
+            origin = headers.get("origin", "")
+            if origin not in self._friends and "*" not in self._friends:
+                raise NotAllowed("requests from other sites are off", code="cross_site")
+
+    def _client(self, scope: Scope) -> str:
+        """Name the client: its key where there are keys, else its address."""
+        if not self._keys:
+            address = scope.get("client")
+            return f"address {address[0] if address else ''}"
+        shown = _shown(Headers(scope=scope))
+        if shown is None:
+            # 401 makes a browser ask; remove.bg's clients know 403.
+            status = 403 if scope["path"].startswith("/v1.0/") else 401
+            raise NotAllowed("an API key is needed: send it as X-Api-Key", status=status)
+        for number, key in enumerate(self._keys):
+            if hmac.compare_digest(shown, key):
+                return f"key {number}"
+        status = 403 if scope["path"].startswith(("/v1.0/", "/api/")) else 401
+        raise NotAllowed("API Key invalid", status=status)
+
+    def _count(self, rate: RateLimitItem, client: str) -> Allowance:
+        allowed = self._limiter.hit(rate, client)
+        reset, remaining = self._limiter.get_window_stats(rate, client)
+        allowance = Allowance(rate.amount, remaining, math.ceil(reset))
+        if not allowed:
+            wait = max(1.0, reset - time.time())
+            error = TooMany(f"Rate limit exceeded: {rate}", retry_after=wait)
+            error.allowance = allowance  # type: ignore[attr-defined]
+            raise error
+        return allowance
+
+
+def _shown(headers: Headers) -> bytes | None:
+    """Return the key a client shows: X-Api-Key, a bearer token, or a browser's password."""
+    if key := headers.get("x-api-key"):
+        return key.encode()
+    kind, _, value = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return value.strip().encode()
+    if kind.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return b""
+    return None

@@ -1,0 +1,195 @@
+"""The settings of the service, each default with its reason; all come from ``WISP_*`` variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from limits import parse as parse_rate
+
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
+
+_BOOLS = {"1": True, "true": True, "yes": True, "on": True, "": False} | {
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+def _home() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "wisp"
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """How the service runs. Raises :class:`SettingsError` when a value is out of range.
+
+    Every field can be set by an environment variable: ``max_bytes`` by ``WISP_MAX_BYTES``.
+    """
+
+    #: Where to listen: this machine only, unless someone decides otherwise.
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+    #: Strangers use it: no fetching of URLs, and everyone sees only their own history.
+    public: bool = False
+
+    #: Models of both stages, as :class:`pipeline.Settings` has them.
+    model: str = Settings.model
+    refiner: str = Settings.refiner
+
+    #: Threads a network may use; 0 means one a core.
+    threads: int = 0
+
+    #: Pictures cut out at a time. One already keeps every core busy; more only cost memory.
+    concurrency: int = 1
+
+    #: Requests that may wait; beyond it the answer is 503 at once, because a client that is told
+    #: to come back is better off than one that hangs.
+    queue: int = 16
+
+    #: Seconds a request may take, waiting included.
+    timeout: float = 60.0
+
+    #: Seconds a request's body may take to arrive: a slow sender holds memory.
+    upload_timeout: float = 60.0
+
+    #: Largest upload in bytes: a 25-megapixel JPEG of the best quality.
+    max_bytes: int = 30_000_000
+
+    #: Largest upload of a batch (several files, or a zip) in bytes, packed and unpacked.
+    max_batch_bytes: int = 200_000_000
+
+    #: Most pictures in a batch.
+    max_batch_files: int = 200
+
+    #: Largest picture in pixels: 25 megapixels need about 1.2 GB. On a machine of one gigabyte
+    #: set it to 12000000.
+    max_pixels: int = 25_000_000
+
+    #: Folder of results, history and cache.
+    data: Path = field(default_factory=_home)
+
+    #: Where answers are cached: "disk", "off", or a redis:// URL.
+    cache: str = "disk"
+
+    #: Size of the cache on disk, in bytes.
+    cache_bytes: int = 256_000_000
+
+    #: Hours after which a result that was handed out as a URL is gone.
+    result_hours: float = 24.0
+
+    #: Days, and bytes, of history (with the results that are handed out).
+    history_days: float = 30.0
+    history_bytes: int = 1_000_000_000
+
+    #: Whether clients may name URLs to be fetched; empty means: unless public.
+    fetch: bool | None = None
+
+    #: Seconds a fetch may take in all.
+    fetch_timeout: float = 15.0
+
+    #: Keys that clients must show; none means that everyone may. Separated by commas.
+    api_keys: tuple[str, ...] = ()
+
+    #: Requests allowed to a key (or to an address, where there are no keys), as "60/minute".
+    rate: str = ""
+
+    #: Origins whose pages may call the API. None: browsers keep other sites' pages out.
+    cors: tuple[str, ...] = ()
+
+    #: Whether to serve the web page (Gradio, about 75 MB of memory).
+    web: bool = True
+
+    #: Seconds that requests in work are given when the service is told to stop.
+    drain: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("concurrency", 1),
+            ("queue", 0),
+            ("timeout", 0.1),
+            ("upload_timeout", 0.1),
+            ("max_bytes", 1),
+            ("max_batch_bytes", 1),
+            ("max_batch_files", 1),
+            ("max_pixels", 1),
+            ("cache_bytes", 0),
+            ("result_hours", 0),
+            ("history_days", 0),
+            ("history_bytes", 0),
+            ("fetch_timeout", 0.1),
+            ("drain", 0),
+        ):
+            if getattr(self, name) < low:
+                raise SettingsError(f"{name} must be at least {low}, not {getattr(self, name)}")
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"port must lie within 0..65535, not {self.port}")
+        if self.cache not in ("disk", "off") and not self.cache.startswith(_REDIS):
+            raise SettingsError(f"cache must be disk, off or a redis:// URL, not {self.cache!r}")
+        if self.rate:
+            try:
+                parse_rate(self.rate)
+            except ValueError as error:
+                raise SettingsError(f"rate must look like 60/minute, not {self.rate!r}") from error
+        if "*" in self.cors and self.api_keys:
+            raise SettingsError("cors: name the origins; * together with API keys is too open")
+
+    @property
+    def fetches(self) -> bool:
+        """Whether URLs that a client names are fetched."""
+        return not self.public if self.fetch is None else self.fetch
+
+
+_REDIS = ("redis://", "rediss://", "unix://")
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> ServiceSettings:
+    """Read the settings from ``WISP_*`` variables.
+
+    Raises :class:`SettingsError` for a value that is not of its kind. Unknown variables are left
+    alone: other parts of Wisp may have their own.
+    """
+    environment = os.environ if environment is None else environment
+    given: dict[str, object] = {}
+    for entry in fields(ServiceSettings):
+        text = environment.get(f"WISP_{entry.name.upper()}")
+        if text is None:
+            continue
+        try:
+            given[entry.name] = _parse(str(entry.type), text.strip())
+        except (ValueError, KeyError) as error:
+            raise SettingsError(
+                f"WISP_{entry.name.upper()} must be {_KINDS.get(str(entry.type), entry.type)}, "
+                f"not {text!r}"
+            ) from error
+    return ServiceSettings(**given)  # type: ignore[arg-type]  # the kinds were checked above
+
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "bool | None": "true or false",
+}
+
+
+def _parse(kind: str, text: str) -> object:
+    if kind == "int":
+        return int(text.replace("_", ""))
+    if kind == "float":
+        return float(text)
+    if kind == "bool":
+        return _BOOLS[text.lower()]
+    if kind == "bool | None":
+        return _BOOLS[text.lower()] if text else None
+    if kind == "Path":
+        return Path(text).expanduser()
+    if kind == "tuple[str, ...]":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text

@@ -1,0 +1,5 @@
+"""The page: Gradio Blocks over the core, mounted at ``/``."""
+
+from service.web.mount import mount
+
+__all__ = ["mount"]

@@ -1,0 +1,142 @@
+"""The pieces of HTML that the page shows. Everything a user named is escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from service.engine import Answer
+from service.shelf import Kept
+
+_VIEW = 1400  # px: the longest side that a page shows; the download has them all
+_THUMB = 320
+
+
+def small(data: bytes, side: int = _VIEW, quality: int = 88) -> bytes:
+    """Make a picture small enough for a page: WebP."""
+    image: Image.Image = Image.open(io.BytesIO(data))
+    if image.mode not in ("L", "RGB", "RGBA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    image.thumbnail((side, side), Image.Resampling.BILINEAR)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=quality, method=2)
+    return buffer.getvalue()
+
+
+def thumbnail(data: bytes) -> bytes:
+    """Make the picture that the history shows."""
+    return small(data, _THUMB, 80)
+
+
+def _source(data: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
+
+
+def _slider(before: bytes, after: bytes, said: tuple[str, str, str]) -> str:
+    one, two, label = (html.escape(text) for text in said)
+    return (
+        '<div class="ba checker" style="--x:50%">'
+        f'<img class="after" src="{_source(after)}" alt="{two}">'
+        f'<img class="before" src="{_source(before)}" alt="{one}">'
+        f'<span class="tag left">{one}</span><span class="tag right">{two}</span>'
+        '<i class="bar"></i>'
+        f'<input type="range" min="0" max="100" step="0.5" value="50" aria-label="{label}" '
+        "oninput=\"this.parentNode.style.setProperty('--x', this.value + '%')\"></div>"
+    )
+
+
+def empty(words: dict[str, str]) -> str:
+    return (
+        f'<div class="nothing"><b>{words["empty_title"]}</b>'
+        f"<span>{words['empty_text']}</span></div>"
+    )
+
+
+def panes(answer: Answer, shown: bytes, words: dict[str, str]) -> str:
+    """Lay out all views of a result; the page's style shows the one that is chosen."""
+    pictures = {name: small(data) for name, data in answer.panes.items()}
+    cutout, photo = small(shown), pictures["photo"]
+    refined = pictures["refined"]
+    compare = _slider(photo, cutout, (words["before"], words["after"], words["slide"]))
+    if answer.box and Image.open(io.BytesIO(cutout)).size != Image.open(io.BytesIO(photo)).size:
+        # Cropped: the two no longer lie on each other, so the whole cutout stands in.
+        compare = _slider(photo, refined, (words["before"], words["after"], words["slide"]))
+    edge = _slider(
+        pictures["unrefined"], refined, (words["without"], words["with"], words["slide"])
+    )
+    note = f'<p class="note">{words["no_subject"]}</p>' if answer.empty else ""
+
+    def single(data: bytes, name: str, kind: str = "") -> str:
+        return f'<figure class="{kind}"><img src="{_source(data)}" alt="{name}"></figure>'
+
+    beside = single(photo, words["original"]) + single(cutout, words["cutout"], "checker")
+    views = {
+        "compare": compare,
+        "cutout": single(cutout, words["cutout"], "checker"),
+        "edge": edge,
+        "alpha": single(pictures["alpha"], words["alpha"]),
+        "roi": single(pictures["roi"], words["roi"]),
+        "beside": f'<div class="pair">{beside}</div>',
+    }
+    return note + "".join(
+        f'<div class="pane pane-{name}">{content}</div>' for name, content in views.items()
+    )
+
+
+def status(answer: Answer, words: dict[str, str]) -> str:
+    """Say in one line what was done."""
+    line = words["done_in" if answer.refined else "plain_in"].format(
+        width=answer.width,
+        height=answer.height,
+        patches=answer.patches,
+        seconds=f"{answer.seconds['total']:.2f}",
+    )
+    if answer.cached:
+        line += f" · {words['cached']}"
+    notes = "".join(f" · {html.escape(note)}" for note in answer.notes)
+    return f'<p class="status" role="status">{line}{notes}</p>'
+
+
+def rows(files: Iterable[Sequence[str]], words: dict[str, str]) -> str:
+    """Lay out a batch: (name, state, what is to be said of it) a file."""
+    body = "".join(
+        f'<tr class="{state}"><td>{html.escape(name)}</td><td>{words[state]}</td>'
+        f"<td>{html.escape(said)}</td></tr>"
+        for name, state, said in files
+    )
+    head = f"<th>{words['name']}</th><th>{words['state']}</th><th>{words['time']}</th>"
+    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def facts(groups: Iterable[tuple[str, Iterable[tuple[str, Any]]]]) -> str:
+    """Lay out facts in groups."""
+    return "".join(
+        f'<section class="facts"><h3>{html.escape(title)}</h3><dl>'
+        + "".join(
+            f"<dt>{html.escape(str(name))}</dt><dd>{html.escape(str(value))}</dd>"
+            for name, value in entries
+        )
+        + "</dl></section>"
+        for title, entries in groups
+    )
+
+
+def as_image(thumb: bytes) -> Any:
+    """Return a thumbnail as an array on a checkerboard: a gallery has no background of its own."""
+    image = Image.open(io.BytesIO(thumb)).convert("RGBA")
+    y, x = np.mgrid[: image.height, : image.width] // 10
+    board = np.where((x + y) % 2, 236, 250).astype(np.uint8)
+    base = Image.fromarray(np.dstack([board, board, board, np.full_like(board, 255)]))
+    base.alpha_composite(image)
+    return base.convert("RGB")
+
+
+def caption(kept: Kept) -> str:
+    title = str(kept.told.get("title", ""))[:40]
+    return f"{title} · {kept.told.get('seconds', 0):.2f} s"
