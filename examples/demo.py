@@ -1,0 +1,142 @@
+"""Cut out real photos and lay each on a contact sheet that shows the way from photo to cutout.
+
+    python examples/demo.py [-o demo] [photo.jpg ...]
+
+Without photos it takes four that scikit-image bundles. Per photo it writes NAME.png, the cutout,
+and NAME-sheet.png: photo, coarse mask, ROI with its tiles, refined alpha, cutout on green; below
+it the edge that stage 2 changed most, magnified, before and after.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline import Cutout, Result, WispError
+from pipeline.compose import over
+from pipeline.foreground import estimate
+from pipeline.patches import TILE
+
+Picture = NDArray[np.uint8]
+
+GREEN, BLACK, WHITE = (0, 177, 64), (0, 0, 0), (255, 255, 255)
+PAPER, INK, FAINT, ACCENT = (24, 26, 31), (236, 238, 242), (150, 156, 168), (255, 196, 61)
+CELL, GAP, LABEL, TITLE = 360, 14, 30, 64  # px
+ZOOM = 96  # px of the photo shown in a magnified cell: hair is seen strand by strand
+
+
+def grey(alpha: NDArray[np.float32]) -> Picture:
+    return np.repeat((alpha[..., None] * 255 + 0.5).astype(np.uint8), 3, axis=2)
+
+
+def tinted_roi(result: Result) -> Picture:
+    """The photo in grey, the ROI in colour over it, and a frame around each tile."""
+    photo = np.asarray(Image.fromarray(result.photo.image).convert("L"), np.float32) * 0.5
+    shown = np.repeat(photo[..., None], 3, axis=2)
+    shown[result.roi] = 0.45 * shown[result.roi] + 0.55 * np.array(ACCENT)
+    picture = Image.fromarray(shown.astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    line = max(1, round(max(picture.size) / 500))
+    for y, x in result.tiles:
+        draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=(120, 180, 255), width=line)
+    return np.asarray(picture)
+
+
+def busiest(result: Result) -> tuple[int, int]:
+    """Top-left corner of the ZOOM square in which stage 2 changed the alpha most."""
+    change = np.abs(result.alpha - result.coarse)
+    total = np.pad(change.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    side_y, side_x = (min(ZOOM, side) for side in change.shape)
+    boxes = total[side_y:, side_x:] - total[:-side_y, side_x:]
+    boxes -= total[side_y:, :-side_x] - total[:-side_y, :-side_x]
+    y, x = np.unravel_index(boxes.argmax(), boxes.shape)
+    return int(y), int(x)
+
+
+def fit(picture: Picture, magnify: bool = False) -> Image.Image:
+    image = Image.fromarray(picture)
+    scale = CELL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if magnify else Image.Resampling.LANCZOS)
+
+
+def sheet(result: Result, name: str) -> Image.Image:
+    """Draw the contact sheet of one cutout."""
+    photo = result.photo.image
+    plain = estimate(photo, result.coarse)  # what stage 1 alone would give, colours cleaned too
+    y, x = busiest(result)
+    zoom = np.s_[y : y + ZOOM, x : x + ZOOM]
+
+    def on(colour: tuple[int, int, int]) -> tuple[Picture, Picture]:
+        before = over(plain[zoom], result.coarse[zoom], colour)
+        return before, over(result.foreground[zoom], result.alpha[zoom], colour)
+
+    rows = [
+        [
+            ("photo", fit(photo)),
+            ("stage 1: coarse mask", fit(grey(result.coarse))),
+            (f"ROI, {len(result.tiles)} tiles", fit(tinted_roi(result))),
+            ("stage 2: refined alpha", fit(grey(result.alpha))),
+            ("cutout on green", fit(over(result.foreground, result.alpha, GREEN))),
+        ],
+        [
+            ("the edge, magnified", fit(photo[zoom], magnify=True)),
+            ("alpha before", fit(grey(result.coarse[zoom]), magnify=True)),
+            ("alpha after", fit(grey(result.alpha[zoom]), magnify=True)),
+            ("before, on green", fit(on(GREEN)[0], magnify=True)),
+            ("after, on green", fit(on(GREEN)[1], magnify=True)),
+        ],
+        [
+            ("colours, background taken out", fit(result.foreground[zoom], magnify=True)),
+            ("before, on white", fit(on(WHITE)[0], magnify=True)),
+            ("after, on white", fit(on(WHITE)[1], magnify=True)),
+            ("before, on black", fit(on(BLACK)[0], magnify=True)),
+            ("after, on black", fit(on(BLACK)[1], magnify=True)),
+        ],
+    ]
+    heights = [LABEL + max(cell.height for _, cell in row) + GAP for row in rows]
+    width = 5 * CELL + 6 * GAP
+    page = Image.new("RGB", (width, TITLE + sum(heights) + GAP), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((GAP, 16), name, INK, ImageFont.load_default(26))
+    seconds = sum(result.timings.values())
+    facts = f"{photo.shape[1]} x {photo.shape[0]} px   {seconds:.2f} s"
+    draw.text((width - GAP, 24), facts, FAINT, ImageFont.load_default(17), anchor="ra")
+    top = TITLE
+    for row, height in zip(rows, heights, strict=True):
+        for column, (label, cell) in enumerate(row):
+            left = GAP + column * (CELL + GAP)
+            draw.text((left, top + 4), label, FAINT, ImageFont.load_default(16))
+            page.paste(cell, (left, top + LABEL))
+        top += height
+    return page
+
+
+@click.command(help="Cut out photos and lay each on a contact sheet.")
+@click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--out", default="demo", type=click.Path(path_type=Path), show_default=True)
+def main(photos: tuple[Path, ...], out: Path) -> None:
+    sources: dict[str, Path | Picture] = {photo.stem: photo for photo in photos}
+    if not sources:
+        from skimage import data  # a development extra: only the demo's own photos need it
+
+        named = ("astronaut", "chelsea", "coffee", "rocket")
+        sources = {name: getattr(data, name)() for name in named}
+    out.mkdir(parents=True, exist_ok=True)
+    cutout = Cutout()
+    for name, source in sources.items():
+        try:
+            result = cutout(source)
+        except WispError as error:
+            raise click.ClickException(str(error)) from error
+        result.save(out / f"{name}.png")
+        sheet(result, name).save(out / f"{name}-sheet.png")
+        click.echo(f"{out / name}.png   {out / name}-sheet.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""The data engine: exact alpha, true composites, plausible coarse masks, reproducible shards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.errors import SettingsError
+from refiner import composite, dataset, guidance, prepare, procedural, subjects
+from refiner.subjects import Subject
+from tests import networks
+from tests.refiner.conftest import run_prepare
+
+RNG = np.random.default_rng
+
+
+def test_preparing_data_loads_no_torch() -> None:
+    code = "import refiner.prepare, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("kind", procedural.KINDS)
+def test_a_drawn_foreground_is_reproducible_and_has_soft_edges(kind: str) -> None:
+    colour, alpha = procedural.sample(kind, (72, 96), RNG(3))
+    again = procedural.sample(kind, (72, 96), RNG(3))
+    assert colour.shape == (72, 96, 3) and colour.dtype == np.uint8
+    assert alpha.shape == (72, 96) and alpha.dtype == np.float32
+    assert alpha.min() >= 0 and 0.3 < alpha.max() <= 1
+    assert ((alpha > 0.02) & (alpha < 0.98)).mean() > 0.002
+    np.testing.assert_array_equal(colour, again[0])
+    np.testing.assert_array_equal(alpha, again[1])
+
+
+def test_alpha_is_the_covered_part_of_a_pixel_and_colour_the_mean_of_what_covers() -> None:
+    alpha = np.zeros((8, 8), np.float32)
+    alpha[:4, 1:4] = 1  # three of the four columns of the first pixel
+    colour = np.full((8, 8, 3), 200, np.float32)
+    colour[alpha > 0] = 40  # what is not covered must not shine through
+    straight, cover = procedural._reduce(colour, alpha, (2, 2))
+    np.testing.assert_allclose(cover, np.array([[0.75, 0], [0, 0]]))
+    assert (straight[0, 0] == 40).all()
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(KeyError):
+        procedural.sample("soup", (64, 64), RNG(0))
+
+
+def test_the_trimap_leaves_a_band_unknown_and_the_border_sure() -> None:
+    mask = np.zeros((40, 60), bool)
+    mask[:, 30:] = True
+    row = subjects.trimap(mask, shrink=4, grow=6)[20]
+    assert (row[:24] == 0).all() and (row[24:34] == 0.5).all() and (row[34:] == 1).all()
+
+
+@pytest.fixture
+def masked(tmp_path: Path) -> subjects.Source:
+    """A photo of a light disc with a soft rim before a dark wall, and its binary mask."""
+    y, x = np.mgrid[:96, :96]
+    alpha = np.clip((30 - np.hypot(y - 48, x - 48)) / 4 + 0.5, 0, 1)
+    image = alpha[..., None] * (220, 200, 180) + (1 - alpha[..., None]) * (20, 30, 60)
+    for name, picture in (("images", image), ("masks", (alpha > 0.5) * 255)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture.astype(np.uint8)).save(tmp_path / name / "disc.png")
+    (source,) = subjects.pairs("mask", tmp_path / "images", tmp_path / "masks")
+    return source
+
+
+def test_a_mask_becomes_a_soft_alpha_with_clean_colours(masked: subjects.Source) -> None:
+    subject = subjects.make(masked)
+    assert subject is not None and subject.photo is None
+    y, x = np.mgrid[:96, :96]
+    truth = np.clip((30 - np.hypot(y - 48, x - 48)) / 4 + 0.5, 0, 1)
+    assert np.abs(subject.alpha - truth).max() < 0.1
+    rim = (truth > 0.1) & (truth < 0.9)
+    assert np.abs(subject.foreground[rim].astype(int) - (220, 200, 180)).mean() < 12
+
+
+def test_a_subject_comes_back_from_disk(masked: subjects.Source, tmp_path: Path) -> None:
+    subject = subjects.make(replace(masked, kind="alpha"))
+    assert subject is not None
+    subjects.save(subject, tmp_path, "disc")
+    back = subjects.load(tmp_path, "disc")
+    assert np.abs(back.alpha - subject.alpha).max() <= 0.5 / 255 + 1e-6
+    assert subject.photo is not None and back.photo is not None
+    np.testing.assert_array_equal(back.photo, subject.photo)
+    np.testing.assert_array_equal(back.foreground, subject.foreground)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_folders_without_a_match_are_refused(tmp_path: Path, masked: subjects.Source) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingsError, match="no picture"):
+        subjects.pictures(tmp_path / "empty")
+    (tmp_path / "other").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "other" / "nobody.png")
+    with pytest.raises(SettingsError, match="namesake"):
+        list(subjects.pairs("mask", tmp_path / "images", tmp_path / "other"))
+
+
+@pytest.fixture
+def subject() -> Subject:
+    colour, alpha = procedural.sample("hair", (120, 120), RNG(1))
+    return Subject(colour, alpha, photo=colour)
+
+
+def test_a_composite_is_alpha_f_plus_the_rest_b(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composite, "camera", lambda image, rng: image)
+    white, black = (np.full((50, 50, 3), level, np.uint8) for level in (255, 0))
+    # The same scene before black and (nearly) white tells alpha by subtraction.
+    monkeypatch.setattr(composite, "_light", lambda front, cover, back, rng: front)
+    dark = composite.compose(subject, black, 1.2, RNG(5))
+    light = composite.compose(subject, white, 1.2, RNG(5))
+    np.testing.assert_array_equal(dark.alpha, light.alpha)
+    cover = dark.alpha[..., None]
+    np.testing.assert_allclose(dark.image, cover * dark.foreground, atol=0.51)
+    back = light.image[light.alpha == 0].mean(0)
+    full = light.image - cover * light.foreground
+    np.testing.assert_allclose(full, (1 - cover) * back, atol=0.6)
+    assert max(dark.alpha.shape) == round(320 * 1.2)
+
+
+def test_a_scene_is_reproducible_and_uint8(subject: Subject) -> None:
+    backdrop = RNG(0).integers(0, 255, (60, 90, 3)).astype(np.uint8)
+    one, two = (composite.compose(subject, backdrop, 1.3, RNG(9)) for _ in range(2))
+    for a, b in zip(vars(one).values(), vars(two).values(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one.image.dtype == one.foreground.dtype == np.uint8
+
+
+def test_a_natural_scene_keeps_photo_and_alpha_together(subject: Subject) -> None:
+    photo = np.repeat((subject.alpha * 255).astype(np.uint8)[..., None], 3, 2)
+    scene = composite.natural(Subject(photo, subject.alpha, photo), 1.5, RNG(2))
+    assert np.abs(scene.image[..., 0] / 255 - scene.alpha).max() < 0.02
+    with pytest.raises(ValueError, match="photo"):
+        composite.natural(Subject(photo, subject.alpha), 1.5, RNG(2))
+
+
+def test_simulated_masks_err_like_stage_1_but_find_the_subject() -> None:
+    _, alpha = procedural.sample("hair", (400, 400), RNG(2))
+    truth = cv2.resize(alpha, (320, 320), interpolation=cv2.INTER_AREA)
+    errors = []
+    for seed in range(8):
+        mask = guidance.simulate(alpha, RNG(seed))
+        assert mask.shape == (320, 320) and mask.dtype == np.float32
+        assert mask.min() >= 0 and mask.max() <= 1
+        errors.append(np.abs(mask - truth).mean())
+    assert min(errors) > 0.002 and max(errors) < 0.3 and np.ptp(errors) > 0.002
+
+
+def test_the_mask_is_the_networks_own_unless_it_missed(tmp_path: Path, subject: Subject) -> None:
+    y, x = np.mgrid[:320, :320]
+    alpha = (np.hypot(y - 160, x - 160) < 90).astype(np.float32)
+    image = np.repeat((alpha * 255).astype(np.uint8)[..., None], 3, 2)
+    scene = composite.Scene(image, alpha, image)
+    seeing = guidance.Stage1(networks.stage1(tmp_path / "a.onnx", gain=8, offset=-2))
+    expected = seeing(image)
+    found = [guidance.guide(scene, seeing, 1.0, RNG(seed)) for seed in range(4)]
+    assert any(np.abs(mask - expected).max() < 1e-3 for mask in found)
+    blind = guidance.Stage1(networks.constant_stage1(tmp_path / "b.onnx", 0.0))
+    assert guidance.guide(scene, blind, 1.0, RNG(0)).max() > 0.5  # simulated instead
+
+
+def test_cell_sizes_cover_the_range() -> None:
+    sizes = [prepare.cell_size(prepare.Recipe(), RNG(i)) for i in range(300)]
+    assert min(sizes) >= 1.2 and max(sizes) <= 16 and max(sizes) > 8
+    assert np.mean([1.5 <= s <= 6 for s in sizes]) > 0.6
+
+
+@pytest.mark.parametrize("zoom", [1.0, 2.5])
+def test_patches_lie_on_the_edge_and_count_inside_the_roi(zoom: float) -> None:
+    alpha = np.zeros((300, 400), np.float32)
+    alpha[:, 200:] = 1
+    image = np.repeat((alpha * 200).astype(np.uint8)[..., None], 3, 2)
+    scene = composite.Scene(image, alpha, image)
+    found = prepare.cut(scene, alpha, zoom, prepare.Recipe(per_scene=6), RNG(0))
+    assert found.shape[1:] == (9, 128, 128) and 1 <= len(found) <= 6
+    weight = found[:, prepare.WEIGHT]
+    assert (weight > 0).any((1, 2)).all() and (weight == 0).any()
+    # All layers are cut at the same place, and enlarged alike.
+    assert np.abs(found[:, prepare.ALPHA].astype(int) - found[:, prepare.COARSE]).max() <= 1
+    assert np.abs(found[:, 0] / 200 - found[:, prepare.ALPHA] / 255).max() < 0.12  # cubic rings
+
+
+def test_no_edge_gives_no_patch() -> None:
+    alpha = np.zeros((200, 200), np.float32)
+    image = np.zeros((200, 200, 3), np.uint8)
+    scene = composite.Scene(image, alpha, image)
+    assert len(prepare.cut(scene, alpha, 1.0, prepare.Recipe(), RNG(0))) == 0
+
+
+def test_shards_are_the_same_byte_for_byte(folders: Path, shards: Path, tmp_path: Path) -> None:
+    run_prepare(folders, tmp_path)
+    for split in prepare.SPLITS:
+        first, second = (p / f"{split}-000.npy" for p in (shards, tmp_path))
+        assert first.read_bytes() == second.read_bytes()
+        assert np.load(first).shape == (8, 9, 128, 128)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_no_picture_belongs_to_both_splits(tmp_path: Path) -> None:
+    paths = tuple(tmp_path / f"{i}.png" for i in range(200))
+    everything = prepare.Folders((paths,), paths)
+    train, valid = (prepare.split_of(everything, split) for split in prepare.SPLITS)
+    assert not set(train.groups[0]) & set(valid.groups[0])
+    assert set(train.backgrounds) | set(valid.backgrounds) == set(paths)
+    assert 8 < len(valid.backgrounds) < 40
+    with pytest.raises(SettingsError, match="valid split"):
+        lonely = tuple(p for p in paths if not prepare.held_out(p.name))
+        prepare.split_of(prepare.Folders((), lonely), "valid")
+
+
+def test_a_batch_has_rgb_then_coarse(shards: Path) -> None:
+    raw = np.load(shards / "train-000.npy")
+    held = dataset.Shards(shards, "train")
+    batch = held.batch(held.index()[2:4])
+    np.testing.assert_allclose(batch.patches[:, :3], raw[2:4, :3] / 255.0, atol=1e-6)
+    np.testing.assert_allclose(batch.patches[:, 3], raw[2:4, 3] / 255.0, atol=1e-6)
+    np.testing.assert_allclose(batch.alpha[:, 0], raw[2:4, 4] / 255.0, atol=1e-6)
+    np.testing.assert_allclose(batch.foreground, raw[2:4, 5:8] / 255.0, atol=1e-6)
+    np.testing.assert_allclose(batch.weight[:, 0], raw[2:4, 8] / 255.0, atol=1e-6)
+
+
+def test_augmentation_moves_all_layers_alike(shards: Path) -> None:
+    held = dataset.Shards(shards, "train")
+    plain = held.batch(held.index()[:4])
+    # The photo is made to hold alpha, so that after any turn it must still show it.
+    plain = dataset.Batch(
+        plain.alpha.expand(-1, 4, -1, -1),
+        plain.alpha,
+        plain.alpha.expand(-1, 3, -1, -1),
+        plain.alpha,
+    )
+    changed = set()
+    for seed in range(6):
+        moved = dataset.augment(plain, RNG(seed))
+        assert (moved.coarse == moved.alpha).all() and (moved.weight == moved.alpha).all()
+        assert (moved.image == moved.foreground).all()
+        assert ((moved.image > 0) == (moved.alpha > 0)).all()
+        changed.add(moved.alpha.numpy().tobytes())
+    assert len(changed) > 2
+
+
+def test_epochs_go_on_where_they_stopped_and_share_the_work(shards: Path) -> None:
+    held = dataset.Shards(shards, "train")
+
+    def take(start: int, count: int, rank: int = 0, ranks: int = 1) -> list:
+        batches = dataset.epochs(held, 2, 7, start, rank, ranks)
+        return [next(batches).patches for _ in range(count)]
+
+    whole = take(0, 6)  # one epoch is four steps
+    for a, b in zip(whole[3:], take(3, 3), strict=True):
+        assert (a == b).all()
+    seen = {p for step in range(4) for p in dataset.order(held, 7, 0)[step * 2 :][:2]}
+    assert len(seen) == 8
+    assert not (take(0, 1, 0, 2)[0] == take(0, 1, 1, 2)[0]).all()
+    with pytest.raises(SettingsError, match="fewer than a batch"):
+        next(dataset.epochs(held, 16, 0))
+
+
+def test_new_shards_are_found_at_the_next_epoch(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "train-000.npy").write_bytes((shards / "train-000.npy").read_bytes())
+    held = dataset.Shards(tmp_path, "train")
+    assert len(dataset.order(held, 0, 0)) == 8
+    (tmp_path / "train-001.npy").write_bytes((shards / "train-000.npy").read_bytes())
+    assert len(dataset.order(held, 0, 1)) == len(held) == 16
+    with pytest.raises(SettingsError, match="prepare"):
+        dataset.Shards(tmp_path, "valid")
+
+
+def test_prefetch_hands_on_batches_in_order_and_errors(shards: Path) -> None:
+    held = dataset.Shards(shards, "train")
+    batches = [held.batch(held.index()[i : i + 1]) for i in range(3)]
+
+    def some():
+        yield from batches
+        raise SettingsError("no more")
+
+    ahead = dataset.prefetch(some(), 2)
+    assert [next(ahead) for _ in range(3)] == batches
+    with pytest.raises(SettingsError, match="no more"):
+        next(ahead)

@@ -1,0 +1,213 @@
+"""Training and export on tiny settings, and one way from folders to a cutout."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import train_refiner
+from pipeline import Cutout, Settings, generator
+from pipeline.errors import ModelInvalid, SettingsError
+from refiner import export
+from refiner import validate as validation
+from refiner.dataset import Shards
+from refiner.network import Generator, Shape
+from refiner.validate import validate
+from tests import networks
+from tests.refiner.test_network import squeezenet, trained
+
+TINY = train_refiner.PRESETS["tiny"]
+
+
+def run(shards: Path, out: Path, s: train_refiner.Settings = TINY, resume: bool = False) -> dict:
+    train_refiner.train(shards, out, s, resume=resume, quiet=True)
+    return torch.load(out / "last.pt", weights_only=True)
+
+
+def assert_equal(one: dict, two: dict) -> None:
+    """Every number of two checkpoints is the same."""
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        if isinstance(value, dict):
+            assert_equal(value, two[key])
+        elif isinstance(value, torch.Tensor):
+            assert torch.equal(value, two[key]), key
+        else:
+            assert value == two[key], key
+
+
+@pytest.mark.parametrize("gan_steps", [0, 2])
+def test_a_resumed_run_is_the_run_that_was_not_interrupted(
+    shards: Path, tmp_path: Path, gan_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = replace(TINY, steps=6 - gan_steps, gan_steps=gan_steps, perceptual=0.0, validate_every=3)
+    if gan_steps:
+        s = replace(s, validate_every=5)  # interrupted within the adversarial phase
+    whole = run(shards, tmp_path / "whole", s)
+
+    class Interrupted(Exception):
+        pass
+
+    def stop(*args: Any) -> None:
+        write(*args)
+        raise Interrupted
+
+    write = train_refiner.save
+    monkeypatch.setattr(train_refiner, "save", stop)
+    with pytest.raises(Interrupted):
+        run(shards, tmp_path / "parts", s)
+    monkeypatch.setattr(train_refiner, "save", write)
+    assert torch.load(tmp_path / "parts/last.pt", weights_only=True)["step"] == s.validate_every
+    assert_equal(whole, run(shards, tmp_path / "parts", s, resume=True))
+    assert not list((tmp_path / "parts").glob("*.part"))
+
+
+def test_training_on_a_few_patches_beats_the_coarse_mask(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for split in ("train", "valid"):  # the same patches: whether it can learn, not how well
+        data = (shards / "train-000.npy").read_bytes()
+        (tmp_path / "data" / f"{split}-000.npy").write_bytes(data)
+    s = replace(TINY, steps=60, rate=4e-3, ema=0.9, validate_every=60)
+    figures = train_refiner.train(tmp_path / "data", tmp_path / "run", s, quiet=True)
+    assert figures["psnr"] > figures["coarse psnr"] + 0.3
+    assert figures["sad ratio"] < 0.97
+    assert list((tmp_path / "run").glob("events.*"))
+
+
+def test_the_adversarial_phase_uses_the_perceptual_distance(shards: Path, tmp_path: Path) -> None:
+    s = replace(TINY, steps=1, gan_steps=1)
+    weights = squeezenet(tmp_path / "squeezenet.pth")
+    train_refiner.train(shards, tmp_path / "with", s, perceptual_weights=weights, quiet=True)
+    train_refiner.train(shards, tmp_path / "none", replace(s, perceptual=0.0), quiet=True)
+    a, b = (torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("with", "none"))
+    assert any(not torch.equal(a["generator"][k], b["generator"][k]) for k in a["generator"])
+
+
+def test_the_discriminators_pictures_agree_outside_the_roi(shards: Path) -> None:
+    held = Shards(shards, "train")
+    batch = held.batch(held.index()[:4])
+    refined = trained()(batch.patches)
+    fake, real = train_refiner.pictures(refined, batch, np.random.default_rng(0))
+    outside = (batch.weight == 0).expand_as(fake)
+    assert torch.equal(fake[outside], real[outside]) and not torch.equal(fake, real)
+
+
+def test_the_rate_rises_falls_and_changes_with_the_phase() -> None:
+    s = replace(TINY, steps=100, gan_steps=10, warmup=10)
+    rates = [train_refiner.rate_at(step, s) for step in range(110)]
+    assert rates[0] == pytest.approx(s.rate / 10) and max(rates) == rates[9] == s.rate
+    assert rates[10:100] == sorted(rates[10:100], reverse=True)
+    assert rates[99] == pytest.approx(0.02 * s.rate, rel=0.1)
+    assert rates[100] == s.gan_rate and 0 < rates[109] < rates[100]
+
+
+def test_resuming_says_what_is_wrong(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nothing to resume"):
+        run(shards, tmp_path, resume=True)
+    run(shards, tmp_path, replace(TINY, steps=1))
+    with pytest.raises(SettingsError, match="another shape"):
+        run(shards, tmp_path, replace(TINY, shape=Shape(width=16)), resume=True)
+
+
+def test_validation_of_identity_is_coarse(shards: Path) -> None:
+    figures, picture = validate(Generator(TINY.shape), Shards(shards, "valid"), 8)
+    assert figures["psnr"] == pytest.approx(figures["coarse psnr"])
+    assert figures["sad ratio"] == figures["colour ratio"] == 1 and figures["worse"] == 0
+    assert picture.shape == (3, 2 * 128, 5 * 128)
+
+
+def test_the_colours_stand_beside_multi_level_estimation(shards: Path) -> None:
+    ours, theirs = validation.colours_beside_multilevel(
+        Generator(TINY.shape).eval(), Shards(shards, "valid"), 3
+    )
+    assert 0 < theirs < ours < 255  # a generator that changes nothing leaves the background in
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    s = replace(TINY, shape=Shape(8, 1, 1, "batch", gates=True, aspp=True))
+    model = trained(s.shape)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and module.running_var is not None:
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    train_refiner.save(tmp_path / "last.pt", {"average": model}, s, 1)
+    return tmp_path / "last.pt"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_fp16_differs_from_fp32_by_two_grey_levels_at_most(
+    checkpoint: Path, tmp_path: Path, half: bool
+) -> None:
+    path = tmp_path / "refiner.onnx"
+    worst = export.export(checkpoint, path, half)
+    patches = np.random.default_rng(1).random((3, 4, 128, 128), np.float32)
+    assert worst <= 2 / 255
+    assert export.difference(path, export.restore(checkpoint), patches) <= 2 / 255
+    graph = onnx.load(path).graph
+    big = [w for w in graph.initializer if np.prod(w.dims) > 16 and w.data_type != 7]
+    assert big and all(w.data_type == onnx.TensorProto.FLOAT16 for w in big)
+    assert not any(node.op_type == "BatchNormalization" for node in graph.node)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_exported_identity_is_bit_for_bit(tmp_path: Path) -> None:
+    train_refiner.save(tmp_path / "last.pt", {"average": Generator(TINY.shape)}, TINY, 0)
+    export.export(tmp_path / "last.pt", tmp_path / "refiner.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "refiner.onnx")
+    for count in (1, 3):
+        patches = np.random.default_rng(count).random((count, 4, 128, 128), np.float32)
+        refined = generator.run(session, patches)
+        np.testing.assert_array_equal(refined[:, 0], patches[:, 3])
+        np.testing.assert_array_equal(refined[:, 1:], patches[:, :3])
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    with pytest.raises(ModelInvalid, match="no checkpoint"):
+        export.restore(tmp_path / "other.pt")
+
+
+def test_an_inexact_export_is_refused(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(ModelInvalid, match="not exported"):
+        export.export(checkpoint, tmp_path / "refiner.onnx")
+    assert not (tmp_path / "refiner.onnx").exists()
+
+
+def test_from_shards_to_a_cutout(shards: Path, tmp_path: Path) -> None:
+    """The commands as a user runs them, then the pipeline with what came out."""
+    out, path = tmp_path / "run", tmp_path / "refiner.onnx"
+    options = ["--preset", "tiny", "--steps", "4", "--without", "gradient", "--quiet"]
+    trained = CliRunner().invoke(
+        train_refiner.main, ["--data", str(shards), "--out", str(out), *options]
+    )
+    assert trained.exit_code == 0, (trained.output, trained.exception)
+    exported = CliRunner().invoke(export.main, [str(out / "last.pt"), str(path)])
+    assert exported.exit_code == 0 and "of 255 of FP32" in exported.output
+    measured = CliRunner().invoke(validation.main, [str(out / "last.pt"), "--data", str(shards)])
+    assert measured.exit_code == 0 and "sad ratio" in measured.output
+    y, x = np.mgrid[:180, :240]
+    disc = np.clip((60 - np.hypot(y - 90, x - 120)) / 3, 0, 1)
+    photo = Image.fromarray(np.repeat((disc * 255).astype(np.uint8)[..., None], 3, 2))
+    stage1 = networks.stage1(tmp_path / "stage1.onnx", gain=4, offset=-8)
+    result = Cutout(Settings(model=str(stage1), refiner=str(path)))(photo)
+    assert len(result.tiles) and result.roi.any()
+    assert (result.alpha != result.coarse)[result.roi].any()
+    np.testing.assert_array_equal(result.alpha[~result.roi], result.coarse[~result.roi])
+
+
+def test_an_unknown_loss_term_is_refused(shards: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        train_refiner.main,
+        ["--data", str(shards), "--out", str(tmp_path), "--without", "luck"],
+    )
+    assert result.exit_code == 2 and "luck" in result.output

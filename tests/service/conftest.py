@@ -1,0 +1,99 @@
+"""A service with tiny networks, made at test time.
+
+Needs ``pip install 'wisp[serve]'``, which is part of ``wisp[test]``.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from skimage import data
+
+from service.app import create_app
+from service.settings import ServiceSettings
+from tests import networks
+
+
+@pytest.fixture(scope="session")
+def nets(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("nets")
+    networks.stage1(folder / "tiny.onnx", gain=3.0)
+    networks.constant_stage1(folder / "nothing.onnx", 0.02)
+    networks.stage2(folder / "identity.onnx")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(nets) -> ServiceSettings:
+    """Settings without the page; ``data`` is for each test to give."""
+    return ServiceSettings(
+        model=str(nets / "tiny.onnx"),
+        refiner=str(nets / "identity.onnx"),
+        threads=1,
+        web=False,
+        cache="off",
+    )
+
+
+@pytest.fixture
+def settings(base, tmp_path) -> ServiceSettings:
+    return replace(base, data=tmp_path / "data")
+
+
+@pytest.fixture
+def serve(settings):
+    """Start a service with other settings: ``client = serve(queue=0)``."""
+    open_clients = []
+
+    def start(fetch_options=None, **changes) -> TestClient:
+        app = create_app(replace(settings, **changes), **(fetch_options or {}))
+        client = TestClient(app, raise_server_exceptions=False)
+        client.__enter__()
+        open_clients.append(client)
+        return client
+
+    yield start
+    for client in open_clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def client(base, tmp_path_factory):
+    """One service for all tests of a module that change nothing in it."""
+    app = create_app(replace(base, data=tmp_path_factory.mktemp("data")))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def encoded(image, kind: str = "JPEG", **options) -> bytes:
+    buffer = io.BytesIO()
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def streamed(body: bytes) -> httpx.Response:
+    """A site's answer whose body is yet to be streamed."""
+
+    async def stream():
+        yield body
+
+    return httpx.Response(200, content=stream())
+
+
+def opened(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+@pytest.fixture(scope="session")
+def photo() -> bytes:
+    """The astronaut, 512×512, as JPEG."""
+    return encoded(data.astronaut())

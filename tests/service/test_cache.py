@@ -1,0 +1,192 @@
+"""The cache may only ever help."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import replace
+
+import pytest
+
+from service.cache import Cache, Disk, open_cache
+from tests.service.test_wisp_api import post
+
+
+def test_hits_are_the_same_and_survive_a_restart(serve, photo):
+    first = serve(cache="disk")
+    a = post(first, photo)
+    assert a.headers["x-wisp-cached"] == "false"
+    deadline = time.monotonic() + 5
+    while (b := post(first, photo)).headers["x-wisp-cached"] == "false":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert a.content == b.content
+    assert post(first, photo, crop="true").headers["x-wisp-cached"] == "false"
+    again = post(serve(cache="disk"), photo)
+    assert again.headers["x-wisp-cached"] == "true"
+    assert again.content == a.content
+
+
+def test_a_torn_entry_is_a_miss(serve, photo, settings):
+    first = serve(cache="disk")
+    a = post(first, photo)
+    time.sleep(0.3)
+    diskcache = pytest.importorskip("diskcache")
+
+    with diskcache.Cache(str(settings.data / "cache")) as files:
+        keys = list(files)
+        assert keys
+        for key in keys:
+            files.set(key, files.get(key)[:-10])
+    b = post(first, photo)
+    assert b.headers["x-wisp-cached"] == "false"
+    assert a.content == b.content
+
+
+class Broken:
+    """A store that fails, or hangs."""
+
+    def __init__(self, seconds: float = 0) -> None:
+        self.seconds, self.calls = seconds, 0
+
+    async def get(self, key):
+        self.calls += 1
+        await asyncio.sleep(self.seconds)
+        raise ConnectionError("down")
+
+    async def set(self, key, value):
+        await self.get(key)
+
+    async def close(self):
+        raise ConnectionError("down")
+
+
+def test_a_store_that_is_down_is_a_miss_and_is_left_alone():
+    async def story():
+        store = Broken()
+        cache = Cache(store)
+        for _ in range(5):
+            assert await cache.get("key") is None
+            cache.put("key", lambda: b"value")
+        assert store.calls == 1
+        assert cache.state == "resting"
+        await cache.close()
+
+    asyncio.run(story())
+
+
+def test_a_store_that_hangs_costs_half_a_second_once():
+    async def story():
+        cache = Cache(Broken(60))
+        start = time.perf_counter()
+        for _ in range(20):
+            assert await cache.get("key") is None
+        assert time.perf_counter() - start < 1
+
+    asyncio.run(story())
+
+
+def test_a_store_slow_to_write_piles_nothing_up():
+    class Slow(Broken):
+        async def set(self, key, value):
+            self.calls += 1
+            await asyncio.sleep(0.2)
+
+    async def story():
+        store = Slow()
+        cache = Cache(store)
+        packed: list[int] = []
+
+        def pack():
+            packed.append(1)
+            return b"value"
+
+        for number in range(50):
+            cache.put(str(number), lambda: pack())
+        await asyncio.sleep(0.1)
+        assert store.calls <= 4 and len(packed) <= 4
+        await cache.close()
+
+    asyncio.run(story())
+
+
+def test_the_disk_cache_keeps_to_its_size(tmp_path):
+    async def story():
+        disk = Disk(tmp_path, 4_000_000)
+        for number in range(60):
+            await disk.set(str(number), bytes(100_000))
+        volume = await disk._do(disk._files.volume)
+        assert volume < 4_500_000
+        assert await disk.get("59") is not None
+        assert await disk.get("0") is None
+        await disk.close()
+
+    asyncio.run(story())
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_cache(settings, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    cache = open_cache(replace(settings, cache="disk", data=tmp_path / "file"))
+    assert cache.state == "off"
+
+
+def test_redis_that_is_not_there_costs_nothing(serve, photo):
+    service = serve(cache="redis://127.0.0.1:1/0")
+    for _ in range(3):
+        answer = post(service, photo)
+        assert (answer.status_code, answer.headers["x-wisp-cached"]) == (200, "false")
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    binary = shutil.which("redis-server")
+    if not binary:
+        pytest.skip("redis-server is not installed")
+    pytest.importorskip("redis", reason="needs pip install redis")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir"]
+    process = subprocess.Popen([*command, str(tmp_path)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline, "redis-server did not start"
+            time.sleep(0.05)
+    yield f"redis://127.0.0.1:{port}/0", process
+    process.kill()
+    process.wait()
+
+
+def test_a_real_redis_shared_by_two_services_and_killed(serve, photo, redis_server, tmp_path):
+    url, process = redis_server
+    one = serve(cache=url)
+    a = post(one, photo)
+    two = serve(cache=url, data=tmp_path / "other")
+    deadline = time.monotonic() + 5
+    while (b := post(two, photo)).headers["x-wisp-cached"] == "false":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert a.content == b.content
+    process.kill()
+    process.wait()
+    c = post(two, photo)
+    assert (c.status_code, c.headers["x-wisp-cached"]) == (200, "false")
+    assert c.content == a.content
+
+
+def test_a_full_redis_is_no_error(serve, photo, redis_server):
+    redis = pytest.importorskip("redis")
+    url, _ = redis_server
+    with redis.Redis.from_url(url) as client:
+        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory-policy", "noeviction")
+    service = serve(cache=url)
+    for _ in range(2):
+        answer = post(service, photo)
+        assert (answer.status_code, answer.headers["x-wisp-cached"]) == (200, "false")
+        time.sleep(0.2)

@@ -1,0 +1,269 @@
+"""The core: bounded, shared, and free of work nobody waits for."""
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from pipeline.errors import ModelMissing, UnreadableImage
+from service.cache import Cache
+from service.core import Core
+from service.engine import Abandoned, Answer, Engine, Job, Watch
+from service.errors import Busy, TimedOut
+from service.look import Look
+from service.observe import Metrics
+
+ANSWER = Answer(
+    b"picture", "png", 2, 1, (0, 0, 2, 1), False, "tiny", True, 3, {"total": 0.01}, ("note",)
+)
+
+
+class Slow(Engine):
+    """An engine whose jobs take until they are let go, and look in as the real one does."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.done, self.begun, self.ended = [], [], []
+        self.go = threading.Event()
+
+    def run(self, job, watch):
+        self.begun.append(job.image)
+        try:
+            while not self.go.is_set():
+                watch.step("refine", 0.5)
+                time.sleep(0.005)
+        finally:
+            self.ended.append(job.image)
+        self.done.append(job.image)
+        return replace(ANSWER, data=job.image)
+
+
+def run(settings, story, cache=None, **changes):
+    """Tell a story in an event loop, with a core over a slow engine."""
+
+    async def main():
+        own = replace(settings, **changes)
+        engine = Slow(own)
+        core = Core(own, engine, cache or Cache(None), Metrics())
+        try:
+            return await asyncio.wait_for(story(core, engine), 10)
+        finally:
+            engine.go.set()
+            await core.close()
+
+    return asyncio.run(main())
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def test_identical_requests_in_flight_are_computed_once(settings):
+    async def story(core, engine):
+        tasks = [asyncio.create_task(core.cut(Job(b"same"))) for _ in range(20)]
+        other = asyncio.create_task(core.cut(Job(b"same", look=Look(crop=True))))
+        await until(lambda: engine.begun)
+        await asyncio.sleep(0.05)
+        engine.go.set()
+        answers = await asyncio.gather(*tasks, other)
+        assert {answer.data for answer in answers} == {b"same"}
+        assert engine.done == [b"same", b"same"]
+
+    run(settings, story)
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_return(settings):
+    async def story(core, engine):
+        tasks = [asyncio.create_task(core.cut(Job(bytes([i])))) for i in range(3)]
+        await until(lambda: core.queued == 2 and core.running == 1)
+        start = time.perf_counter()
+        with pytest.raises(Busy) as caught:
+            await core.cut(Job(b"one too many"))
+        assert time.perf_counter() - start < 0.2
+        assert (caught.value.retry_after or 0) >= 1
+        joined = asyncio.create_task(core.cut(Job(bytes([1]))))  # no new work: let in
+        await asyncio.sleep(0.02)
+        engine.go.set()
+        assert (await joined).data == bytes([1])
+        await asyncio.gather(*tasks)
+
+    run(settings, story, queue=2)
+
+
+def test_no_more_run_at_a_time_than_allowed(settings):
+    async def story(core, engine):
+        tasks = [asyncio.create_task(core.cut(Job(bytes([i])))) for i in range(6)]
+        await until(lambda: len(engine.begun) == 2)
+        await asyncio.sleep(0.05)
+        assert len(engine.begun) == 2
+        engine.go.set()
+        await asyncio.gather(*tasks)
+
+    run(settings, story, concurrency=2)
+
+
+def test_a_client_that_leaves_frees_its_place_in_the_queue(settings):
+    async def story(core, engine):
+        first = asyncio.create_task(core.cut(Job(b"first")))
+        await until(lambda: engine.begun)
+        second = asyncio.create_task(core.cut(Job(b"second")))
+        await until(lambda: core.queued == 1)
+        second.cancel()
+        await until(lambda: core.queued == 0)
+        engine.go.set()
+        await first
+        assert engine.begun == [b"first"]
+
+    run(settings, story)
+
+
+def test_a_client_that_leaves_ends_its_running_job(settings):
+    async def story(core, engine):
+        task = asyncio.create_task(core.cut(Job(b"long")))
+        await until(lambda: engine.begun)
+        task.cancel()
+        await until(lambda: engine.ended)
+        assert engine.done == []
+        engine.go.set()
+        assert (await core.cut(Job(b"next"))).data == b"next"
+
+    run(settings, story)
+
+
+def test_one_of_two_who_leaves_takes_nothing_from_the_other(settings):
+    async def story(core, engine):
+        one = asyncio.create_task(core.cut(Job(b"shared")))
+        two = asyncio.create_task(core.cut(Job(b"shared")))
+        await until(lambda: engine.begun)
+        one.cancel()
+        await asyncio.sleep(0.05)
+        engine.go.set()
+        assert (await two).data == b"shared"
+
+    run(settings, story)
+
+
+def test_time_is_bounded_running_and_waiting(settings):
+    async def story(core, engine):
+        tasks = [asyncio.create_task(core.cut(Job(bytes([i])))) for i in range(2)]
+        for task in tasks:
+            with pytest.raises(TimedOut):
+                await task
+
+    run(settings, story, timeout=0.2)
+
+
+def test_progress_is_reported_by_stage(settings):
+    async def story(core, engine):
+        seen = []
+        task = asyncio.create_task(core.cut(Job(b"x"), lambda *told: seen.append(told)))
+        await until(lambda: seen)
+        engine.go.set()
+        await task
+        assert seen[0] == ("refine", 0.5)
+
+    run(settings, story)
+
+
+def test_stopping_finishes_what_is_in_work_and_takes_no_more(settings):
+    async def story(core, engine):
+        task = asyncio.create_task(core.cut(Job(b"x")))
+        await until(lambda: engine.begun)
+        drained = asyncio.create_task(core.drain(5))
+        await asyncio.sleep(0.02)
+        with pytest.raises(Busy):
+            await core.cut(Job(b"y"))
+        engine.go.set()
+        await drained
+        assert (await task).data == b"x"
+
+    run(settings, story)
+
+
+def test_errors_reach_everyone_who_waits_and_nothing_stays_behind(settings):
+    async def story(core, engine):
+        tasks = [asyncio.create_task(core.cut(Job(b"broken"))) for _ in range(3)]
+        for task in tasks:
+            with pytest.raises(UnreadableImage):
+                await task
+        assert core.queued == core.running == 0
+
+    async def main():
+        core = Core(settings, Engine(settings), Cache(None), Metrics())
+        try:
+            await story(core, None)
+        finally:
+            await core.close()
+
+    asyncio.run(main())
+
+
+# -- the engine ------------------------------------------------------------------------------------
+
+
+def test_the_real_engine_looks_in_at_every_network_call(settings, photo):
+    engine = Engine(settings)
+    stages = []
+    watch = Watch(60, lambda stage, share: stages.append(stage))
+    answer = engine.run(Job(photo), watch)
+    assert stages[0] == "read"
+    assert stages[1] == "coarse"
+    assert stages[-1] == "finish"
+    assert stages.count("refine") == -(-answer.patches // 8)
+    gone = Watch(60)
+    gone.reports.append(lambda stage, share: gone.gone.set())
+    with pytest.raises(Abandoned):
+        engine.run(Job(photo), gone)
+    with pytest.raises(TimedOut):
+        engine.run(Job(photo), Watch(-1))
+
+
+def test_panes(settings, photo):
+    answer = Engine(settings).run(Job(photo, panes=True), Watch(60))
+    assert set(answer.panes) == {"photo", "alpha", "coarse", "unrefined", "refined", "roi"}
+
+
+def test_only_known_models(settings):
+    engine = Engine(settings)
+    for name in ("nope", "/etc/passwd", "../tiny", settings.model):
+        with pytest.raises(ModelMissing):
+            engine.resolve(name)
+
+
+def test_at_most_two_models_stay_open(settings, nets, tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.onnx").write_bytes((nets / "tiny.onnx").read_bytes())
+    engine = Engine(settings, folder)
+    for name in ("", "a", "b", "c", "a"):
+        engine.load(name)
+    assert engine.loaded() == ["tiny", "a"] or set(engine.loaded()) == {"tiny", "a"}
+
+
+def test_answers_pack_and_unpack_and_torn_ones_are_noticed():
+    answer = replace(ANSWER, panes={"alpha": b"grey"})
+    block = answer.pack()
+    assert Answer.unpack(block) == replace(answer, cached=True)
+    assert Answer.unpack(block[:-1]) is None
+    assert Answer.unpack(block[:50] + b"?" + block[51:]) is None
+    assert Answer.unpack(b"") is None
+
+
+def test_a_job_is_named_by_all_that_its_answer_depends_on():
+    job = Job(b"x")
+    others = [
+        Job(b"y"),
+        Job(b"x", model="m"),
+        Job(b"x", refine=False),
+        Job(b"x", panes=True),
+        Job(b"x", look=Look(crop=True)),
+        Job(b"x", look=Look(background=(1, 2, 3, 255))),
+        Job(b"x", look=Look(background=b"picture")),
+        Job(b"x", look=Look(background="blur")),
+    ]
+    assert len({job.key, *(other.key for other in others)}) == 9
+    assert Job(b"x").key == job.key

@@ -1,0 +1,218 @@
+"""The page's endpoints, as Gradio's Python and JavaScript clients call them."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from tests.service.conftest import encoded, opened
+from tests.service.live import live
+
+pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
+WISHES = ["tiny", "transparent", "#ffffff", None, False, 5, "png"]
+
+
+@pytest.fixture(scope="module")
+def server(nets, tmp_path_factory):
+    with live(nets, tmp_path_factory.mktemp("page") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, photo) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "astronaut.jpg").write_bytes(photo)
+    (folder / "coffee.png").write_bytes(encoded(data.coffee(), "PNG"))
+    (folder / "broken.jpg").write_bytes(photo[:2000])
+    with zipfile.ZipFile(folder / "some.zip", "w") as archive:
+        archive.writestr("in/rocket.jpg", encoded(data.rocket()))
+        archive.writestr("in/notes.txt", "no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    gradio_client = pytest.importorskip("gradio_client")
+    return gradio_client.Client(server.url, verbose=False)
+
+
+def file(path: Path):
+    from gradio_client import handle_file
+
+    return handle_file(str(path))
+
+
+def test_every_function_has_a_named_endpoint(client):
+    named = client.view_api(return_format="dict")["named_endpoints"]
+    assert {"/cut", "/batch", "/history", "/history_file", "/history_delete"} <= set(named)
+    assert {"/system", "/diagnose", "/get_model"} <= set(named)
+
+
+def test_cut_file_in_file_out(client, folder, server, photo):
+    path, view, line = client.predict(
+        file(folder / "astronaut.jpg"), True, *WISHES, api_name="/cut"
+    )
+    rest = httpx.post(server.url + "/api/matting", files={"image": photo}, timeout=60)
+    assert Path(path).read_bytes() == rest.content
+    assert "512 × 512" in line
+    for pane in ("compare", "cutout", "edge", "alpha", "roi", "beside"):
+        assert f"pane-{pane}" in view
+
+
+def test_cut_with_wishes(client, folder):
+    wishes = ["tiny", "colour", "rgba(255.4, 0, 0, 1)", None, True, 0, "jpg"]
+    path, _, _ = client.predict(file(folder / "coffee.png"), False, *wishes, api_name="/cut")
+    assert Image.open(path).format == "JPEG"
+    wishes = ["tiny", "picture", "#fff", file(folder / "astronaut.jpg"), False, 0, "webp"]
+    path, _, _ = client.predict(file(folder / "coffee.png"), True, *wishes, api_name="/cut")
+    assert np.asarray(Image.open(path)).shape == (400, 600, 3)
+
+
+@pytest.mark.parametrize("name", ["broken.jpg", "some.zip"])
+def test_errors_are_told_and_name_no_path(client, folder, name):
+    with pytest.raises(Exception) as caught:  # gradio_client.exceptions.AppError
+        client.predict(file(folder / name), True, *WISHES, api_name="/cut")
+    said = str(caught.value)
+    assert "broken" in said or "not an image" in said
+    assert "/" not in said
+
+
+def test_urls_and_paths_of_the_server_are_refused(client, server):
+    for payload in (
+        {"path": "http://127.0.0.1:1/x.png", "meta": {"_type": "gradio.FileData"}},
+        {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}},
+    ):
+        body = {"data": [payload, True, *WISHES]}
+        joined = httpx.post(f"{server.url}/gradio_api/call/cut", json=body)
+        if joined.status_code == 200:
+            event = joined.json()["event_id"]
+            told = httpx.get(f"{server.url}/gradio_api/call/cut/{event}", timeout=60).text
+            assert "event: error" in told
+            assert "event: complete" not in told
+    for path in ("/etc/passwd", "../results.sqlite", str(server.log)):
+        assert httpx.get(f"{server.url}/gradio_api/file={path}").status_code in (403, 404)
+
+
+def test_batch_of_files_and_a_zip_with_one_broken(client, folder):
+    files = [file(folder / name) for name in ("astronaut.jpg", "broken.jpg", "some.zip")]
+    path, table, summary = client.predict(files, False, *WISHES, api_name="/batch")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["astronaut.png", "rocket.png"]
+        assert opened(archive.read("rocket.png")).mode == "RGBA"
+    assert table.count('class="done"') == 2 and table.count('class="failed"') == 1
+    assert "3 pictures: 2 done, 1 failed" in summary
+
+
+def test_history_lists_fetches_and_deletes(client, folder):
+    made, _, _ = client.predict(file(folder / "coffee.png"), True, *WISHES, api_name="/cut")
+    gallery, entries, *_ = client.predict(api_name="/history")
+    assert len(gallery) == len(entries) >= 1
+    newest = entries[0]
+    assert newest["title"] == "coffee.png" and newest["width"] == 600
+    again = client.predict(newest["name"], api_name="/history_file")
+    assert Path(again).read_bytes() == Path(made).read_bytes()
+    _, left, *_ = client.predict(newest["name"], api_name="/history_delete")
+    assert newest["name"] not in [entry["name"] for entry in left]
+    with pytest.raises(Exception, match="no longer"):
+        client.predict(newest["name"], api_name="/history_file")
+
+
+def test_system_and_language(server, client):
+    facts = client.predict(api_name="/system")
+    assert "tiny" in facts and "SHA-256" in facts and "MB" in facts
+    from gradio_client import Client
+
+    chinese = Client(server.url, verbose=False, headers={"Accept-Language": "zh-CN,en;q=0.5"})
+    assert "内存" in chinese.predict(api_name="/system")
+
+
+def test_strangers_see_only_their_own_history(nets, tmp_path, folder):
+    from gradio_client import Client
+
+    with live(nets, tmp_path / "data", public="1") as server:
+        page = httpx.get(server.url)
+        cookie = page.headers["set-cookie"].split(";")[0]
+        assert "HttpOnly" in page.headers["set-cookie"]
+        mine = Client(server.url, verbose=False, headers={"Cookie": cookie})
+        mine.predict(file(folder / "coffee.png"), False, *WISHES, api_name="/cut")
+        _, entries, *_ = mine.predict(api_name="/history")
+        assert len(entries) == 1
+        for headers in ({}, {"Cookie": "wisp=" + "x" * 32}):
+            other = Client(server.url, verbose=False, headers=headers)
+            assert other.predict(api_name="/history")[1] == []
+            with pytest.raises(Exception, match="no longer"):
+                other.predict(entries[0]["name"], api_name="/history_file")
+            with pytest.raises(Exception, match="no longer"):
+                other.predict(entries[0]["name"], api_name="/history_delete")
+        with pytest.raises(Exception, match="owner"):
+            mine.predict(api_name="/diagnose")
+
+
+def test_model_downloads_are_whole_checked_and_used(tmp_path, nets, monkeypatch):
+    import asyncio
+    import hashlib
+
+    from service.errors import FetchFailed
+    from service.web import downloads
+
+    content = (nets / "tiny.onnx").read_bytes()
+    good = downloads.Published("https://example.com/m", hashlib.md5(content).hexdigest(), "x")
+    monkeypatch.setitem(downloads.MODELS, "u2netp", good)
+    site = httpx.MockTransport(lambda request: httpx.Response(200, content=content))
+    shares: list[float] = []
+    folder = tmp_path / "models"
+    path = asyncio.run(downloads.download("u2netp", folder, shares.append, site))
+    assert path.read_bytes() == content and shares[-1] == 1
+    torn = httpx.MockTransport(lambda request: httpx.Response(200, content=content[:-1]))
+    with pytest.raises(FetchFailed, match="checksum"):
+        asyncio.run(downloads.download("u2netp", tmp_path / "other", shares.append, torn))
+    with pytest.raises(FetchFailed):
+        asyncio.run(downloads.download("../x", folder, shares.append, site))
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["u2netp.onnx"]
+
+
+SCRIPT = """
+import { Client, handle_file } from "@gradio/client";
+import { readFileSync } from "node:fs";
+const [url, photo] = process.argv.slice(2);
+const app = await Client.connect(url);
+const blob = new Blob([readFileSync(photo)], { type: "image/jpeg" });
+const wishes = ["tiny", "transparent", "#ffffff", null, false, 5, "png"];
+const { data } = await app.predict("/cut", [blob, true, ...wishes]);
+const file = Buffer.from(await (await fetch(data[0].url)).arrayBuffer());
+const head = file.subarray(1, 4).toString();
+console.log(JSON.stringify({ size: file.length, line: data[2], head }));
+process.exit(0);
+"""
+
+
+def test_the_javascript_client(server, folder, tmp_path, photo):
+    node, modules = shutil.which("node"), os.environ.get("WISP_TEST_NODE_MODULES", "")
+    if not node:
+        pytest.skip("node is not installed")
+    if not (Path(modules) / "@gradio" / "client").is_dir():
+        pytest.skip("set WISP_TEST_NODE_MODULES to a node_modules folder with @gradio/client")
+    (tmp_path / "node_modules").symlink_to(modules)
+    (tmp_path / "call.mjs").write_text(SCRIPT)
+    done = subprocess.run(
+        [node, str(tmp_path / "call.mjs"), server.url, str(folder / "astronaut.jpg")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    rest = httpx.post(server.url + "/api/matting", files={"image": photo}, timeout=60)
+    assert told["size"] == len(rest.content) and told["head"] == "PNG"
+    assert "512 × 512" in told["line"]
+    assert io.BytesIO(rest.content).read(4) == b"\x89PNG"

@@ -1,0 +1,206 @@
+"""The process as a whole: it drains, dies and comes back, and frees what nobody waits for."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from service.shelf import Shelf
+from tests import networks
+from tests.service.live import ROOT, live
+
+URL = "/api/remove-background"
+
+
+def test_kill_9_leaves_nothing_half_and_everything_opens_again(nets, tmp_path, photo):
+    with live(nets, tmp_path / "data", "--no-web") as server:
+        kept = httpx.post(server.url + URL, files={"file": photo}, timeout=60).json()
+        whole = httpx.get(server.url + kept["result_url"]).content
+        stop = threading.Event()
+
+        def pour(number: int) -> None:
+            while not stop.is_set():
+                try:
+                    httpx.post(
+                        server.url + URL,
+                        files={"file": photo},
+                        data={"margin": f"{number}px"},
+                        timeout=60,
+                    )
+                except httpx.HTTPError:
+                    return
+                number += 10
+
+        threads = [threading.Thread(target=pour, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.0)
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+        stop.set()
+        for thread in threads:
+            thread.join()
+    with live(nets, tmp_path / "data", "--no-web") as server:
+        assert httpx.get(server.url + kept["result_url"]).content == whole
+        again = httpx.post(server.url + URL, files={"file": photo}, timeout=60)
+        assert again.status_code == 200
+        assert again.json()["cached"] is True
+    shelf = Shelf(tmp_path / "data" / "results.sqlite", 10**9)
+    rows = shelf._base.execute("SELECT length(data) + length(thumb), size FROM kept").fetchall()
+    assert rows and all(length == size for length, size in rows)
+    assert shelf._base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    shelf.close()
+
+
+def test_sigterm_finishes_what_is_in_work_and_ends_well(nets, tmp_path, photo):
+    with live(nets, tmp_path / "data", "--no-web", cache="off") as server:
+        answers = []
+
+        def ask(number: int) -> None:
+            fields = {"margin": f"{number}px"}
+            with httpx.Client(timeout=60) as client:
+                answers.append(client.post(server.url + URL, files={"file": photo}, data=fields))
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 30
+        while httpx.get(f"{server.url}/readyz").json()["running"] == 0:
+            assert time.monotonic() < deadline
+        time.sleep(0.3)
+        assert server.stop() in (0, -signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert [answer.status_code for answer in answers] == [200] * 4
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{server.url}/healthz")
+
+
+def test_a_client_that_hangs_up_frees_its_work(nets, tmp_path, photo):
+    with live(nets, tmp_path / "data", "--no-web", cache="off", queue="1") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        boundary = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        body = boundary + photo + b"\r\n--b--\r\n"
+        head = (
+            f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        ).encode()
+        for _ in range(12):  # more than slots and queue together
+            with socket.create_connection((host, int(port))) as client:
+                client.sendall(head + body)
+                time.sleep(0.05)
+        deadline = time.monotonic() + 30
+        while True:
+            told = httpx.get(f"{server.url}/readyz").json()
+            if told["queued"] == told["running"] == 0:
+                break
+            assert time.monotonic() < deadline, told
+            time.sleep(0.05)
+        answer = httpx.post(server.url + "/api/matting", files={"image": photo}, timeout=60)
+        assert answer.status_code == 200
+        text = httpx.get(f"{server.url}/metrics").text
+        assert "wisp_abandoned_total 0.0" not in text
+
+
+def test_the_log_is_json_with_ids_and_no_content(nets, tmp_path, photo):
+    with live(nets, tmp_path / "data", "--no-web") as server:
+        files = {"file": ("my-secret-name.jpg", photo)}
+        told = httpx.post(
+            server.url + URL, files=files, headers={"X-Request-ID": "find-me"}, timeout=60
+        ).json()
+        httpx.get(server.url + told["result_url"])
+        time.sleep(0.2)
+        text = server.log.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    (line,) = [line for line in lines if line.get("id") == "find-me"]
+    assert line["status"] == 200 and line["route"] == URL and line["model"] == "tiny"
+    assert "my-secret-name" not in text
+    assert told["result_url"].split("/")[-1].split(".")[0] not in text
+
+
+def test_wrong_settings_are_one_line_and_exit_2(tmp_path):
+    command = "from pipeline.cli import main; import service.cli as c; main.add_command(c.serve)"
+    arguments = ["serve", "--no-web", "--data", str(tmp_path)]
+    for environment, word in (
+        ({"WISP_PORT": "many"}, "WISP_PORT"),
+        ({"WISP_MODEL": "/nowhere.onnx", "WISP_PORT": "0"}, "nowhere"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{command}; main()", *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=120,
+        )
+        assert done.returncode == 2, done.stderr
+        assert word in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_crowd_gets_its_answers_or_503_at_once(serve, photo, nets):
+    """One at a time, two in the queue, twenty callers: nobody hangs, nobody gets a fault."""
+    slow = networks.stage1(nets / "crowd.onnx", gain=3.0)
+    client = serve(model=str(slow), queue=2)
+    answers = []
+
+    def ask(number: int) -> None:
+        start = time.perf_counter()
+        answer = client.post(
+            URL,
+            files={"file": photo},
+            data={"margin": f"{number}px"},
+            headers={"Accept": "image/*"},
+        )
+        answers.append((answer, time.perf_counter() - start))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    codes = [answer.status_code for answer, _ in answers]
+    assert set(codes) == {200, 503}
+    assert codes.count(200) >= 3
+    assert all(int(a.headers["retry-after"]) >= 1 for a, _ in answers if a.status_code == 503)
+
+
+# -- the shelf -------------------------------------------------------------------------------------
+
+
+def test_the_shelf_is_capped_by_age_and_size(tmp_path):
+    now = [1000.0]
+    shelf = Shelf(tmp_path / "shelf.sqlite", 1000, clock=lambda: now[0])
+    first = shelf.add(bytes(400), "png", hours=1, owner="me")
+    now[0] += 1
+    second = shelf.add(bytes(400), "png", hours=2, owner="me")
+    now[0] += 1
+    third = shelf.add(bytes(400), "png", hours=1, owner="you")
+    assert shelf.get(first.name) is None  # the oldest made room
+    assert [kept.name for kept in shelf.list("me")] == [second.name]
+    assert shelf.list("me")[0].data == b""
+    assert not shelf.delete(third.name, "me")
+    assert shelf.delete(third.name, "you")
+    now[0] += 3 * 3600
+    assert shelf.get(second.name) is None
+    assert shelf.list("me") == []
+    with pytest.raises(Exception, match="larger"):
+        shelf.add(bytes(2000), "png", hours=1)
+    shelf.close()
+
+
+def test_a_shelf_that_is_no_database_is_put_aside(tmp_path):
+    file = tmp_path / "shelf.sqlite"
+    file.write_bytes(b"garbage" * 1000)
+    shelf = Shelf(file, 10_000)
+    kept = shelf.add(b"x", "png", hours=1)
+    assert shelf.get(kept.name) == replace(kept, data=b"x")
+    assert list(tmp_path.glob("*.broken-*"))
+    shelf.close()

@@ -1,0 +1,201 @@
+"""Our own face."""
+
+import io
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from skimage import data
+
+from pipeline import Cutout, Settings
+from tests.service.conftest import encoded, opened
+
+URL = "/api/remove-background"
+
+
+def post(client, photo, accept="image/*", files=None, **fields):
+    return client.post(
+        URL,
+        files={"file": ("photo.jpg", photo), **(files or {})},
+        data=fields,
+        headers={"Accept": accept},
+    )
+
+
+def test_the_picture_itself_by_accept(client, photo, nets):
+    answer = post(client, photo)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    got = np.asarray(opened(answer.content))
+    settings = Settings(
+        model=str(nets / "tiny.onnx"), refiner=str(nets / "identity.onnx"), threads=1
+    )
+    assert np.array_equal(got, np.asarray(Cutout(settings)(photo).image))
+
+
+def test_json_with_a_url_that_holds_the_picture(client, photo):
+    answer = post(client, photo, accept="*/*")
+    told = answer.json()
+    assert (told["status"], told["width"], told["height"]) == ("success", 512, 512)
+    assert told["model"] == "tiny"
+    assert told["refined"] and not told["empty"]
+    assert told["seconds"]["total"] > 0
+    again = client.get(told["result_url"])
+    assert again.status_code == 200
+    assert again.headers["content-type"] == "image/png"
+    assert again.content == post(client, photo).content
+    assert len(told["result_url"].split("/")[-1]) >= 32
+
+
+@pytest.mark.parametrize(
+    ("format", "kind", "mode"),
+    [
+        ("png", "PNG", "RGBA"),
+        ("webp", "WEBP", "RGBA"),
+        ("tiff", "TIFF", "RGBA"),
+        ("jpg", "JPEG", "RGB"),
+    ],
+)
+def test_formats(client, photo, format, kind, mode):
+    picture = opened(post(client, photo, format=format).content)
+    assert (picture.format, picture.mode, picture.size) == (kind, mode, (512, 512))
+
+
+def test_zip_of_colour_and_alpha(client, photo):
+    answer = post(client, photo, accept="application/zip", format="zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == ["color.jpg", "alpha.png"]
+        assert opened(archive.read("color.jpg")).mode == "RGB"
+        alpha = np.asarray(opened(archive.read("alpha.png")))
+    rgba = np.asarray(opened(post(client, photo).content))
+    assert np.array_equal(alpha, rgba[..., 3])
+
+
+def test_backgrounds(client, photo):
+    rgba = np.asarray(opened(post(client, photo).content)).astype(float)
+    alpha = rgba[..., 3:] / 255
+    red = np.asarray(opened(post(client, photo, background="#ff0000").content)).astype(float)
+    expected = rgba[..., :3] * alpha + (1 - alpha) * np.array([255, 0, 0])
+    assert np.abs(red - expected).max() <= 1.01
+    half = np.asarray(opened(post(client, photo, background="ff000080").content))
+    assert half.shape[2] == 4
+    assert half[..., 3].min() >= 127
+    blur = opened(post(client, photo, background="blur").content)
+    assert blur.mode == "RGB"
+    picture = encoded(np.full((40, 90, 3), (0, 0, 255), np.uint8), "PNG")
+    files = {"background_file": ("bg.png", picture)}
+    blue = np.asarray(opened(post(client, photo, files=files).content)).astype(float)
+    expected = rgba[..., :3] * alpha + (1 - alpha) * np.array([0, 0, 255])
+    assert np.abs(blue - expected).max() <= 1.01
+
+
+def test_mask_crop_and_no_refinement(client, serve, nets):
+    scene = np.zeros((200, 300, 3), np.uint8)
+    scene[60:140, 100:220] = 255
+    file = encoded(scene, "PNG")
+    service = serve(model=str(_sharp(nets)))
+    mask = opened(post(service, file, only_mask="true").content)
+    assert mask.mode == "L"
+    tight = opened(post(service, file, crop="true").content)
+    roomy = opened(post(service, file, crop="true", margin="10px").content)
+    assert tight.size[0] < 160 and tight.size[1] < 120
+    assert (roomy.size[0] - tight.size[0], roomy.size[1] - tight.size[1]) == (20, 20)
+    plain = post(service, file, accept="application/json", enable_gan="false").json()
+    assert plain["refined"] is False
+
+
+def _sharp(nets):
+    from tests import networks
+
+    return networks.stage1(nets / "sharp.onnx", gain=20.0, offset=0.0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"background": "no-colour"},
+        {"background": "red", "only_mask": "true"},
+        {"crop": "true", "margin": "wide"},
+        {"model": "../../etc/passwd"},
+        {"model": "unknown"},
+    ],
+)
+def test_what_cannot_be_is_400_with_a_reason(client, photo, fields):
+    answer = post(client, photo, **fields)
+    assert answer.status_code == 400
+    assert answer.json()["detail"]
+    assert answer.json()["code"]
+
+
+@pytest.mark.parametrize("fields", [{"format": "bmp"}, {"quality": "0"}, {"crop": "perhaps"}])
+def test_what_is_not_of_its_kind_is_422_and_repeats_no_input(client, photo, fields):
+    answer = post(client, photo, **fields)
+    assert answer.status_code == 422
+    assert all(set(entry) == {"loc", "msg", "type"} for entry in answer.json()["detail"])
+
+
+def test_matting_gives_the_cutout(client, photo):
+    answer = client.post("/api/matting", files={"image": ("photo.jpg", photo)})
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.content == post(client, photo).content
+
+
+def test_models(client):
+    told = client.get("/api/models").json()
+    assert {"name": "tiny", "default": True, "loaded": True} in told
+    assert [model["name"] for model in told if model["default"]] == ["tiny"]
+
+
+def test_results_are_unguessable_and_expire(serve, photo):
+    service = serve(result_hours=0)
+    told = post(service, photo, accept="*/*").json()
+    assert service.get(told["result_url"]).status_code == 404
+    assert service.get("/results/" + "a" * 32).status_code == 404
+    for name in ("..%2f..%2fetc%2fpasswd", "short", "a" * 32 + ".png%00"):
+        assert service.get(f"/results/{name}").status_code in (404, 422)
+
+
+def test_metadata_and_every_answer_has_an_id(client):
+    file = encoded(data.coffee(), dpi=(300, 300))
+    answer = post(client, file)
+    assert round(opened(answer.content).info["dpi"][0]) == 300
+    assert len(answer.headers["x-request-id"]) == 32
+    named = client.get("/healthz", headers={"X-Request-ID": "mine-1"})
+    assert named.headers["x-request-id"] == "mine-1"
+    odd = client.get("/healthz", headers={"X-Request-ID": "no spaces, please"})
+    assert odd.headers["x-request-id"] != "no spaces, please"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_no_room_for_results_is_507_and_costs_no_picture(serve, photo):
+    service = serve(history_bytes=10)
+    told = post(service, photo, accept="*/*")
+    assert (told.status_code, told.json()["code"]) == (507, "storage_full")
+    assert post(service, photo).status_code == 200
+
+
+def test_both_languages_say_the_same_things():
+    text = pytest.importorskip("service.web.text")
+    assert set(text.ENGLISH) == set(text.CHINESE)
+    assert all(
+        set(re.findall(r"{\w+}", text.ENGLISH[name])) == set(re.findall(r"{\w+}", words))
+        for name, words in text.CHINESE.items()
+    )
+    assert text.language("zh-CN,en;q=0.8") is text.CHINESE
+    assert text.language("de,en;q=0.8,zh;q=0.5") is text.ENGLISH
+
+
+def test_an_empty_scene_says_so(serve, nets, photo):
+    service = serve(model=str(nets / "nothing.onnx"))
+    assert post(service, photo, accept="*/*").json()["empty"] is True
+
+
+def test_health_and_metrics(client, photo):
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json()["status"] == "ok"
+    post(client, photo)
+    text = client.get("/metrics").text
+    assert 'wisp_requests_total{method="POST",route="/api/remove-background",status="200"}' in text
+    assert "wisp_stage_seconds_bucket" in text
+    assert "wisp_resident_bytes" in text

@@ -1,0 +1,335 @@
+"""Planning and running many photos."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import Output, OutputError, SettingsError, batch, image_io
+from pipeline.batch import STREAM, Job, Outcome
+from tests.conftest import encoded, fake_cutout
+
+
+def fill(folder: Path, *names: str, data: bytes = b"x") -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def names(jobs: list[Job]) -> list[str]:
+    return [job.name.as_posix() for job in jobs]
+
+
+def targets(inputs: list[str], out: str | None, base: Path, ending: str = ".png") -> list[str]:
+    found = batch.find(inputs, [Path(out)] if out else [])
+    planned = batch.plan(inputs, found, out, ending)
+    return [os.path.relpath(job.target, base) for job in planned]
+
+
+# -- finding ---------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_searched_below_for_pictures(tmp_path):
+    fill(tmp_path, "b.JPG", "a.png", "sub/deep/c.webp", "notes.txt", ".hidden.png", ".git/d.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert names(batch.find([str(tmp_path)])) == ["a.png", "b.JPG", "sub/deep/c.webp"]
+
+
+def test_loops_of_links_end(tmp_path):
+    fill(tmp_path, "a.png")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert names(batch.find([str(tmp_path)])) == ["a.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure_of_its_own(tmp_path, monkeypatch):
+    fill(tmp_path, "a.png", "shut/b.png", "z.png")
+    scandir = os.scandir
+
+    def scan(path):
+        if os.fspath(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    found = batch.find([str(tmp_path)])
+    assert [job.source.name for job in found if not job.problem] == ["a.png", "z.png"]
+    (shut,) = (job for job in found if job.problem)
+    (outcome,) = batch.run([shut], lambda job: batch.process(job, fake_cutout, Output()))
+    assert outcome.status == "failed" and outcome.error == "permission denied"
+
+
+def test_the_folder_that_is_written_to_is_not_searched(tmp_path):
+    fill(tmp_path, "a.png", "out/a.png", "other/out/b.png")
+    assert names(batch.find([str(tmp_path)], [tmp_path / "out"])) == ["a.png", "other/out/b.png"]
+
+
+def test_patterns_are_expanded_and_mirrored(tmp_path):
+    fill(tmp_path, "x/a.jpg", "x/b.png", "y/a.jpg")
+    assert names(batch.find([f"{tmp_path}/*/a.*"])) == ["x/a.jpg", "y/a.jpg"]
+    assert names(batch.find([f"{tmp_path}/**/*.jpg"])) == ["x/a.jpg", "y/a.jpg"]
+    assert names(batch.find([f"{tmp_path}/*"])) == ["x/a.jpg", "x/b.png", "y/a.jpg"]
+    # What is there under that very name is no pattern; what matches nothing is for the run.
+    fill(tmp_path, "[1].png")
+    assert names(batch.find([f"{tmp_path}/[1].png"])) == ["[1].png"]
+    assert names(batch.find([f"{tmp_path}/none*.png"])) == ["none*.png"]
+
+
+def test_several_folders_keep_their_names(tmp_path):
+    fill(tmp_path, "x/a.jpg", "y/a.jpg")
+    assert names(batch.find([f"{tmp_path}/x", f"{tmp_path}/y"])) == ["x/a.jpg", "y/a.jpg"]
+
+
+def test_each_photo_once(tmp_path, monkeypatch):
+    fill(tmp_path, "a.jpg", "b.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert names(batch.find(["a.jpg", "b.jpg", "./a.jpg", f"{tmp_path}/a.jpg"])) == [
+        "a.jpg",
+        "b.jpg",
+    ]
+
+
+def test_a_hidden_file_or_a_link_named_outright_is_taken_by_its_name(tmp_path):
+    fill(tmp_path, ".a.jpg")
+    (tmp_path / "link.png").symlink_to(tmp_path / ".a.jpg")
+    found = batch.find([f"{tmp_path}/.a.jpg", f"{tmp_path}/link.png"])
+    assert names(found) == [".a.jpg", "link.png"]
+
+
+def test_names_never_lead_out_of_the_output_folder(tmp_path, monkeypatch):
+    fill(tmp_path, "a.jpg", "in/sub/b.jpg")
+    monkeypatch.chdir(tmp_path / "in" / "sub")
+    for inputs in (["../../a.jpg"], [".."], ["../../*.jpg"], ["."], ["../../in", "../../a.jpg"]):
+        for job in batch.find(inputs):
+            assert ".." not in job.name.parts and not job.name.is_absolute()
+
+
+# -- planning --------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_mirrored(tmp_path):
+    fill(tmp_path, "in/a.jpg", "in/sub/b.tar.png")
+    out = str(tmp_path / "out")
+    assert targets([str(tmp_path / "in")], out, tmp_path) == ["out/a.png", "out/sub/b.tar.png"]
+
+
+def test_photos_that_share_a_name_keep_their_whole_one(tmp_path):
+    fill(tmp_path, "in/a.jpg", "in/a.png", "in/b.jpg", "in/sub/a.jpg", "in/a.jpg.webp")
+    assert targets([str(tmp_path / "in")], str(tmp_path / "out"), tmp_path) == [
+        "out/a.jpg.png",
+        "out/a.jpg.webp.png",
+        "out/a.png.png",
+        "out/b.png",
+        "out/sub/a.png",
+    ]
+
+
+def test_photos_that_cannot_be_told_apart_are_refused(tmp_path):
+    fill(tmp_path, "x/a.jpg", "y/a.jpg")
+    with pytest.raises(SettingsError, match=r"x/a\.jpg and .*y/a\.jpg would both"):
+        targets([f"{tmp_path}/x/a.jpg", f"{tmp_path}/y/a.jpg"], f"{tmp_path}/out", tmp_path)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.builds(
+            "{}{}{}".format,
+            st.sampled_from(["", "s/"]),
+            st.sampled_from(["a", "b", "a.jpg", "a.png"]),
+            st.sampled_from([".jpg", ".png", ".webp"]),
+        ),
+        unique=True,
+        min_size=1,
+    )
+)
+def test_no_two_photos_of_a_folder_share_a_target(files):
+    jobs = [Job(Path("in", name), name=Path(name)) for name in files]
+    planned = batch.plan(["in"], jobs, "out", ".png")
+    assert len({job.target for job in planned}) == len(files)
+    assert len({job.name for job in planned}) == len(files)
+    assert [job.source for job in planned] == [job.source for job in jobs]
+
+
+@pytest.mark.parametrize(
+    ("out", "expected"),
+    [
+        (None, "a-cutout.png"),
+        ("b.png", "b.png"),
+        ("new", "new/a.png"),
+        ("new/", "new/a.png"),
+        ("new.dir/", "new.dir/a.png"),
+        ("there.dir", "there.dir/a.png"),
+        ("deep/new/b.png", "deep/new/b.png"),
+    ],
+)
+def test_where_one_photo_goes(tmp_path, monkeypatch, out, expected):
+    fill(tmp_path, "a.jpg", "there.dir/x")
+    monkeypatch.chdir(tmp_path)
+    assert targets(["a.jpg"], out, tmp_path) == [expected]
+
+
+def test_streams(tmp_path):
+    fill(tmp_path, "a.jpg", "b.jpg")
+    one, two = f"{tmp_path}/a.jpg", f"{tmp_path}/b.jpg"
+
+    def ends(inputs, out):
+        return [
+            (job.source, job.target) for job in batch.plan(inputs, batch.find(inputs), out, ".png")
+        ]
+
+    assert ends(["-"], None) == [(STREAM, STREAM)]
+    assert ends(["-"], f"{tmp_path}/c.png") == [(STREAM, tmp_path / "c.png")]
+    assert ends([one], "-") == [(Path(one), STREAM)]
+    with pytest.raises(SettingsError, match="one picture"):
+        ends([one, two], "-")
+
+
+def test_photos_are_never_overwritten(tmp_path, monkeypatch):
+    fill(tmp_path, "a.png", "b.jpg")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    for inputs, out in [
+        (["a.png"], "a.png"),
+        (["a.png"], "./link.png"),
+        (["a.png"], "."),
+        (["a.png", "b.jpg"], "."),
+        (["."], "."),
+        ([str(tmp_path)], "."),
+    ]:
+        with pytest.raises(SettingsError, match="overwritten|holds the photos"):
+            targets(inputs, out, tmp_path)
+
+
+def test_wrong_plans(tmp_path):
+    fill(tmp_path, "in/a.jpg", "in/b.jpg", "file.png")
+    with pytest.raises(SettingsError, match="-o"):
+        targets([f"{tmp_path}/in"], None, tmp_path)
+    with pytest.raises(SettingsError, match="give a folder"):
+        targets([f"{tmp_path}/in"], f"{tmp_path}/file.png", tmp_path)
+
+
+# -- running ---------------------------------------------------------------------------------------
+
+
+def test_finished_is_there_whole_and_not_older(tmp_path):
+    fill(tmp_path, "a.jpg", "a.png")
+    job = Job(tmp_path / "a.jpg", tmp_path / "a.png")
+    now = time.time_ns()
+    for age, finished in ((0, True), (-1, False), (1, True)):
+        os.utime(job.source, ns=(now, now))
+        os.utime(job.target, ns=(now, now + age * 10**9))
+        assert batch.finished(job) is finished
+    job.target.write_bytes(b"")
+    os.utime(job.source, ns=(0, 0))
+    assert not batch.finished(job)
+    job.target.unlink()
+    assert not batch.finished(job)
+    assert not batch.finished(Job(STREAM, job.target))
+
+
+def test_process_writes_the_cutout_and_its_stages(tmp_path, photo):
+    fill(tmp_path, "in/sub/a.jpg", data=encoded(photo, "JPEG"))
+    job = Job(tmp_path / "in/sub/a.jpg", tmp_path / "out/sub/a.webp", Path("sub/a"))
+    outcome = batch.process(job, fake_cutout, Output(format="webp"), tmp_path / "stages")
+    assert outcome.status == "done" and outcome.size == (96, 64)
+    assert {"read", "write"} <= outcome.timings.keys()
+    assert image_io.read(job.target).format == "WebP"
+    stages = sorted(path.name for path in (tmp_path / "stages/sub").iterdir())
+    assert stages == ["a.alpha.png", "a.coarse.png", "a.foreground.png", "a.roi.png"]
+    for path in (tmp_path / "stages/sub").iterdir():
+        assert image_io.read(path).image.shape == (64, 96, 3)
+
+
+def test_a_photo_without_subject_is_written_and_said_so(tmp_path, photo):
+    fill(tmp_path, "a.png", data=encoded(photo, "PNG"))
+
+    def nothing(source):
+        result = fake_cutout(source)
+        result.coarse[:], result.alpha[:] = 0, 0
+        return result
+
+    outcome = batch.process(Job(tmp_path / "a.png", tmp_path / "b.png"), nothing, Output())
+    assert "no subject found" in outcome.notes
+    alpha = image_io.read(tmp_path / "b.png").alpha
+    assert alpha is not None and alpha.max() == 0
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, photo):
+    fill(tmp_path, "a.png", data=encoded(photo, "PNG"))
+    job = Job(tmp_path / "a.png", tmp_path / "a.png" / "b.png")
+    with pytest.raises(OutputError, match="folder"):
+        batch.process(job, fake_cutout, Output())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_one_failure_does_not_stop_the_rest(workers):
+    faults = {
+        1: OutputError("photo1: cannot write it\nsecond line"),
+        3: MemoryError(),
+        5: ZeroDivisionError("ours"),
+    }
+
+    def work(job: Job) -> Outcome:
+        if fault := faults.get(int(job.source.name[5:])):
+            raise fault
+        return Outcome(job, "done")
+
+    jobs = [Job(Path(f"photo{i}")) for i in range(8)]
+    outcomes = {outcome.job: outcome for outcome in batch.run(jobs, work, workers)}
+    assert [outcomes[job].status == "done" for job in jobs] == [i not in faults for i in range(8)]
+    assert outcomes[jobs[1]].error == "cannot write it second line"
+    assert "memory" in outcomes[jobs[3]].error
+    assert "ZeroDivisionError: ours" in outcomes[jobs[5]].error
+
+
+def test_workers_bound_what_is_in_memory_and_results_come_as_they_are():
+    lock, running, most = threading.Lock(), 0, 0
+    gate = threading.Event()
+
+    def work(job: Job) -> Outcome:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        if job.source.name == "0":
+            gate.wait(10)  # the first is the slowest: the others do not wait for it
+        with lock:
+            running -= 1
+        return Outcome(job, "done")
+
+    def jobs():
+        for i in range(50):
+            taken.append(i)
+            yield Job(Path(str(i)))
+
+    taken: list[int] = []
+    outcomes = batch.run(jobs(), work, 4)
+    first = [next(outcomes).job.source.name for _ in range(20)]
+    assert "0" not in first
+    assert len(taken) <= 20 + 4
+    gate.set()
+    assert len(list(outcomes)) == 30
+    assert most <= 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interruption_begins_no_other_photo(workers):
+    begun = []
+
+    def work(job: Job) -> Outcome:
+        begun.append(job)
+        return Outcome(job, "done")
+
+    outcomes = batch.run([Job(Path(str(i))) for i in range(100)], work, workers)
+    next(outcomes)
+    with pytest.raises(KeyboardInterrupt):
+        outcomes.throw(KeyboardInterrupt())
+    assert len(begun) <= 1 + workers

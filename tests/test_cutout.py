@@ -1,0 +1,198 @@
+"""The two stages together: the design's promises, and the ways a photo may come in."""
+
+import io
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from pipeline import Cutout, ImageTooLarge, Settings, UnreadableImage, coarse, compose, models
+from tests import networks
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("nets")
+    networks.stage1(folder / "bright.onnx", gain=6.0)
+    networks.constant_stage1(folder / "nothing.onnx", 0.02)
+    networks.constant_stage1(folder / "nan.onnx", float("nan"))
+    networks.stage2(folder / "identity.onnx")
+    networks.constant_stage2(folder / "half.onnx", 0.5)
+    networks.constant_stage2(folder / "nan2.onnx", float("nan"))
+    return folder
+
+
+def make(nets: Path, stage1: str = "bright", stage2: str = "identity", **settings) -> Cutout:
+    return Cutout(
+        Settings(
+            model=str(nets / f"{stage1}.onnx"), refiner=str(nets / f"{stage2}.onnx"), **settings
+        )
+    )
+
+
+# -- promises --------------------------------------------------------------------------------------
+
+
+def test_identity_generator_gives_the_coarse_mask_bit_for_bit(nets):
+    result = make(nets)(data.astronaut())
+    assert len(result.tiles) > 10
+    assert np.array_equal(result.alpha, result.coarse)
+    assert np.array_equal(result.foreground, data.astronaut())
+
+
+def test_outside_the_roi_the_alpha_is_the_coarse_mask_bit_for_bit(nets):
+    result = make(nets, stage2="half")(data.rocket())
+    assert 0 < result.roi.mean() < 1
+    assert np.array_equal(result.alpha[~result.roi], result.coarse[~result.roi])
+    assert not np.array_equal(result.alpha, result.coarse)
+
+
+def test_an_image_with_no_edge_costs_no_generator_call(nets):
+    cutout = make(nets)
+    spy = networks.Function(lambda batch: batch[:, [3, 0, 1, 2]])
+    cutout._stage2 = spy
+    result = cutout(np.full((300, 400, 3), 128, np.uint8))
+    assert spy.batches == []
+    assert len(result.tiles) == 0
+    cutout(data.coffee())
+    assert spy.batches
+    assert max(spy.batches) <= cutout.settings.batch_size
+
+
+def test_an_empty_scene_stays_empty_and_says_so(nets):
+    result = make(nets, stage1="nothing")(data.coffee())
+    assert result.empty
+    assert result.alpha.max() == pytest.approx(0.02)
+    assert not make(nets)(data.astronaut()).empty
+
+
+@pytest.mark.parametrize(("stage1", "stage2"), [("nan", "identity"), ("bright", "nan2")])
+def test_nan_never_comes_out(nets, stage1, stage2):
+    result = make(nets, stage1, stage2)(data.astronaut())
+    assert np.isfinite(result.alpha).all()
+    assert result.empty == (stage1 == "nan")
+
+
+def test_a_cutout_on_its_own_background_is_the_photo(nets):
+    """Straight alpha: no soft edge gets darker, whatever the alpha is."""
+    result = make(nets)(data.chelsea())
+    rgba = np.asarray(result.image).astype(float)
+    a = rgba[..., 3:] / 255
+    again = a * rgba[..., :3] + (1 - a) * data.chelsea()
+    assert np.abs(again - data.chelsea()).max() <= 0.5
+
+
+def test_straight_and_not_premultiplied():
+    """rembg's default turns this pixel into (177, 165, 152) over white."""
+    pixel = np.array([[[200, 150, 100]]], np.uint8)
+    rgba = compose.rgba(pixel, np.full((1, 1), 128 / 255, np.float32))
+    assert rgba[0, 0].tolist() == [200, 150, 100, 128]
+    white = compose.over(pixel, np.full((1, 1), 128 / 255, np.float32), (255, 255, 255))
+    assert white[0, 0].tolist() == [227, 202, 177]
+
+
+# -- what goes in ----------------------------------------------------------------------------------
+
+
+def test_every_kind_of_source_gives_the_same(nets, tmp_path):
+    cutout = make(nets)
+    path = tmp_path / "photo.png"
+    Image.fromarray(data.rocket()).save(path)
+    expected = cutout(data.rocket()).alpha
+    sources = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path)]
+    for source in sources:
+        assert np.array_equal(cutout(source).alpha, expected)
+
+
+def test_an_alpha_already_there_is_an_upper_bound(nets):
+    rgba = np.dstack([data.coffee(), np.zeros((400, 600), np.uint8)])
+    rgba[:200, :, 3] = 255
+    rgba[100:200, :, 3] = 60
+    result = make(nets, stage2="half")(rgba)
+    assert (result.alpha[200:] == 0).all()
+    assert result.alpha[100:200].max() <= 60 / 255 + 1e-6
+    assert np.array_equal(result.foreground[100:], rgba[100:, :, :3])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 1), (5, 3), (127, 129), (40, 2000)])
+def test_any_shape(nets, shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    result = make(nets, stage2="half")(image)
+    assert result.alpha.shape == shape
+    assert result.image.size == shape[::-1]
+
+
+def test_no_refinement_is_stage_1_alone_with_clean_colours(nets):
+    result = make(nets, refine=False)(data.astronaut())
+    assert np.array_equal(result.alpha, result.coarse)
+    assert len(result.tiles) == 0
+    assert not np.array_equal(result.foreground, data.astronaut())
+
+
+def test_too_many_pixels(nets):
+    with pytest.raises(ImageTooLarge):
+        make(nets, max_pixels=1000)(data.coffee())
+
+
+def test_what_is_no_picture(nets):
+    with pytest.raises(UnreadableImage):
+        make(nets)(b"no picture")
+
+
+def test_save_and_timings(nets, tmp_path):
+    result = make(nets)(data.rocket())
+    result.save(tmp_path / "out.png")
+    saved = np.asarray(Image.open(tmp_path / "out.png"))
+    assert np.array_equal(saved, np.asarray(result.image))
+    assert list(result.timings) == ["read", "coarse", "roi", "refine", "colour"]
+    assert all(seconds >= 0 for seconds in result.timings.values())
+
+
+def test_many_threads_get_what_one_gets(nets):
+    cutout = make(nets, stage2="half")
+    photos = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    expected = [cutout(photo).alpha for photo in photos]
+    got: dict[int, np.ndarray] = {}
+
+    def work(index: int) -> None:
+        got[index] = cutout(photos[index % 4]).alpha
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(got[index], expected[index % 4]) for index in range(8))
+
+
+# -- beside the real rembg -------------------------------------------------------------------------
+
+
+def test_coarse_mask_equals_rembgs_on_the_same_weights(monkeypatch, tmp_path):
+    """To one grey level before stretching, with any U²-Net-P file named in the environment."""
+    weights = os.environ.get("WISP_TEST_U2NETP")
+    if not weights:
+        pytest.skip("set WISP_TEST_U2NETP to the published u2netp.onnx to compare with rembg")
+    pytest.importorskip("rembg")
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    (tmp_path / "u2netp.onnx").write_bytes(Path(weights).read_bytes())
+    from rembg import new_session
+
+    theirs = new_session("u2net_custom", model_path=str(tmp_path / "u2netp.onnx"))
+    session, card = models.open_coarse(models.coarse_model(weights), ("CPUExecutionProvider",), 0)
+    for photo in (data.astronaut(), data.chelsea(), data.coffee(), data.rocket()):
+        height, width = photo.shape[:2]
+        raw = coarse.predict(session, card, photo)
+        (mask,) = theirs.predict(Image.fromarray(photo))
+        low, high = raw.min(), raw.max()
+        # What rembg does after the network: stretch, cut down to grey levels, enlarge.
+        levels = Image.fromarray(((raw - low) / (high - low) * 255).astype(np.uint8))
+        enlarged = np.asarray(levels.resize((width, height), Image.Resampling.LANCZOS), np.int16)
+        assert np.abs(enlarged - np.asarray(mask, np.int16)).max() <= 1
+        # Ours is not cut down to levels in between: that rounds down, by half a level on average.
+        ours = (coarse.upsample(raw, (height, width)) - low) / (high - low) * 255
+        assert np.abs(ours - np.asarray(mask, np.float32)).mean() <= 0.6

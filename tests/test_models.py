@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from onnx import helper
+
+from pipeline import coarse, models
+from pipeline.errors import ModelInvalid, ModelMissing, ProviderMissing
+from tests import networks
+from tests.networks import save, value
+
+CPU = ("CPUExecutionProvider",)
+
+
+@pytest.mark.parametrize("catalogue", [models.COARSE, models.REFINERS])
+def test_the_bundled_models_are_the_ones_on_record(catalogue):
+    for name, card in catalogue.items():
+        assert models.checksum(card.path) == card.sha256, name
+        assert card.path.stat().st_size < 10_000_000
+
+
+def test_the_bundled_models_open():
+    session, card = models.open_coarse(models.coarse_model("wisp"), CPU, 1)
+    assert card.size == (320, 320)
+    models.open_refiner(models.refiner_model("wisp"), CPU, 1)
+
+
+def test_a_file_takes_its_names_and_size_from_itself(tmp_path):
+    path = networks.stage1(tmp_path / "a.onnx", side=64)
+    _, card = models.open_coarse(models.coarse_model(str(path)), CPU, 1)
+    assert (card.input, card.output, card.size) == ("input", "d0", (64, 64))
+
+
+@pytest.mark.parametrize("lookup", [models.coarse_model, models.refiner_model])
+def test_an_unknown_name_says_what_there_is(lookup):
+    with pytest.raises(ModelMissing, match=r"no model 'nonesuch'.*wisp"):
+        lookup("nonesuch")
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx", bytes(1000)])
+def test_a_file_that_is_no_network(tmp_path, content):
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelInvalid, match="bad.onnx"):
+        models.open_coarse(models.coarse_model(str(path)), CPU, 1)
+
+
+def test_a_network_of_another_shape(tmp_path):
+    one = networks.stage1(tmp_path / "one.onnx")
+    two = networks.stage2(tmp_path / "two.onnx")
+    with pytest.raises(ModelInvalid, match=r"stage 1 needs one input of shape \(N, 3, H, W\)"):
+        models.open_coarse(models.coarse_model(str(two)), CPU, 1)
+    with pytest.raises(ModelInvalid, match="stage 2 needs float32 'patches'"):
+        models.open_refiner(models.refiner_model(str(one)), CPU, 1)
+    rgb = save(
+        tmp_path / "rgb.onnx",
+        [helper.make_node("Sigmoid", ["input"], ["out"])],
+        [value("input", ["n", 3, 320, 320])],
+        [value("out", ["n", 3, 320, 320])],
+    )
+    with pytest.raises(ModelInvalid, match=r"first output of stage 1 must be \(N, 1, H, W\)"):
+        models.open_coarse(models.coarse_model(str(rgb)), CPU, 1)
+
+
+def test_an_accelerator_that_is_not_there_is_an_error(tmp_path):
+    path = networks.stage1(tmp_path / "a.onnx")
+    with pytest.raises(ProviderMissing, match="TensorrtExecutionProvider"):
+        models.open_coarse(models.coarse_model(str(path)), ("TensorrtExecutionProvider",), 1)
+
+
+def test_preparation_is_the_published_one():
+    image = np.random.default_rng(0).integers(0, 200, (320, 320, 3), np.uint8)
+    card = models.CoarseModel(models.WEIGHTS / "coarse.onnx", "", "", "")
+    tensor = coarse.prepare(image, card)
+    expected = (image / image.max() - np.array(card.mean)) / np.array(card.std)
+    assert tensor.shape == (1, 3, 320, 320)
+    assert tensor.dtype == np.float32
+    assert np.allclose(tensor[0], expected.transpose(2, 0, 1), atol=1e-6)
+
+
+def test_a_black_photo_divides_by_nothing():
+    card = models.COARSE["wisp"]
+    assert np.isfinite(coarse.prepare(np.zeros((5, 9, 3), np.uint8), card)).all()
