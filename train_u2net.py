@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from pipeline.errors import SettingsError, WispError
 from u2net import data, evaluate, export, losses, teacher
-from u2net.network import WIDTHS, U2Net, normalise
+from u2net.network import WIDTHS, U2Net, normalise, unfused
 
 
 @dataclass(frozen=True)
@@ -234,6 +234,21 @@ def twins(model: U2Net, count: int) -> list[U2Net]:
     return models
 
 
+def learned(
+    init: Path, prepared: Path, s: Settings, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """The weights that a training goes on from: a checkpoint's average, or an exported ONNX file.
+
+    An export has its normalisations folded; they are unfolded on 32 training photos.
+    """
+    if init.suffix != ".onnx":
+        return torch.load(init, map_location=device, weights_only=True)["ema"]
+    train_set = data.Prepared(prepared, "train")
+    photos, _, _ = data.draw(train_set, data.odds(train_set, SOURCES), s.seed, 0, 32, s.size, 0.0)
+    folded = teacher.load(init).to(device)
+    return unfused(folded, normalise(torch.from_numpy(photos).to(device))).state_dict()
+
+
 def train(
     s: Settings,
     prepared: Path,
@@ -246,9 +261,10 @@ def train(
 ) -> Path:
     """Train one run and return its last checkpoint.
 
-    ``init`` starts from the averaged weights of another run's checkpoint; ``resume`` goes on from
-    this run's own, exactly as if it had not stopped. ``stop`` ends after that many steps of
-    ``s.steps``. Raises ``SettingsError`` where the settings and the checkpoint contradict.
+    ``init`` starts from the averaged weights of another run's checkpoint, or from an exported ONNX
+    file; ``resume`` goes on from this run's own, exactly as if it had not stopped. ``stop`` ends
+    after that many steps of ``s.steps``. Raises ``SettingsError`` where the settings and the
+    checkpoint contradict.
     """
     from torch.utils.tensorboard import SummaryWriter
 
@@ -275,8 +291,7 @@ def train(
         first = state["step"]
     else:
         if init:
-            state = torch.load(init, map_location=device, weights_only=True)
-            model.load_state_dict(state["ema"])
+            model.load_state_dict(learned(init, prepared, s, device))
         ema.load_state_dict(model.state_dict())
 
     # --- data: a batch depends on the seed and the step alone

@@ -198,6 +198,31 @@ def fused(model: U2Net) -> U2Net:
     return model
 
 
+@torch.no_grad()
+def unfused(folded: U2Net, photos: Tensor) -> U2Net:
+    """A network with normalisations that answers as ``folded`` (of SMALL widths) does.
+
+    For training to go on from an export: each normalisation gets the mean and deviation of what
+    comes in on normalised ``photos`` (B, 3, H, W), and the gain and shift that undo it.
+    """
+    model = U2Net(SMALL).to(photos.device).eval()
+    model.load_state_dict(folded.state_dict(), strict=False)
+
+    def undo(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        variance, mean = torch.var_mean(inputs[0], (0, 2, 3))
+        norm.running_mean, norm.running_var = mean, variance
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.copy_(mean)
+
+    norms = [layer.norm for layer in model.modules() if isinstance(layer, Conv)]
+    hooks = [norm.register_forward_pre_hook(undo) for norm in norms]
+    model(photos)
+    for hook in hooks:
+        hook.remove()
+    return model
+
+
 def parameter_count(model: nn.Module) -> int:
     """The number of trained values."""
     return sum(p.numel() for p in model.parameters())

@@ -1,7 +1,7 @@
-"""The published U²-Net-P from its ONNX file, as a torch network whose inner features can be read.
+"""A U²-Net-P from its ONNX file, as a torch network whose inner features can be read.
 
-The file has the normalisations folded into the convolutions; ``U2Net(SMALL, norm=False)`` has
-exactly its structure, so every weight finds its place by name.
+The published file, and ours, have the normalisations folded into the convolutions;
+``U2Net(SMALL, norm=False)`` has exactly that structure, so every weight finds its place by name.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from u2net.network import SMALL, U2Net
 
 
 def load(path: Path) -> U2Net:
-    """The teacher in evaluation mode, float32, its weights frozen.
+    """The network in evaluation mode, float32, its weights frozen.
 
-    Raises ``ModelMissing`` without the file and ``ModelInvalid`` if it is no U²-Net-P with
-    folded normalisations and weights named ``n.e.K``, ``n.d.K``, ``n.side.K``, ``n.out``.
+    Raises ``ModelMissing`` without the file and ``ModelInvalid`` if it is no U²-Net-P with folded
+    normalisations, its weights named as in the published file (``n.e.K``, ``n.d.K``, ``n.side.K``,
+    ``n.out``) or as :mod:`u2net.export` names them.
     """
     import onnx
     from onnx import numpy_helper
 
     if not path.is_file():
-        raise ModelMissing(f"No teacher at {path}: give the U²-Net-P ONNX file.")
+        raise ModelMissing(f"No network at {path}: give the ONNX file of a U²-Net-P.")
     try:
         weights = {
             name(t.name): torch.from_numpy(numpy_helper.to_array(t).copy())
@@ -38,8 +39,9 @@ def load(path: Path) -> U2Net:
 
 
 def name(onnx_name: str) -> str:
-    """Our name of a weight of the published file: ``n.e.0.cin...`` -> ``encoder.0.cin...``."""
-    name = onnx_name.removeprefix("n.")
+    """Our name of a weight in a file: ``n.e.0.cin...``, ``model.encoder.0.cin...`` ->
+    ``encoder.0.cin...``."""
+    name = onnx_name.removeprefix("n.").removeprefix("model.")
     for theirs, ours in (("e.", "encoder."), ("d.", "decoder.")):
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)

@@ -18,6 +18,7 @@ from u2net.network import (  # noqa: E402
     fused,
     normalise,
     parameter_count,
+    unfused,
 )
 
 
@@ -48,6 +49,18 @@ def test_blocks_fed_one_by_one_give_the_whole_forward():
     features = model.features(x)
     for k, block in enumerate(model.blocks):
         assert torch.equal(block(model.block_input(k, x, features[:k])), features[k])
+
+
+def test_unfused_answers_as_the_folded_network_and_can_be_folded_again():
+    folded = fused(U2Net(SMALL))
+    x = torch.randn(2, 3, 64, 64)
+    model = unfused(folded, x).eval()
+    with torch.no_grad():
+        for again in (model, fused(model)):
+            for ours, theirs in zip(again(x), folded(x), strict=True):
+                torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+        # In training, on the photos that it was measured on, too: that is what goes on from there.
+        torch.testing.assert_close(model.train()(x)[0], folded(x)[0], atol=1e-3, rtol=1e-3)
 
 
 def test_rsu_is_residual():

@@ -9,7 +9,8 @@ pytest.importorskip("tensorboard", reason="training needs the train extra")
 import train_u2net  # noqa: E402
 from pipeline.errors import SettingsError  # noqa: E402
 from train_u2net import PRESETS  # noqa: E402
-from u2net.network import TINY, U2Net  # noqa: E402
+from u2net import export, teacher  # noqa: E402
+from u2net.network import TINY, U2Net, fused  # noqa: E402
 
 TINY_RUN = PRESETS["tiny"]
 # Hints and blocks need the teacher's channels: as small as they can be made otherwise.
@@ -60,6 +61,15 @@ def test_hints_and_start_from_another_run(prepared, teacher_file, tmp_path):
     second = run(settings, prepared, teacher_file, tmp_path / "b", init=tmp_path / "a" / "last.pt")
     weights = [k for k in first["ema"] if k.endswith("weight")]
     assert all(torch.equal(first["ema"][k], second["model"][k]) for k in weights)
+
+
+def test_start_from_an_exported_network(prepared, teacher_file, tmp_path):
+    export.write_fp32(fused(U2Net()), tmp_path / "coarse.onnx", 32)
+    settings = dataclasses.replace(HINTS, steps=1, lr=0.0)
+    state = run(settings, prepared, teacher_file, tmp_path / "a", init=tmp_path / "coarse.onnx")
+    exported = teacher.load(tmp_path / "coarse.onnx").state_dict()
+    convolutions = [k for k in exported if ".conv." in k]
+    assert all(torch.equal(state["model"][k], exported[k]) for k in convolutions)
 
 
 def test_a_student_starts_from_random_weights(prepared, teacher_file, tmp_path):
