@@ -74,13 +74,18 @@ class Page:
             time.sleep(0.1)
 
     def tab(self, number: int) -> None:
-        self.find("#wisp-tabs button[role=tab]")[number].click()
+        self.click("#wisp-tabs button[role=tab]", number)
 
-    def click(self, selector: str) -> None:
-        (element,) = self.find(selector)
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        # While the page is laid out something may lie over the button, and the click is refused.
-        self.wait(lambda: element.click() or True)
+    def click(self, selector: str, number: int = 0) -> None:
+        # While the page is laid out the button may be drawn anew, or something may lie over it and
+        # the click is refused.
+        def clicked() -> bool:
+            element = self.find(selector)[number]
+            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            element.click()
+            return True
+
+        self.wait(clicked)
 
     def segment(self, box: str, value: str) -> None:
         (choice,) = self.find(f"{box} input[value='{value}']")
@@ -207,7 +212,7 @@ def test_history_survives_a_restart_and_deletes(page, nets, place, server):
     page.tab(2)
     page.wait(lambda: page.find("#wisp-history img"))
     count = len(page.find("#wisp-history img"))
-    page.find("#wisp-history button")[0].click()
+    page.click("#wisp-history button")
     page.wait(lambda: "astronaut" in page.text("#wisp-chosen"))
     page.wait(lambda: page.find("#wisp-delete")[0].is_enabled())
     page.click("#wisp-delete")
