@@ -6,7 +6,7 @@
 """
 
 from pipeline.compose import Output
-from pipeline.cutout import Cutout, Result
+from pipeline.cutout import Cutout, Progress, Result
 from pipeline.errors import (
     ImageError,
     ImageTooLarge,
@@ -31,6 +31,7 @@ __all__ = [
     "ModelMissing",
     "Output",
     "OutputError",
+    "Progress",
     "ProviderMissing",
     "Result",
     "Settings",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,16 @@ from pipeline.image_io import Photo
 from pipeline.settings import Settings
 
 Source = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
+
+
+class Progress(Protocol):
+    """Told how far a cutout is. What it raises ends the cutout, and reaches the caller.
+
+    ``stage`` is one of those in :attr:`Result.timings`, ``share`` how much of it is done, 0..1.
+    Each stage is told of as it begins, refine also after each batch of patches.
+    """
+
+    def __call__(self, stage: str, share: float, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -87,20 +97,28 @@ class Cutout:
             refiner = models.refiner_model(s.refiner)
             self._stage2 = models.open_refiner(refiner, s.providers, s.threads)
 
-    def __call__(self, source: Source) -> Result:
+    def __call__(
+        self, source: Source, *, refine: bool = True, progress: Progress | None = None
+    ) -> Result:
         """Cut out one photo.
 
         Parameters
         ----------
         source
             Path, bytes, binary file, PIL image, or uint8 array (H, W, 3), (H, W, 4) or (H, W).
+        refine
+            False leaves stage 2 out this once, where the settings have it.
+        progress
+            Told how far it is, in the calling thread; by raising it calls the work off.
 
         Raises
         ------
         pipeline.errors.ImageError
             When the photo cannot be read, or is larger than ``settings.max_pixels``.
         """
-        s, clock = self.settings, _Clock()
+        progress = progress or _unheard
+        s, clock = self.settings, _Clock(progress)
+        stage2 = self._stage2 if refine else None
         with clock("read"):
             photo = image_io.read(source, s.max_pixels)
             seen = _on_white(photo)
@@ -109,15 +127,15 @@ class Cutout:
             mask = coarse.upsample(raw, seen.shape[:2])
         with clock("roi"):
             edge = roi.find(mask, max(raw.shape), s.roi_threshold, s.reach)
-            tiles = patches.place(edge) if self._stage2 else np.empty((0, 2), np.intp)
+            tiles = patches.place(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
-            if self._stage2:
-                redrawn = self._redraw(self._stage2, seen, mask, tiles)
+            if stage2:
+                redrawn = self._redraw(stage2, seen, mask, tiles, progress)
                 alpha, colours = blend.blend(seen, mask, edge, tiles, redrawn)
             else:
                 alpha = mask.copy()
         with clock("colour"):
-            if not self._stage2:
+            if not stage2:
                 colours = foreground.estimate(seen, alpha)
             if photo.alpha is not None:
                 # What is transparent already stays so, and its colours are straight already.
@@ -131,12 +149,15 @@ class Cutout:
         image: NDArray[np.uint8],
         mask: NDArray[np.float32],
         tiles: NDArray[np.intp],
+        progress: Progress,
     ) -> Iterator[NDArray[np.float32]]:
         """Redraw patch after patch, a batch at a time: a large photo has hundreds."""
         size = self.settings.batch_size
         for start in range(0, len(tiles), size):
             cut = patches.cut(image, mask, tiles[start : start + size])
-            yield from generator.run(session, cut)
+            redrawn = generator.run(session, cut)
+            progress("refine", min(1.0, (start + size) / len(tiles)))
+            yield from redrawn
 
 
 def _on_white(photo: Photo) -> NDArray[np.uint8]:
@@ -146,12 +167,18 @@ def _on_white(photo: Photo) -> NDArray[np.uint8]:
     return compose.over(photo.image, photo.alpha, (255, 255, 255))
 
 
+def _unheard(stage: str, share: float, /) -> None:
+    """Tell nobody."""
+
+
 @dataclass
 class _Clock:
+    progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        self.progress(stage, 0.0)
         start = time.perf_counter()
         yield
         self.seconds[stage] = time.perf_counter() - start

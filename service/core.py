@@ -12,9 +12,10 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from pipeline import Progress
 from pipeline.cli import version
 from service.cache import Cache
-from service.engine import Abandoned, Answer, Engine, Job, Report, Watch
+from service.engine import Abandoned, Answer, Engine, Job, Watch
 from service.errors import Busy, TimedOut
 from service.observe import Metrics
 from service.settings import ServiceSettings
@@ -56,7 +57,7 @@ class Core:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._threads, self.engine.load)
 
-    async def cut(self, job: Job, report: Report | None = None) -> Answer:
+    async def cut(self, job: Job, report: Progress | None = None) -> Answer:
         """Do a job, or take its answer from where it is already.
 
         Parameters

@@ -1,12 +1,11 @@
 """The models, and one job done with them, in a thread of its own.
 
 A job can be watched while it runs: what stage it is in, whether its client has gone, whether its
-time is over. The pipeline knows nothing of that; the engine looks in at every network call.
+time is over. The pipeline knows nothing of that: it reports its progress, and is called off there.
 """
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import hashlib
 import json
@@ -14,17 +13,14 @@ import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import Cutout, Result, Settings, foreground, image_io, models
+from pipeline import Cutout, Progress, Result, Settings, foreground, image_io, models
 from pipeline.compose import levels, rgba
 from pipeline.errors import ModelMissing
 from service import look as looks
@@ -33,9 +29,15 @@ from service.look import Look
 from service.settings import ServiceSettings
 
 #: The stages of a job that a client is shown, with the share of the work that lies before each.
-STAGES = {"wait": 0.0, "read": 0.02, "coarse": 0.08, "refine": 0.3, "finish": 0.9}
-
-Report = Callable[[str, float], None]
+STAGES = {
+    "wait": 0.0,
+    "read": 0.02,
+    "coarse": 0.08,
+    "roi": 0.27,
+    "refine": 0.3,
+    "colour": 0.87,
+    "finish": 0.9,
+}
 
 
 class Abandoned(Exception):
@@ -45,12 +47,12 @@ class Abandoned(Exception):
 class Watch:
     """Looks in on a running job."""
 
-    def __init__(self, seconds: float, report: Report | None = None) -> None:
+    def __init__(self, seconds: float, report: Progress | None = None) -> None:
         self.deadline = time.monotonic() + seconds
         self.gone = threading.Event()
-        self.reports: list[Report] = [report] if report else []
+        self.reports: list[Progress] = [report] if report else []
 
-    def step(self, stage: str, share: float = 0.0) -> None:
+    def step(self, stage: str, share: float) -> None:
         """Say where the job is. Raises :class:`Abandoned` or :class:`TimedOut` to end it."""
         if self.gone.is_set():
             raise Abandoned
@@ -58,46 +60,6 @@ class Watch:
             raise TimedOut("the picture took too long: send a smaller one, or try again later")
         for report in tuple(self.reports):
             report(stage, share)
-
-
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
-
-
-def _step(stage: str, share: float = 0.0) -> None:
-    watch = _watch.get()
-    if watch:
-        watch.step(stage, share)
-
-
-class _Watched:
-    """A session that looks in before it works."""
-
-    def __init__(self, session: models.Session, stage: str) -> None:
-        self.session, self.stage = session, stage
-
-    def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]:
-        _step(self.stage)
-        return self.session.run(outputs, inputs)
-
-
-class _Cutout(Cutout):
-    """A cutout that can be watched."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._stage1 = _Watched(self._stage1, "coarse")
-
-    def _redraw(self, session: Any, image: Any, mask: Any, tiles: Any) -> Iterator[Any]:
-        for done, patch in enumerate(super()._redraw(session, image, mask, tiles)):
-            if done % self.settings.batch_size == 0:
-                _step("refine", done / len(tiles))
-            yield patch
-
-    def without_refinement(self) -> _Cutout:
-        """Return one that shares the first stage and has no second."""
-        plain = copy.copy(self)
-        plain._stage2 = None
-        return plain
 
 
 @dataclass(frozen=True)
@@ -180,7 +142,7 @@ class Engine:
         self.settings = settings
         self.folder = folder  # of models that were downloaded
         self._lock = threading.Lock()
-        self._loaded: OrderedDict[str, _Cutout] = OrderedDict()
+        self._loaded: OrderedDict[str, Cutout] = OrderedDict()
         self._sums: dict[Path, str] = {}
         self.default = (
             settings.model if settings.model in models.COARSE else Path(settings.model).stem
@@ -219,7 +181,7 @@ class Engine:
     def loaded(self) -> list[str]:
         return list(self._loaded)
 
-    def load(self, name: str = "") -> _Cutout:
+    def load(self, name: str = "") -> Cutout:
         """Open a model, or take it from those that are open; two stay, the default among them.
 
         Raises :class:`pipeline.ModelError`.
@@ -227,7 +189,7 @@ class Engine:
         name = self.resolve(name)
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = _Cutout(
+                self._loaded[name] = Cutout(
                     Settings(
                         model=self.names()[name],
                         refiner=self.settings.refiner,
@@ -246,24 +208,21 @@ class Engine:
 
         Raises :class:`pipeline.WispError`, :class:`TimedOut`, or :class:`Abandoned`.
         """
-        token = _watch.set(watch)
         try:
-            return self._run(job)
+            return self._run(job, watch.step)
         finally:
-            _watch.reset(token)
             trim()
 
-    def _run(self, job: Job) -> Answer:
+    def _run(self, job: Job, step: Progress) -> Answer:
         start = time.perf_counter()
         name = self.resolve(job.model)
         cutout = self.load(name)
-        _step("read")
+        step("read", 0.0)
         photo = looks.reduced(image_io.read(job.image, self.settings.max_pixels), job.look.pixels)
         read = time.perf_counter() - start
         area = looks.region(photo, job.look.roi)
-        tool = cutout if job.refine else cutout.without_refinement()
-        result = tool(looks.as_array(photo, area))
-        _step("finish")
+        result = cutout(looks.as_array(photo, area), refine=job.refine, progress=step)
+        step("finish", 0.0)
         result = looks.embedded(result, photo, area)
         begun = time.perf_counter()
         picture = looks.finish(result, job.look)

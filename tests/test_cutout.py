@@ -63,6 +63,42 @@ def test_an_image_with_no_edge_costs_no_generator_call(nets):
     assert max(spy.batches) <= cutout.settings.batch_size
 
 
+def test_stage_2_is_left_out_of_one_call(nets):
+    cutout = make(nets, stage2="half")
+    plain, never = cutout(data.rocket(), refine=False), make(nets, refine=False)(data.rocket())
+    assert np.array_equal(plain.alpha, never.alpha)
+    assert np.array_equal(plain.foreground, never.foreground)
+    assert len(plain.tiles) == 0
+    assert len(cutout(data.rocket()).tiles)  # of that call alone
+
+
+def test_progress_is_told_stage_by_stage(nets):
+    told: list[tuple[str, float]] = []
+    cutout = make(nets)
+    result = cutout(data.astronaut(), progress=lambda *at: told.append(at))
+    assert list(dict.fromkeys(stage for stage, _ in told)) == list(result.timings)
+    shares = [share for stage, share in told if stage == "refine"]
+    assert len(shares) == 1 + -(-len(result.tiles) // cutout.settings.batch_size) > 2
+    assert shares == sorted(shares) and (shares[0], shares[-1]) == (0, 1)
+
+
+def test_progress_calls_the_work_off(nets):
+    class Enough(Exception):
+        pass
+
+    def stop(stage: str, share: float) -> None:
+        if (stage, share > 0) == ("refine", True):
+            raise Enough
+
+    cutout = make(nets)
+    spy = networks.Function(lambda batch: batch[:, [3, 0, 1, 2]])
+    cutout._stage2 = spy
+    with pytest.raises(Enough):
+        cutout(data.astronaut(), progress=stop)
+    assert len(spy.batches) == 1  # no further network call
+    assert len(cutout(data.astronaut()).tiles) > spy.batches[0]  # and it goes on as before
+
+
 def test_an_empty_scene_stays_empty_and_says_so(nets):
     result = make(nets, stage1="nothing")(data.coffee())
     assert result.empty

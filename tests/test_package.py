@@ -19,6 +19,7 @@ def test_public_names():
         "ModelMissing",
         "Output",
         "OutputError",
+        "Progress",
         "ProviderMissing",
         "Result",
         "Settings",
