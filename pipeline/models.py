@@ -88,13 +88,15 @@ def _file(name: str, known: Any) -> Path:
 def open_coarse(
     card: CoarseModel, providers: Sequence[str], threads: int
 ) -> tuple[Session, CoarseModel]:
-    """Open a stage-1 network.
+    """Open a stage-1 network; one in 8 bits only on a CPU, elsewhere the same in 32 bits.
 
     Returns the session and the card with input, output and size as the file itself has them.
     Raises :class:`ModelInvalid` where the file is not U²-Net-shaped: one input (N, 3, H, W), and
     first an output (N, 1, H, W) (the fused map; side outputs may follow);
     :class:`pipeline.errors.ProviderMissing` where an accelerator is not there.
     """
+    if card.exact and providers[0] != "CPUExecutionProvider":
+        card = COARSE[card.exact]
     session = _open(card.path, providers, threads)
     entry, *more = session.get_inputs()
     result = session.get_outputs()[0]

@@ -90,6 +90,8 @@ def quantize(name: str, photos: Sequence[Path], kind: str = "int8") -> Report:
     except ImportError as error:
         raise ModelError("this needs the onnx package: pip install 'wisp[models]'") from error
     card = models.coarse_model(name)
+    if card.exact:
+        card = models.COARSE[card.exact]
     before, card = models.open_coarse(card, _CPU, 0)
     variant = f"{card.path.stem if name.endswith('.onnx') else name}-{kind}"
     if store.place(variant).exists():

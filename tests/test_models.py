@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from onnx import helper
+from skimage import data
 
 from pipeline import coarse, models
 from pipeline.errors import ModelInvalid, ModelMissing, ProviderMissing
@@ -21,6 +22,29 @@ def test_the_bundled_models_open():
     session, card = models.open_coarse(models.coarse_model("wisp"), CPU, 1)
     assert card.size == (320, 320)
     models.open_refiner(models.refiner_model("wisp"), CPU, 1)
+
+
+def test_the_default_answers_as_its_network_in_32_bits():
+    maps = []
+    for name in ("wisp", models.COARSE["wisp"].exact):
+        opened = models.open_coarse(models.coarse_model(name), CPU, 1)
+        maps.append(coarse.predict(*opened, data.astronaut()))
+    assert not np.array_equal(*maps)
+    assert np.abs(maps[0] - maps[1]).mean() < 0.01
+
+
+def test_another_device_than_a_cpu_takes_the_network_in_32_bits(monkeypatch):
+    opened = []
+
+    def open_session(path, providers, threads):
+        opened.append(path.name)
+        return real(path, CPU, threads)
+
+    real = models.open_session
+    monkeypatch.setattr(models, "open_session", open_session)
+    for providers in (CPU, ("CUDAExecutionProvider", *CPU)):
+        models.open_coarse(models.coarse_model("wisp"), providers, 1)
+    assert opened == ["coarse_int8.onnx", "coarse.onnx"]
 
 
 def test_a_file_takes_its_names_and_size_from_itself(tmp_path):

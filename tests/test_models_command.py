@@ -51,7 +51,7 @@ def rows() -> dict[tuple[str, int], dict]:
 
 def test_the_list_has_all_and_their_state(home, u2net, tmp_path):
     before = rows()
-    assert {name for name, _ in before} == {"wisp", "wisp-int8", *PUBLIC}
+    assert {name for name, _ in before} == {"wisp", "wisp-fp32", *PUBLIC}
     assert before["u2net", 1]["state"] == "available"
     assert before["birefnet-portrait", 1]["bytes"] == 972_666_916
     wisp("import", u2net)

@@ -76,6 +76,8 @@ class Quantisation:
 
     photos: int = 64  # calibration photos, spread over all sources
     percentile: float = 0.0  # 0: ranges are the extremes seen; else cut there, such as 99.99
+    reduce_range: bool = True  # 7-bit weights: processors without VNNI add pairs of 8-bit products
+    # in 16 bits, which overflow; so the file answers alike on all of them
     keep_heads: bool = True  # side and fusion convolutions stay float: they are cheap, and every
     # error of theirs is an error of the map
 
@@ -120,6 +122,7 @@ def write_int8(
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=q.reduce_range,
             nodes_to_exclude=heads + rest,
             calibrate_method=CalibrationMethod.Percentile
             if q.percentile
