@@ -24,10 +24,11 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, WispError
 from refiner import losses
 from refiner.dataset import Batch, Shards, epochs, prefetch
 from refiner.discriminator import Discriminator, over
+from refiner.export import restore
 from refiner.network import Generator, Shape
 from refiner.perceptual import perceptual
 from refiner.validate import validate
@@ -101,13 +102,23 @@ def train(
     resume: bool = False,
     perceptual_weights: Path | None = None,
     quiet: bool = False,
+    init: Path | None = None,
 ) -> dict[str, float]:
-    """Train, and return the last validation's figures. Writes ``out``/last.pt and TensorBoard."""
+    """Train, and return the last validation's figures. Writes ``out``/last.pt and TensorBoard.
+
+    ``init`` is a checkpoint or an exported file whose weights are the first ones.
+    """
     # -- what takes part --------------------------------------------------------------------------
     fabric = Fabric(accelerator="auto", devices=devices, precision=s.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(s.seed)
-    generator = Generator(s.shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = Generator(s.shape)
+    if init:
+        first = restore(init)
+        if first.shape != s.shape:
+            raise SettingsError(f"{init} holds a generator of another shape: {first.shape}")
+        generator.load_state_dict(first.state_dict())
+    generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(generator).requires_grad_(False).to(fabric.device)
     judge = Discriminator() if s.gan_steps else None
     model, optimizer = fabric.setup(
@@ -262,6 +273,7 @@ def load(path: Path, parts: dict[str, Any], s: Settings) -> int:
 @click.option("--perceptual-weights", type=click.Path(exists=True, path_type=Path))
 @click.option("--devices", default=1, help="GPUs, or processes on a CPU.")
 @click.option("--threads", default=0, help="CPU threads; 0 means one a core.")
+@click.option("--init", type=click.Path(exists=True, path_type=Path), help="First weights.")
 @click.option("--resume", is_flag=True, help="Go on from OUT/last.pt.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def main(
@@ -283,6 +295,7 @@ def main(
     perceptual_weights: Path | None,
     devices: int,
     threads: int,
+    init: Path | None,
     resume: bool,
     quiet: bool,
 ) -> None:
@@ -302,8 +315,8 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     try:
-        train(data, out, s, devices, resume, perceptual_weights, quiet)
-    except SettingsError as error:
+        train(data, out, s, devices, resume, perceptual_weights, quiet, init)
+    except WispError as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -30,16 +30,39 @@ TOLERANCE = 2 / 255
 
 
 def restore(checkpoint: Path) -> Generator:
-    """Build the averaged generator of a checkpoint, ready to run.
+    """Build the averaged generator of a checkpoint, or that of an exported file, ready to run.
 
-    Raises :class:`pipeline.errors.ModelInvalid` where the file is no checkpoint of a refiner.
+    Raises :class:`pipeline.errors.ModelInvalid` where the file is neither.
     """
+    if checkpoint.suffix == ".onnx":
+        return _reimport(checkpoint)
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         generator = Generator(Shape(**state["settings"]["shape"]))
         generator.load_state_dict(state["average"])
     except (KeyError, TypeError, RuntimeError, EOFError, OSError) as error:
         raise ModelInvalid(f"{checkpoint} is no checkpoint of train_refiner.py: {error}") from error
+    return generator.eval()
+
+
+def _reimport(path: Path) -> Generator:
+    """Read a generator back from its ONNX file; normalisation, gates and ASPP do not come back."""
+    try:
+        weights = {
+            tensor.name.removesuffix("_half"): torch.from_numpy(
+                numpy_helper.to_array(tensor).astype(np.float32)
+            )
+            for tensor in onnx.load(str(path)).graph.initializer
+        }
+
+        def count(part: str) -> int:
+            return len({name.split(".")[1] for name in weights if name.startswith(f"{part}.")})
+
+        width = len(weights["stem.0.weight"])
+        generator = Generator(Shape(width=width, middle=count("middle1"), bottom=count("bottom")))
+        generator.load_state_dict(weights)
+    except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
+        raise ModelInvalid(f"{path} is no export of a plain generator: {error}") from error
     return generator.eval()
 
 

@@ -45,6 +45,24 @@ def assert_equal(one: dict, two: dict) -> None:
             assert value == two[key], key
 
 
+def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> None:
+    grown = trained(TINY.shape)
+    file = tmp_path / "refiner.onnx"
+    onnx.save(export.halve_weights(export.to_onnx(grown, tmp_path / "full.onnx")), str(file))
+    back = export.restore(file)
+    assert back.shape == TINY.shape
+    for name, value in back.state_dict().items():
+        torch.testing.assert_close(value, grown.state_dict()[name], atol=1e-3, rtol=1e-3)
+    train_refiner.train(shards, tmp_path / "run", replace(TINY, rate=0.0), init=file, quiet=True)
+    state = torch.load(tmp_path / "run/last.pt", weights_only=True)
+    assert_equal(state["average"], dict(back.state_dict()))
+    with pytest.raises(SettingsError, match="another shape"):
+        other = replace(TINY, shape=Shape(width=16, middle=1, bottom=1))
+        train_refiner.train(shards, tmp_path / "other", other, init=file, quiet=True)
+    with pytest.raises(ModelInvalid, match="no export of a plain generator"):
+        export.restore(networks.stage2(tmp_path / "strange.onnx"))
+
+
 @pytest.mark.parametrize("gan_steps", [0, 2])
 def test_a_resumed_run_is_the_run_that_was_not_interrupted(
     shards: Path, tmp_path: Path, gan_steps: int, monkeypatch: pytest.MonkeyPatch
