@@ -17,10 +17,19 @@ lint: $(VENV)/test $(VENV)/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 
-# make bench: quality on the built-in set; speed and memory; both beside the real rembg.
-bench: $(VENV)/test $(VENV)/peers $(VENV)-rembg/bin/rembg
-	$(BIN)/wisp bench builtin --methods coarse,wisp,rembg,rembg-matting,grabcut,guided -o report
-	$(BIN)/python examples/speed.py --rembg $(VENV)-rembg/bin/rembg
+# make bench [MODEL=u2netp.onnx]: quality on the built-in set, then speed and memory, both beside the
+# real rembg with the same stage 1; reports in report/.
+MODEL = pipeline/weights/coarse.onnx
+REMBG = $(VENV)-rembg/bin/rembg
+CUSTOM = -m u2net_custom -x {\"model_path\":\"$(MODEL)\"} {in} {out}
+bench: $(VENV)/eval $(VENV)/peers $(REMBG)
+	$(BIN)/wisp bench builtin --model $(MODEL) --table quality -o report/quality \
+		--methods coarse,wisp,rembg,rembg-matting,grabcut,guided
+	U2NET_HOME=$(dir $(MODEL)) $(BIN)/wisp bench builtin --model $(MODEL) --table speed -o report/speed \
+		--size 1920x1080 --limit 3 --fresh --footprint --methods wisp,rembg,rembg-matting \
+		--method-command 'wisp-cut=$(BIN)/wisp cut --model $(MODEL) {in} -o {out}' \
+		--method-command 'rembg-i=$(REMBG) i $(CUSTOM)' \
+		--method-command 'rembg-i-a=$(REMBG) i -a $(CUSTOM)'
 
 # make serve: the web page and the API on http://localhost:8000.
 serve: $(VENV)/serve
@@ -35,7 +44,7 @@ clean:
 	rm -rf $(VENV) $(VENV)-rembg demo report build *.egg-info
 
 # A stamp for each set of extras, made anew when the list of requirements changes.
-$(VENV)/demo $(VENV)/test $(VENV)/lint $(VENV)/peers $(VENV)/serve: $(VENV)/%: setup.cfg | $(BIN)/python
+$(VENV)/demo $(VENV)/test $(VENV)/lint $(VENV)/eval $(VENV)/peers $(VENV)/serve: $(VENV)/%: setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[$*]'
 	@touch $@
 

@@ -63,6 +63,10 @@ BUILTIN = "builtin"
     show_default=True,
     help="What to print, as Markdown.",
 )
+@click.option(
+    "--footprint", is_flag=True,
+    help="Measure Wisp's own command at 2, 8 and 24 megapixels too, and its import.",
+)  # fmt: skip
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=300.0, show_default=True,
@@ -124,9 +128,10 @@ def bench(dataset: str | None, **given: Any) -> None:
 def _bench(name: str, given: dict[str, Any]) -> None:
     from dataclasses import replace
 
-    from eval import cache, results, run, table
+    from eval import cache, footprint, results, run, table
     from eval.methods import Spec, distinct, parse
     from eval.metrics import perceptual
+    from pipeline import Settings
 
     defaults = {key: given[key] for key in ("model", "refiner") if given[key]}
     specs = parse(given["methods"], defaults)
@@ -157,8 +162,11 @@ def _bench(name: str, given: dict[str, Any]) -> None:
         lpips=lpips is None,
     )
     store = cache.Cache(given["cache_root"] or cache.default_root())
-    finished = run.execute(dataset, specs, plan, store, silent if given["quiet"] else progress)
+    shown = silent if given["quiet"] else progress
+    finished = run.execute(dataset, specs, plan, store, shown)
     found = results.collect(dataset, specs, plan, finished, _typed(), lpips)
+    if given["footprint"]:
+        found["footprint"] = footprint.measure(Settings(**defaults), plan.repeats, shown)
     if reference not in found["subsets"]["all"]["means"]:
         reference = next(iter(found["subsets"]["all"]["means"]), reference)
 
@@ -167,12 +175,15 @@ def _bench(name: str, given: dict[str, Any]) -> None:
 
         save(given["output"], found, finished, store, reference, given["crops"])
         click.echo(f"report: {given['output'] / 'index.html'}", err=True)
-    for subset, part in found["subsets"].items():
-        click.echo(f"\n{dataset.title}: {part['title']}\n")
-        if given["table"] in ("quality", "both"):
-            click.echo(table.quality(found, subset) + "\n")
-        if given["table"] in ("speed", "both"):
-            click.echo(table.speed(found, reference, subset) + "\n")
+    if given["table"] in ("quality", "both"):
+        for subset, part in found["subsets"].items():
+            click.echo(f"\n{dataset.title}: {part['title']}\n\n{table.quality(found, subset)}")
+    if given["table"] in ("speed", "both"):
+        title = found["subsets"]["all"]["title"]
+        click.echo(f"\n{dataset.title}: {title}\n\n{table.speed(found, reference)}")
+    if given["footprint"]:
+        click.echo(f"\nWisp by size of photo\n\n{table.footprint(found)}")
+    click.echo()
     click.echo(table.notes(found), err=True)
     if finished.unavailable or any(sample["failures"] for sample in found["samples"]):
         sys.exit(1)

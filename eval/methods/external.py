@@ -42,7 +42,7 @@ def _command(options: Options) -> Method:
                 word.replace("{in}", str(source)).replace("{out}", str(target))
                 for word in shlex.split(line)
             ]
-            seconds, megabytes = _timed(words, Path(scratch, "log"))
+            seconds, megabytes = timed(words, Path(scratch, "log"))
             if not target.is_file():
                 raise MethodError(f"{words[0]} ended well, but wrote no output")
             return Outside(pixels_of(target), seconds, megabytes)
@@ -62,12 +62,17 @@ with open(sys.argv[1], "wb") as sink:
         sys.exit(str(error))
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - start
-print(json.dumps([seconds, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)]))
+unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+print(json.dumps([seconds, usage.ru_maxrss / unit, os.waitstatus_to_exitcode(status)]))
 """
 
 
-def _timed(words: list[str], log: Path) -> tuple[float, float]:
-    """Run a command. Returns wall-clock seconds and the peak memory of its process, in MB."""
+def timed(words: list[str], log: Path) -> tuple[float, float]:
+    """Run a command; what it prints goes into ``log``.
+
+    Returns wall-clock seconds and the peak memory of its process, in MB (of 2²⁰ bytes). Raises
+    :class:`MethodError` with its last line where it cannot be run, or ends with other than 0.
+    """
     launched = subprocess.run(
         [sys.executable, "-S", "-c", _LAUNCHER, str(log), *words], capture_output=True, text=True
     )
