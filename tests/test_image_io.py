@@ -23,6 +23,7 @@ from pipeline import (
     UnsupportedFormat,
     image_io,
 )
+from pipeline.image_io import reading, writing
 from tests.conftest import encoded
 
 LOSSLESS = ("PNG", "TIFF")
@@ -546,7 +547,7 @@ def test_heic_without_its_extra_says_what_to_install(monkeypatch):
     def absent(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(image_io.importlib, "import_module", absent)
+    monkeypatch.setattr(reading.importlib, "import_module", absent)
     with pytest.raises(UnsupportedFormat, match=r"pip install 'wisp\[heic\]'"):
         image_io.read(HEIC)
 
@@ -600,7 +601,7 @@ def test_output_is_tagged_srgb_and_the_same_each_time(photo, format):
         profile = ImageCms.ImageCmsProfile(io.BytesIO(opened.info["icc_profile"]))
         assert "sRGB" in ImageCms.getProfileDescription(profile)
         assert image_io.read(data).notes == ()
-    image_io._srgb_profile.cache_clear()
+    writing._srgb_profile.cache_clear()
     assert image_io.encode(photo, format) == data
 
 
@@ -662,7 +663,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
     def fail(*_):
         raise fault
 
-    monkeypatch.setattr(image_io.os, "replace", fail)
+    monkeypatch.setattr(writing.os, "replace", fail)
     with pytest.raises((OutputError, KeyboardInterrupt)) as caught:
         image_io.write(tmp_path / "a.png", b"new")
     assert isinstance(caught.value, KeyboardInterrupt) or "no space left" in str(caught.value)
