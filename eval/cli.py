@@ -120,6 +120,8 @@ def bench(dataset: str | None, **given: Any) -> None:
             _bench(dataset, given)
     except WispError as error:
         raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error}; install wisp[eval]") from error
     except KeyboardInterrupt:
         click.echo("Stopped. The same command goes on where this one was.", err=True)
         sys.exit(130)

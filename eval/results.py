@@ -72,7 +72,10 @@ def collect(
                 "label": spec.label,
                 "kind": spec.kind,
                 "summary": kinds()[spec.kind].summary,
-                "options": {k: Path(v).name if "/" in v else v for k, v in spec.options},
+                "options": {
+                    name: value if spec.kind == "command" or "/" not in value else Path(value).name
+                    for name, value in spec.options
+                },
                 "models": {
                     option: {"file": path.name, "sha256": cache.checksums(spec)[option]}
                     for option, path in cache.model_files(spec).items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,5 +76,6 @@ def ratio(mine: ArrayLike, theirs: ArrayLike) -> Estimate:
     )
 
 
+@lru_cache(maxsize=4)  # a run asks for those of two or three subsets, thousands of times
 def _draws(n: int) -> NDArray[np.intp]:
     return np.random.default_rng(0).integers(0, n, (RESAMPLES, n))

@@ -50,37 +50,50 @@ def quality(results: dict[str, Any], subset: str = "all") -> str:
     return _table(["method", *(heading(results, name) for name in shown)], rows)
 
 
-def speed(results: dict[str, Any], reference: str) -> str:
-    """Return the speed tables: median-of-repeats times and memory, and time ratios.
+def bases(results: dict[str, Any], reference: str) -> dict[str, str]:
+    """Return whose time each method's is divided by, by label.
 
-    First calls in a process that has loaded its models, then commands from start to end. A cold
-    time is no measure for a warm one: each table is against the reference where that is in it,
-    else against its first method.
+    A cold time is no measure for a warm one: methods that are called in a process that has loaded
+    its models are compared among themselves, and so are commands; with the reference where it is
+    one of them, else with the first. Folders of results have no time.
     """
-    part, tables = results["subsets"]["all"], []
     kinds = {method["label"]: method["kind"] for method in results["methods"]}
-    for title, labels in (
-        ("warm call", [la for la in part["means"] if kinds[la] not in ("command", "folder")]),
-        ("cold command", [la for la in part["means"] if kinds[la] == "command"]),
-    ):
-        if not labels:
-            continue
-        base = reference if reference in labels else labels[0]
-        rows = []
-        for label in labels:
-            found, ratio = part["means"][label], part["time_ratios"].get(label, {}).get(base)
-            rows.append(
-                [
-                    label + _failed(results, label),
-                    *(
-                        written(results, name, found[name]["value"]) if name in found else "–"
-                        for name in ("seconds", "megabytes")
-                    ),
-                    "1" if label == base else _interval(ratio) if ratio else "–",
-                ]
-            )
-        tables.append(_table([title, "time, s", "peak memory, MB", f"time ÷ {base} [95 %]"], rows))
-    return "\n\n".join(tables)
+    labels = [la for la in results["subsets"]["all"]["means"] if kinds[la] != "folder"]
+    found: dict[str, str] = {}
+    for cold in (False, True):
+        group = [label for label in labels if (kinds[label] == "command") == cold]
+        found |= {label: reference if reference in group else group[0] for label in group}
+    return found
+
+
+def speed(results: dict[str, Any], reference: str) -> str:
+    """Return the speed tables, of warm calls and of cold commands, where there are any.
+
+    Times are medians of repeats, means over images; ratios are against :func:`bases`.
+    """
+    part, base = results["subsets"]["all"], bases(results, reference)
+    tables: dict[str, list[list[str]]] = {}
+    for label, other in base.items():
+        found, ratio = part["means"][label], part["time_ratios"].get(label, {}).get(other)
+        times = [
+            written(results, name, found[name]["value"]) if name in found else "–"
+            for name in ("seconds", "megabytes")
+        ]
+        times.append("1" if label == other else _interval(ratio) if ratio else "–")
+        tables.setdefault(other, []).append([label + _failed(results, label), *times])
+    kinds = {method["label"]: method["kind"] for method in results["methods"]}
+    return "\n\n".join(
+        _table(
+            [
+                "cold command" if kinds[other] == "command" else "warm call",
+                "time, s",
+                "peak memory, MB",
+                f"time ÷ {other} [95 %]",
+            ],
+            rows,
+        )
+        for other, rows in tables.items()
+    )
 
 
 def footprint(results: dict[str, Any]) -> str:

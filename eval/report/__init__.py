@@ -20,7 +20,7 @@ def save(
     ``reference`` is the method that the others are compared with; ``images`` says whether the page
     may show crops of the photos. Raises :class:`pipeline.errors.OutputError`.
     """
-    from eval.report.page import render  # Jinja, and pictures: not needed for the rest
+    from eval.report.page import render  # pictures, and so OpenCV
 
     files = {
         "results.json": json.dumps(results, ensure_ascii=False, separators=(",", ":")),

@@ -19,6 +19,7 @@ def render(results: dict[str, Any], run: Run, store: Cache, reference: str, imag
     data = {
         **results,
         "reference": reference,
+        "bases": table.bases(results, reference),
         "headings": {name: table.heading(results, name) for name in figures},
         "crops": crops(run, store, reference) if images else [],
         "notes": table.notes(results),

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 
+from eval.cli import bench
 from eval.datasets import Scene, compose
 
 
@@ -56,3 +58,31 @@ def pairs(tmp_path: Path) -> Path:
         draw(root / "images" / f"{name}.png", seed=number)
         draw(root / "alphas" / f"{name}.png", mode="L")
     return root
+
+
+def invoke(*arguments: object) -> Result:
+    """Run ``wisp bench`` in this process."""
+    return CliRunner().invoke(bench, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A report on the built-in set, small, with finished results as the methods."""
+    from eval.builtin import builtin
+
+    root = tmp_path_factory.mktemp("report")
+    for name in ("true", "half"):
+        (root / name).mkdir()
+    for sample in builtin((96, 128)).samples:
+        scene = sample.load()
+        rgba = perfect(scene)
+        Image.fromarray(rgba).save(root / "true" / f"{sample.name}.png")
+        rgba[..., 3] //= 2
+        if sample.name != "fur-1":
+            Image.fromarray(rgba).save(root / "half" / f"{sample.name}.png")
+    result = invoke(
+        "builtin", "--size", "128x96", "--methods", "", "--method-folder", f"true={root / 'true'}",
+        "--method-folder", f"half<b>={root / 'half'}", "--no-lpips", "--repeats", 1, "--quiet",
+        "--cache", root / "cache", "-o", root / "out",
+    )  # fmt: skip
+    return root / "out", result

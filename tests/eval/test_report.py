@@ -9,40 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from PIL import Image
+from click.testing import Result
 
-from eval.cli import bench
 from eval.measure import measure
 from eval.report import crops
-from tests.eval.conftest import perfect, soft_disc
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(bench, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A report on the built-in set, small, with finished results as the methods."""
-    from eval.builtin import builtin
-
-    root = tmp_path_factory.mktemp("report")
-    for name in ("true", "half"):
-        (root / name).mkdir()
-    for sample in builtin((96, 128)).samples:
-        scene = sample.load()
-        rgba = perfect(scene)
-        Image.fromarray(rgba).save(root / "true" / f"{sample.name}.png")
-        rgba[..., 3] //= 2
-        if sample.name != "fur-1":
-            Image.fromarray(rgba).save(root / "half" / f"{sample.name}.png")
-    result = invoke(
-        "builtin", "--size", "128x96", "--methods", "", "--method-folder", f"true={root / 'true'}",
-        "--method-folder", f"half<b>={root / 'half'}", "--no-lpips", "--repeats", 1, "--quiet",
-        "--cache", root / "cache", "-o", root / "out",
-    )  # fmt: skip
-    return root / "out", result
+from tests.eval.conftest import invoke, perfect, soft_disc
 
 
 def test_the_command_prints_tables_and_counts_failures(report: tuple[Path, Result]) -> None:
