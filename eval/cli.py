@@ -13,10 +13,7 @@ import click
 # Everything heavy is imported where it is used: the worker processes import this module too, and
 # their memory is measured.
 if TYPE_CHECKING:
-    from eval.datasets import Dataset
     from eval.methods import Spec
-
-BUILTIN = "builtin"
 
 
 @click.command()
@@ -131,6 +128,7 @@ def _bench(name: str, given: dict[str, Any]) -> None:
     from dataclasses import replace
 
     from eval import cache, footprint, results, run, table
+    from eval.datasets import find
     from eval.methods import Spec, distinct, parse
     from eval.metrics import perceptual
     from pipeline import Settings
@@ -164,11 +162,11 @@ def _bench(name: str, given: dict[str, Any]) -> None:
         lpips=lpips is None,
     )
     store = cache.Cache(given["cache_root"] or cache.default_root())
-    shown = silent if given["quiet"] else progress
+    shown = run.silent if given["quiet"] else progress
     finished = run.execute(dataset, specs, plan, store, shown)
     found = results.collect(dataset, specs, plan, finished, _typed(), lpips)
     if given["footprint"]:
-        found["footprint"] = footprint.measure(Settings(**defaults), plan.repeats, shown)
+        found["footprint"] = footprint.measure(Settings(**defaults), plan.repeats, progress=shown)
     if reference not in found["subsets"]["all"]["means"]:
         reference = next(iter(found["subsets"]["all"]["means"]), reference)
 
@@ -189,31 +187,6 @@ def _bench(name: str, given: dict[str, Any]) -> None:
     click.echo(table.notes(found), err=True)
     if finished.unavailable or any(sample["failures"] for sample in found["samples"]):
         sys.exit(1)
-
-
-def find(
-    name: str,
-    layout: str | None = None,
-    backgrounds: Path | None = None,
-    size: tuple[int, int] = (480, 640),
-) -> Dataset:
-    """Find a data set by what the command line says. Raises ``DatasetError``."""
-    from eval import datasets
-    from eval.builtin import builtin
-    from eval.layouts import LAYOUTS
-
-    if name == BUILTIN:
-        return builtin(size)
-    root = Path(name)
-    if not root.is_dir():
-        raise datasets.DatasetError(f"{name} is neither 'builtin' nor a folder")
-    if layout is not None:
-        if layout not in LAYOUTS:
-            raise datasets.DatasetError(f"no layout {layout!r}: there are {', '.join(LAYOUTS)}")
-        return datasets.published(LAYOUTS[layout], root, backgrounds)
-    if backgrounds is not None:
-        return datasets.cutouts(root, backgrounds)
-    return datasets.folder(root)
 
 
 def _compare(old: Path, new: Path, bounds: tuple[str, ...]) -> None:
@@ -279,8 +252,3 @@ def progress(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
     for number, item in enumerate(items, 1):
         yield item
         click.echo(f"{title}: {number}/{total}", err=True)
-
-
-def silent(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
-    """Show nothing."""
-    yield from items

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from eval.methods.external import timed
-from eval.run import Progress
+from eval.run import Progress, silent
 from pipeline import Cutout, Settings
 
 SIZES = ((1080, 1920), (2160, 3840), (4000, 6000))  # height, width: 2, 8 and 24 megapixels
@@ -24,8 +24,8 @@ SIZES = ((1080, 1920), (2160, 3840), (4000, 6000))  # height, width: 2, 8 and 24
 def measure(
     settings: Settings,
     repeats: int,
-    progress: Progress,
     sizes: Sequence[tuple[int, int]] = SIZES,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure Wisp alone, by turns: photo by photo, then the imports, ``repeats`` times.
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval import regions
-from eval.datasets import Scene
 from eval.metrics import (
     composite_error,
     f_beta_max,
@@ -25,6 +24,7 @@ from eval.metrics.error import Matte, inside
 from eval.metrics.gradient import gradient_map
 from eval.metrics.perceptual import lpips_map
 from eval.metrics.structure import ssim, ssim_map
+from eval.scenes import Scene
 
 #: PSNR of a perfect matte, in place of infinity: a mean must remain a number. An 8-bit matte that
 #: is right but for its rounding reaches 59 dB.

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from eval import cache, stats
-from eval.datasets import Dataset
 from eval.methods import Spec, kinds
 from eval.metrics import METRICS
 from eval.run import Plan, Run, coarse_of
+from eval.scenes import Dataset
 
 SCHEMA = 1
 FOUND_DB = 14.0  # coarse PSNR above which stage 1 is taken to have found the subject
@@ -30,10 +30,13 @@ def collect(
     specs: Sequence[Spec],
     plan: Plan,
     run: Run,
-    command: str,
-    lpips: str | None,
+    command: str = "",
+    lpips: str | None = None,
 ) -> dict[str, Any]:
-    """Put a run into one JSON-able dictionary; ``lpips`` is why there is none, or None."""
+    """Put a run into one JSON-able dictionary.
+
+    ``command`` is what was typed, ``lpips`` why there is none, or None.
+    """
     labels = [spec.label for spec in specs]
     samples = [
         {

@@ -24,8 +24,8 @@ from PIL import Image
 
 from eval import cache
 from eval.cache import Cache
-from eval.datasets import Dataset, DatasetError, Sample, Scene
 from eval.methods import Input, Spec
+from eval.scenes import Dataset, DatasetError, Sample, Scene
 from eval.worker import Answer, MethodFailed, MethodUnavailable, Worker
 
 #: Wraps an iterable of known length to show how far it is: (items, total, title) to items.
@@ -76,12 +76,17 @@ class Run:
     load_seconds: dict[str, float]
 
 
+def silent(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+    """Show no progress."""
+    yield from items
+
+
 def execute(
-    dataset: Dataset, specs: list[Spec], plan: Plan, store: Cache, progress: Progress
+    dataset: Dataset, specs: list[Spec], plan: Plan, store: Cache, progress: Progress = silent
 ) -> Run:
     """Run all methods on all samples, and measure.
 
-    Raises :class:`eval.datasets.DatasetError` for an unusable sample, unless ``skip_bad``, and
+    Raises :class:`eval.scenes.DatasetError` for an unusable sample, unless ``skip_bad``, and
     where nothing is left.
     """
     skipped = list(dataset.problems)

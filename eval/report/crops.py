@@ -13,8 +13,8 @@ from PIL import Image
 
 from eval import regions
 from eval.cache import Cache
-from eval.datasets import Scene
 from eval.run import Row, Run
+from eval.scenes import Scene
 
 SIDE = 320  # px: an edge at twice its size still fits half a page
 RANKED_BY = "psnr@edge"

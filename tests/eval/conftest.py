@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from eval.cli import bench
-from eval.datasets import Scene, compose
+from eval.scenes import Scene, compose
 
 
 def soft_disc(height: int = 48, width: int = 64, radius: float = 16.0) -> np.ndarray:

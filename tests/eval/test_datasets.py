@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval import datasets
-from eval.cli import find
-from eval.datasets import Composite, DatasetError
+from eval import datasets, scenes
+from eval.datasets import find
 from eval.layouts import LAYOUTS
+from eval.scenes import Composite, DatasetError
 from tests.eval.conftest import draw, soft_disc
 
 #: What a download of each set holds, in the names of its own archive: (path, mode).
@@ -107,7 +107,7 @@ def test_composition_1k(tmp_path: Path) -> None:
     assert later.name == "boy_0" and later.background.name == names[19]
     scene = first.load()
     assert scene.foreground is not None
-    background = datasets.cover(Image.open(behind / names[-1]), scene.alpha.shape)
+    background = scenes.cover(Image.open(behind / names[-1]), scene.alpha.shape)
     a = scene.alpha[..., None].astype(np.float64)
     exact = a * scene.foreground + (1 - a) * background
     assert np.abs(scene.image - exact).max() <= 0.5
@@ -205,7 +205,7 @@ def test_alphas_of_every_kind(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([grey] * 3 + [opaque])).save(tmp_path / "opaque.png")
     Image.fromarray(np.round(truth * 65535).astype(np.uint16)).save(tmp_path / "deep.png")
     for path in tmp_path.iterdir():
-        assert np.abs(datasets.read_alpha(path) - truth).max() < 1e-4, path.name
+        assert np.abs(scenes.read_alpha(path) - truth).max() < 1e-4, path.name
 
 
 def test_photos_are_turned_upright(pairs: Path) -> None:

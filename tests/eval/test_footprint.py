@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from eval import footprint, table
-from eval.cli import silent
 from eval.metrics import METRICS
 from pipeline import Cutout, Settings
 from tests import networks
@@ -26,7 +25,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def test_each_size_is_measured(tiny: Settings, tmp_path: Path) -> None:
-    found = footprint.measure(tiny, 1, silent, ((120, 160), (480, 640)))
+    found = footprint.measure(tiny, 1, ((120, 160), (480, 640)))
     small, large = found["photos"]
     assert small["size"] == [160, 120] and large["size"] == [640, 480]
     for photo, size in ((small, (120, 160)), (large, (480, 640))):

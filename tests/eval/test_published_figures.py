@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from eval import methods, metrics, regions
-from eval.cli import find
+from eval.datasets import find
 from eval.methods import Input
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"

@@ -13,9 +13,9 @@ from PIL import Image
 
 from eval import cache, results, run
 from eval.cache import Cache
-from eval.cli import find, silent
-from eval.datasets import DatasetError
+from eval.datasets import find
 from eval.methods import Input, Spec
+from eval.scenes import DatasetError
 from eval.worker import MethodFailed, MethodUnavailable, Worker
 
 
@@ -97,7 +97,7 @@ def test_a_run_from_end_to_end(pairs: Path, finished: Path, tmp_path: Path) -> N
         folder(tmp_path / "nowhere", "gone"),
     ]
     plan = run.Plan(repeats=2, timeout=60)
-    first = run.execute(dataset, specs, plan, store, silent)
+    first = run.execute(dataset, specs, plan, store)
 
     assert [row.name for row in first.rows] == ["a", "b", "c"]
     assert len(log.read_text().split()) == 1 + 3 * 2  # a warm-up, then every photo twice
@@ -114,7 +114,7 @@ def test_a_run_from_end_to_end(pairs: Path, finished: Path, tmp_path: Path) -> N
 
     # Again: the command is not run, what failed is tried again, and the figures are the same.
     (finished / "c.png").write_bytes((finished / "a.png").read_bytes())
-    second = run.execute(dataset, specs[:2], plan, store, silent)
+    second = run.execute(dataset, specs[:2], plan, store)
     assert len(log.read_text().split()) == 7
     assert second.rows[2].outcomes["done"].failure is None
     for before, after in zip(first.rows, second.rows, strict=True):
@@ -136,9 +136,7 @@ def test_figures_in_several_processes_are_the_same(
 ) -> None:
     dataset, specs = find(str(pairs)), [folder(finished, "done")]
     alone, many = (
-        run.execute(
-            dataset, specs, run.Plan(repeats=1, jobs=jobs), Cache(tmp_path / str(jobs)), silent
-        )
+        run.execute(dataset, specs, run.Plan(repeats=1, jobs=jobs), Cache(tmp_path / str(jobs)))
         for jobs in (1, 2)
     )
     for one, other in zip(alone.rows, many.rows, strict=True):
@@ -153,8 +151,8 @@ def test_bad_samples_stop_the_run_or_are_counted(
     (finished / "c.png").write_bytes((finished / "a.png").read_bytes())
     specs, store = [folder(finished, "done")], Cache(tmp_path / "cache")
     with pytest.raises(DatasetError, match=r"1 of set cannot be used \(--skip-bad"):
-        run.execute(find(str(pairs)), specs, run.Plan(), store, silent)
-    found = run.execute(find(str(pairs)), specs, run.Plan(skip_bad=True), store, silent)
+        run.execute(find(str(pairs)), specs, run.Plan(), store)
+    found = run.execute(find(str(pairs)), specs, run.Plan(skip_bad=True), store)
     assert [row.name for row in found.rows] == ["c"] and len(found.skipped) == 2
 
 
