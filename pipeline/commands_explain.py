@@ -22,10 +22,11 @@ def explain(photo: Path, out: Path | None, model: str, refiner: str) -> None:
     Feature maps of stage 1, block by block, its side outputs and the map they are fused to; then
     where stage 2 may change the alpha, what it changed, how sure it was, and how long it took.
     """
+    from pipeline.cutout import Cutout
     from pipeline.explain import look
     from pipeline.explain_figure import draw
 
-    inside = look(photo, Settings(model=model, refiner=refiner))
+    inside = look(photo, Cutout(Settings(model=model, refiner=refiner)))
     buffer = io.BytesIO()
     draw(inside, photo.name).save(buffer, "PNG", optimize=True)
     target = out or photo.with_name(f"{photo.stem}-inside.png")

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline import coarse, compose, generator, models, onnx_file, patches
 from pipeline.catalogue import CoarseModel
-from pipeline.cutout import Cutout, Result, Source
+from pipeline.cutout import Cutout, Progress, Result, Source
 from pipeline.errors import ModelInvalid
 from pipeline.providers import open_session
-from pipeline.settings import Settings
 
 ENCODER, DECODER = 6, 5  # blocks of a U²-Net (Qin et al., 2020, Fig. 5)
 
@@ -80,15 +79,21 @@ class Inside:
         return (values * self.inside).sum((1, 2), dtype=float) / count
 
 
-def look(source: Source, settings: Settings | None = None) -> Inside:
+def look(
+    source: Source, cutout: Cutout | None = None, *, progress: Progress | None = None
+) -> Inside:
     """Cut a photo out, and keep what happens on the way.
 
     Parameters
     ----------
     source
         As for :class:`pipeline.Cutout`.
-    settings
-        ``model`` must be U²-Net-shaped: six blocks that encode, five that decode.
+    cutout
+        What to look into; by default one with the bundled models. Its stage 1 must be
+        U²-Net-shaped: six blocks that encode, five that decode.
+    progress
+        As for :class:`pipeline.Cutout`; after its stages come blocks, and tiles with the share of
+        them that is done.
 
     Raises
     ------
@@ -97,10 +102,11 @@ def look(source: Source, settings: Settings | None = None) -> Inside:
     pipeline.errors.WispError
         As :class:`pipeline.Cutout` does.
     """
-    settings = settings or Settings()
-    cutout = Cutout(settings)
+    cutout = cutout or Cutout()
+    settings, report = cutout.settings, progress or (lambda stage, share: None)
     names, logits = blocks(cutout.model)
-    result = cutout(source)
+    result = cutout(source, progress=progress)
+    report("blocks", 0.0)
     photo = result.photo.image
     if result.photo.alpha is not None:  # as the networks see it
         photo = compose.over(photo, result.photo.alpha, (255, 255, 255))
@@ -126,6 +132,7 @@ def look(source: Source, settings: Settings | None = None) -> Inside:
         stage2 = models.open_refiner(refiner, settings.providers, settings.threads)
         generator.run(stage2, cut[:1])  # the first call sets up; it is not what a tile costs
         for i, patch in enumerate(cut):
+            report("tiles", i / len(tiles))
             start = time.perf_counter()
             after[i] = generator.run(stage2, patch[None])[0, 0]
             seconds[i] = time.perf_counter() - start

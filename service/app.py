@@ -23,9 +23,10 @@ from service.api.common import told
 from service.cache import open_cache
 from service.context import Context
 from service.core import Core
-from service.engine import Abandoned, Engine
+from service.engine import Engine
 from service.errors import Problem, ServiceError, problem
 from service.gate import Gate
+from service.job import Abandoned
 from service.limits import Bounded
 from service.observe import Metrics, Observed, memory
 from service.settings import ServiceSettings

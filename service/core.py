@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pipeline import Progress
 from pipeline.cli import version
 from service.cache import Cache
-from service.engine import Abandoned, Answer, Engine, Job, Watch
+from service.engine import Engine
 from service.errors import Busy, TimedOut
+from service.job import Abandoned, Answer, Job, Watch
 from service.observe import Metrics
 from service.settings import ServiceSettings
 

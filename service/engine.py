@@ -8,131 +8,27 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import json
-import struct
+import io
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import Cutout, Progress, Result, Settings, foreground, image_io, models
+from pipeline import Cutout, Progress, Result, Settings, explain, foreground, image_io, models
 from pipeline.compose import levels, rgba
-from pipeline.errors import ModelMissing
-from service import look as looks
-from service.errors import TimedOut
-from service.look import Look
+from pipeline.errors import ModelInvalid, ModelMissing
+from pipeline.explain_figure import draw
+from service import finish
+from service.errors import Unsupported
+from service.job import Answer, Job, Watch
 from service.settings import ServiceSettings
 
-#: The stages of a job that a client is shown, with the share of the work that lies before each.
-STAGES = {
-    "wait": 0.0,
-    "read": 0.02,
-    "coarse": 0.08,
-    "roi": 0.27,
-    "refine": 0.3,
-    "colour": 0.87,
-    "finish": 0.9,
-}
-
-
-class Abandoned(Exception):
-    """Nobody waits for this job any more."""
-
-
-class Watch:
-    """Looks in on a running job."""
-
-    def __init__(self, seconds: float, report: Progress | None = None) -> None:
-        self.deadline = time.monotonic() + seconds
-        self.gone = threading.Event()
-        self.reports: list[Progress] = [report] if report else []
-
-    def step(self, stage: str, share: float) -> None:
-        """Say where the job is. Raises :class:`Abandoned` or :class:`TimedOut` to end it."""
-        if self.gone.is_set():
-            raise Abandoned
-        if time.monotonic() > self.deadline:
-            raise TimedOut("the picture took too long: send a smaller one, or try again later")
-        for report in tuple(self.reports):
-            report(stage, share)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture, and what is wanted of it."""
-
-    image: bytes
-    model: str = ""
-    refine: bool = True
-    look: Look = Look()
-    #: Also the pictures that the page shows: alpha, ROI, both cutouts to compare.
-    panes: bool = False
-
-    @cached_property
-    def key(self) -> str:
-        """Name the job by all that its answer depends on, but for the weights."""
-        told = f"{self.model}|{self.refine}|{self.panes}|{self.look.key}|"
-        return hashlib.sha256(told.encode() + hashlib.sha256(self.image).digest()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The file that was asked for, and what is worth knowing of it."""
-
-    data: bytes
-    format: str
-    width: int
-    height: int
-    box: tuple[int, int, int, int]
-    empty: bool
-    model: str
-    refined: bool
-    patches: int
-    seconds: dict[str, float]
-    notes: tuple[str, ...] = ()
-    panes: dict[str, bytes] = field(default_factory=dict)
-    cached: bool = False
-
-    @property
-    def media(self) -> str:
-        return looks.MEDIA[self.format]
-
-    def pack(self) -> bytes:
-        """Make one block of bytes, with a checksum: a cache may be torn, old or another's."""
-        told = {
-            name: getattr(self, name)
-            for name in ("format", "width", "height", "box", "empty", "model", "refined")
-            + ("patches", "seconds", "notes")
-        }
-        parts = {"": self.data, **self.panes}
-        told["parts"] = [[name, len(data)] for name, data in parts.items()]
-        head = json.dumps(told).encode()
-        body = b"".join((_MAGIC, struct.pack(">I", len(head)), head, *parts.values()))
-        return body + hashlib.sha256(body).digest()
-
-    @classmethod
-    def unpack(cls, block: bytes) -> Answer | None:
-        """Read what :meth:`pack` wrote; None where it is not whole."""
-        body, mark = block[:-32], block[-32:]
-        if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != mark:
-            return None
-        start = len(_MAGIC) + 4
-        (length,) = struct.unpack(">I", body[len(_MAGIC) : start])
-        told = json.loads(body[start : start + length])
-        at, parts = start + length, {}
-        for name, size in told.pop("parts"):
-            parts[name] = body[at : at + size]
-            at += size
-        told["box"], told["notes"] = tuple(told["box"]), tuple(told["notes"])
-        return cls(data=parts.pop(""), panes=parts, cached=True, **told)
-
-
-_MAGIC = b"wisp1\n"
+#: A look inside needs the most memory of all, and shows the photo a few hundred pixels wide: a
+#: larger one is reduced to 1080p beforehand.
+_LOOK_PIXELS = 1920 * 1080
 
 
 class Engine:
@@ -209,23 +105,23 @@ class Engine:
         Raises :class:`pipeline.WispError`, :class:`TimedOut`, or :class:`Abandoned`.
         """
         try:
-            return self._run(job, watch.step)
+            return (self._inside if job.inside else self._cut)(job, watch.step)
         finally:
             trim()
 
-    def _run(self, job: Job, step: Progress) -> Answer:
+    def _cut(self, job: Job, step: Progress) -> Answer:
         start = time.perf_counter()
         name = self.resolve(job.model)
         cutout = self.load(name)
         step("read", 0.0)
-        photo = looks.reduced(image_io.read(job.image, self.settings.max_pixels), job.look.pixels)
+        photo = finish.reduced(image_io.read(job.image, self.settings.max_pixels), job.look.pixels)
         read = time.perf_counter() - start
-        area = looks.region(photo, job.look.roi)
-        result = cutout(looks.as_array(photo, area), refine=job.refine, progress=step)
+        area = finish.region(photo, job.look.roi)
+        result = cutout(finish.as_array(photo, area), refine=job.refine, progress=step)
         step("finish", 0.0)
-        result = looks.embedded(result, photo, area)
+        result = finish.embedded(result, photo, area)
         begun = time.perf_counter()
-        picture = looks.finish(result, job.look)
+        picture = finish.finish(result, job.look)
         panes = _panes(result) if job.panes else {}
         seconds = {"read": read, **{k: v for k, v in result.timings.items() if k != "read"}}
         seconds["finish"] = time.perf_counter() - begun
@@ -243,6 +139,37 @@ class Engine:
             seconds={stage: round(value, 4) for stage, value in seconds.items()},
             notes=photo.notes,
             panes=panes,
+        )
+
+    def _inside(self, job: Job, step: Progress) -> Answer:
+        """Draw a look inside. Raises :class:`Unsupported` where the model is no U²-Net."""
+        start = time.perf_counter()
+        name = self.resolve(job.model)
+        cutout = self.load(name)
+        step("read", 0.0)
+        photo = image_io.read(job.image, self.settings.max_pixels)
+        seen = finish.reduced(photo, _LOOK_PIXELS)
+        array = finish.as_array(seen, finish.region(seen, ""))
+        try:
+            inside = explain.look(array, cutout, progress=step)
+        except ModelInvalid as error:  # whose own words name a path
+            raise Unsupported(f"a look inside needs a U²-Net, and {name} is none") from error
+        step("draw", 0.0)
+        figure = draw(inside)
+        buffer = io.BytesIO()
+        figure.save(buffer, "PNG")
+        return Answer(
+            data=buffer.getvalue(),
+            format="png",
+            width=figure.width,
+            height=figure.height,
+            box=(0, 0, *figure.size),
+            empty=inside.result.empty,
+            model=name,
+            refined=True,
+            patches=len(inside.seconds),
+            seconds={"total": round(time.perf_counter() - start, 4)},
+            notes=photo.notes,
         )
 
 

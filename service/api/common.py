@@ -11,9 +11,9 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from service.context import Context
-from service.engine import Answer, Job
 from service.errors import BadRequest, Problem
 from service.fetch import fetch
+from service.job import Answer, Job
 from service.limits import check_size
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from service.api.common import PICTURE, Wisp, cut, errors, fetched, file, uploaded
 from service.context import Context
-from service.engine import Job
+from service.job import Job
 from service.look import RGBA, Look
 
 router = APIRouter(tags=["rembg"])

@@ -21,8 +21,8 @@ from starlette.responses import Response
 from pipeline.errors import SettingsError
 from service.api.common import PICTURE, Wisp, cut, fetched, headers
 from service.context import Context
-from service.engine import Answer, Job
 from service.errors import BadRequest, NoForeground, ServiceError, Unsupported
+from service.job import Answer, Job
 from service.limits import check_size
 from service.look import Look, colour, margins
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.api.common import PICTURE, Wisp, cut, errors, file, headers, uploaded
-from service.engine import Answer, Job
 from service.errors import BadRequest, NotFound
+from service.job import Answer, Job
 from service.look import MEDIA, Look, backdrop
 
 router = APIRouter(tags=["Wisp"])

@@ -24,7 +24,7 @@
       f.type.startsWith("image/"),
     );
     if (!files.length || event.target.closest?.("input[type=text], textarea")) return;
-    const input = [...document.querySelectorAll("#wisp-photo input[type=file], #wisp-files input[type=file]")]
+    const input = [...document.querySelectorAll("#wisp-photo input[type=file], #wisp-files input[type=file], #inside-photo input[type=file]")]
       .find((one) => one.closest(".tabitem")?.offsetParent);
     if (!input) return;
     event.preventDefault();

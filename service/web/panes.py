@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service.engine import Answer
+from service.job import Answer
 from service.shelf import Kept
 
 _VIEW = 1400  # px: the longest side that a page shows; the download has them all
+_FIGURE = 4000  # what the figure of a look inside has: its text is small
 _THUMB = 320
 
 
@@ -51,10 +52,18 @@ def _slider(before: bytes, after: bytes, said: tuple[str, str, str]) -> str:
     )
 
 
-def empty(words: dict[str, str]) -> str:
+def empty(title: str, text: str) -> str:
+    """Say what will be where there is nothing yet."""
+    return f'<div class="nothing"><b>{title}</b><span>{text}</span></div>'
+
+
+def figure(data: bytes, words: dict[str, str]) -> str:
+    """Show a large picture as wide as the page; pressed, as large as it is."""
+    source = _source(small(data, _FIGURE, 85))
     return (
-        f'<div class="nothing"><b>{words["empty_title"]}</b>'
-        f"<span>{words['empty_text']}</span></div>"
+        f'<label class="zoom" title="{words["zoom"]}">'
+        f'<input type="checkbox" aria-label="{words["zoom"]}">'
+        f'<img src="{source}" alt="{words["inside"]}"></label>'
     )
 
 
@@ -89,9 +98,9 @@ def panes(answer: Answer, shown: bytes, words: dict[str, str]) -> str:
     )
 
 
-def status(answer: Answer, words: dict[str, str]) -> str:
+def status(answer: Answer, words: dict[str, str], template: str = "") -> str:
     """Say in one line what was done."""
-    line = words["done_in" if answer.refined else "plain_in"].format(
+    line = words[template or ("done_in" if answer.refined else "plain_in")].format(
         width=answer.width,
         height=answer.height,
         patches=answer.patches,

@@ -6,6 +6,7 @@ ENGLISH = {
     "tagline": "Removes the background. Keeps every wisp of hair.",
     "single": "Single",
     "batch": "Batch",
+    "inside": "Look inside",
     "history": "History",
     "system": "System",
     "photo": "Photo",
@@ -44,6 +45,16 @@ ENGLISH = {
     "done_in": "{width} × {height} px · {patches} edge patches redrawn · {seconds} s",
     "plain_in": "{width} × {height} px · no refinement · {seconds} s",
     "cached": "from the cache",
+    "explain": "Look inside",
+    "inside_info": (
+        "What the networks saw on the way: the feature maps of stage 1, from edges to the whole "
+        "subject; where stage 2 may change the alpha, what it changed, how sure it was, and how "
+        "long each tile took. A photo larger than 1920 × 1080 is looked at reduced."
+    ),
+    "inside_title": "What Wisp sees appears here",
+    "inside_text": "Choose a photo to look inside.",
+    "inside_in": "{patches} edge patches, one at a time · {seconds} s",
+    "zoom": "Full size, or the whole figure",
     "no_photo": "Choose a picture first.",
     "stage_wait": "Waiting for its turn",
     "stage_read": "Reading the picture",
@@ -52,6 +63,9 @@ ENGLISH = {
     "stage_refine": "Redrawing the edge",
     "stage_colour": "Cleaning the colours",
     "stage_finish": "Writing the result",
+    "stage_blocks": "Looking into stage 1",
+    "stage_tiles": "Redrawing tile by tile",
+    "stage_draw": "Drawing the figure",
     "files": "Pictures, or a zip of pictures",
     "run_batch": "Cut out all",
     "stop": "Stop",
@@ -96,6 +110,7 @@ CHINESE = {
     "tagline": "去除背景，留住每一缕发丝。",
     "single": "单张",
     "batch": "批量",
+    "inside": "透视",
     "history": "历史",
     "system": "系统",
     "photo": "照片",
@@ -134,6 +149,15 @@ CHINESE = {
     "done_in": "{width} × {height} 像素 · 重绘 {patches} 个边缘图块 · {seconds} 秒",
     "plain_in": "{width} × {height} 像素 · 未精修 · {seconds} 秒",
     "cached": "来自缓存",
+    "explain": "看看内部",
+    "inside_info": (
+        "网络一路上看到了什么：第一阶段的特征图，从边缘到整个主体；第二阶段可以修改 Alpha 的区域、"
+        "改了什么、有多大把握、每个图块用时多少。大于 1920 × 1080 的照片会先缩小再看。"
+    ),
+    "inside_title": "Wisp 看到的内容会显示在这里",
+    "inside_text": "选择一张照片，看看内部。",
+    "inside_in": "逐块重绘 {patches} 个边缘图块 · {seconds} 秒",
+    "zoom": "原始大小，或整张图",
     "no_photo": "请先选择一张图片。",
     "stage_wait": "排队中",
     "stage_read": "读取图片",
@@ -142,6 +166,9 @@ CHINESE = {
     "stage_refine": "重绘边缘",
     "stage_colour": "清理颜色",
     "stage_finish": "写出结果",
+    "stage_blocks": "查看第一阶段",
+    "stage_tiles": "逐块重绘",
+    "stage_draw": "绘制图表",
     "files": "多张图片，或一个 zip",
     "run_batch": "全部抠图",
     "stop": "停止",

@@ -1,6 +1,5 @@
 """The page in a real browser: Chromium, driven by Selenium."""
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -8,8 +7,10 @@ from pathlib import Path
 import pytest
 from skimage import data
 
+from pipeline.explain_figure import WIDTH
 from tests.service.conftest import encoded, opened
 from tests.service.live import Live
+from tests.tiny_u2net import tiny_u2net
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs pip install selenium")
 pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
@@ -36,8 +37,36 @@ _FLAGS = [
 _FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
 
 
+# Runs in every page before its own scripts: tells when nothing is being asked, answered or drawn.
+_REST = """
+performance.setResourceTimingBufferSize(5000);
+window.rest = { asked: 0, streams: 0, drawn: 0 };
+const ask = window.fetch;
+window.fetch = async (...given) => {
+  rest.asked += 1;
+  try {
+    const answer = await ask(...given);
+    // A stream ends when every event that it tells of has ended.
+    answer.clone().arrayBuffer().catch(() => {}).finally(() => {
+      rest.asked -= 1;
+      rest.streams += answer.url.includes("/queue/data");
+    });
+    return answer;
+  } catch (error) {
+    rest.asked -= 1;
+    throw error;
+  }
+};
+new MutationObserver(() => { rest.drawn = performance.now(); }).observe(
+  document, { subtree: true, childList: true, attributes: true, characterData: true },
+);
+// The first stream is the page's own load event: before it, nothing listens to what a user does.
+rest.now = () => rest.streams > 0 && rest.asked === 0 && performance.now() - rest.drawn > 300;
+"""
+
+
 class Page:
-    """A browser on the page, and patience."""
+    """A browser on the page, and patience: it acts when the page has come to rest."""
 
     def __init__(self, profile: Path, downloads: Path, language: str = "en-US") -> None:
         options = webdriver.ChromeOptions()
@@ -49,11 +78,22 @@ class Page:
         options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
         service = webdriver.ChromeService(DRIVER)
         self.driver = webdriver.Chrome(options=options, service=service)
+        self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _REST})
         self.downloads = downloads
 
     def open(self, url: str) -> None:
         self.driver.get(url)
-        self.wait(lambda: self.find("#wisp-photo input[type=file]"))
+        self.rest()
+
+    def reload(self) -> None:
+        self.driver.refresh()
+        self.rest()
+
+    def rest(self) -> None:
+        self.wait(lambda: self.run("return rest.now()"))
+
+    def run(self, script: str, *arguments):
+        return self.driver.execute_script(script, *arguments)
 
     def find(self, selector: str):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
@@ -61,7 +101,14 @@ class Page:
     def text(self, selector: str) -> str:
         return " ".join(element.text for element in self.find(selector))
 
-    def wait(self, condition, seconds: float = 60):
+    def toast(self) -> str:
+        return self.text("[class*=toast]")
+
+    def shown(self, selector: str) -> list[str]:
+        """The classes of what is visible."""
+        return [e.get_attribute("class") for e in self.find(selector) if e.is_displayed()]
+
+    def wait(self, condition, seconds: float = 120):
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -69,30 +116,64 @@ class Page:
                     return found
             except Exception as error:  # elements come and go while the page draws itself
                 if time.monotonic() > deadline:
-                    raise AssertionError("it did not come") from error
-            assert time.monotonic() < deadline, self.driver.page_source[-3000:]
+                    raise AssertionError(f"it did not come: {self.toast()}") from error
+            assert time.monotonic() < deadline, self.toast() + self.driver.page_source[-3000:]
             time.sleep(0.1)
 
-    def tab(self, number: int) -> None:
-        self.click("#wisp-tabs button[role=tab]", number)
+    def tab(self, name: str) -> None:
+        self.click(f"#tab-{name}-button")
+        self.wait(lambda: self.find(f"#tab-{name}")[0].is_displayed())
+        self.rest()
 
-    def click(self, selector: str, number: int = 0) -> None:
-        # While the page is laid out the button may be drawn anew, or something may lie over it and
-        # the click is refused.
+    def click(self, selector: str) -> None:
+        # Something may lie over it, and the click is refused.
         def clicked() -> bool:
-            element = self.find(selector)[number]
-            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            element = self.find(selector)[0]
+            self.run("arguments[0].scrollIntoView({block: 'center'})", element)
             element.click()
             return True
 
+        self.rest()
         self.wait(clicked)
 
-    def segment(self, box: str, value: str) -> None:
-        (choice,) = self.find(f"{box} input[value='{value}']")
-        self.driver.execute_script("arguments[0].click()", choice)
+    def upload(self, box: str, *files: Path) -> None:
+        def sent() -> bool:
+            self.find(f"{box} input[type=file]")[0].send_keys("\n".join(map(str, files)))
+            return True
 
-    def files(self) -> list[Path]:
-        return [path for path in self.downloads.iterdir() if path.suffix != ".crdownload"]
+        self.rest()
+        self.wait(sent)
+
+    def segment(self, box: str, value: str) -> None:
+        """Choose one of the choices that stand beside each other: its input is not to be seen."""
+
+        def chosen() -> bool:
+            self.run("arguments[0].click()", self.find(f"{box} input[value='{value}']")[0])
+            return True
+
+        self.rest()
+        self.wait(chosen)
+
+    def choose(self, box: str, value: str) -> None:
+        """Choose from a list, by its name."""
+        self.click(f"{box} input")
+        (entry,) = self.find(f"{box} input")
+        entry.send_keys(Keys.CONTROL + "a")
+        entry.send_keys(value, Keys.ENTER)
+        self.wait(lambda: self.find(f"{box} input")[0].get_property("value") == value)
+
+    def fetched(self, pattern: str) -> bytes:
+        """A file that was downloaded, once it is whole."""
+
+        def whole() -> bytes | None:
+            if list(self.downloads.glob("*.crdownload")):
+                return None
+            # The browser reserves the name with an empty file.
+            return next(
+                (data for p in self.downloads.glob(pattern) if (data := p.read_bytes())), None
+            )
+
+        return self.wait(whole)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +188,8 @@ def place(tmp_path_factory, photo) -> Path:
 
 @pytest.fixture(scope="module")
 def server(nets, place):
+    (place / "data" / "models").mkdir(parents=True)
+    tiny_u2net(place / "data" / "models" / "inner.onnx")
     server = Live(nets, place / "data")
     yield server
     server.stop(9)
@@ -121,44 +204,49 @@ def page(server, place):
 
 
 def test_upload_shows_the_cutout_before_and_after(page, place):
-    page.find("#wisp-photo input[type=file]")[0].send_keys(str(place / "astronaut.jpg"))
-    page.wait(lambda: page.find("#wisp-view .ba"))
+    page.upload("#wisp-photo", place / "astronaut.jpg")
     page.wait(lambda: "512 × 512 px" in page.text("#wisp-status"))
     assert "patches redrawn" in page.text("#wisp-status")
-    before, after = page.find("#wisp-view .pane-compare img")
-    assert page.driver.execute_script("return arguments[0].naturalWidth", before) == 512
-    assert page.driver.execute_script("return arguments[0].naturalWidth", after) == 512
+    page.wait(
+        lambda: (
+            [page.run("return arguments[0].naturalWidth", image) for image in _compared(page)]
+            == [512, 512]
+        )
+    )
+
+
+def _compared(page: Page):
+    return page.find("#wisp-view .pane-compare img")
 
 
 def test_the_slider_moves_by_keyboard_and_by_mouse(page):
+    page.rest()
     (slider,) = page.find(".pane-compare input[type=range]")
     (box,) = page.find(".pane-compare .ba")
 
     def where() -> float:
-        return float(
-            page.driver.execute_script(
-                "return parseFloat(arguments[0].style.getPropertyValue('--x'))", box
-            )
-        )
+        return float(page.run("return parseFloat(arguments[0].style.getPropertyValue('--x'))", box))
 
     assert where() == 50
     slider.send_keys(Keys.ARROW_RIGHT * 10)
-    assert where() == 55
+    page.wait(lambda: where() == 55)
     slider.send_keys(Keys.HOME)
-    assert where() == 0
-    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", box)
+    page.wait(lambda: where() == 0)
+    page.run("arguments[0].scrollIntoView({block: 'center'})", box)
     width = box.size["width"]
-    actions = webdriver.ActionChains(page.driver)
-    actions.move_to_element_with_offset(slider, round(width * 0.25), 0).click().perform()
-    assert 65 < where() < 85
+
+    def moved() -> bool:
+        actions = webdriver.ActionChains(page.driver)
+        actions.move_to_element_with_offset(slider, round(width * 0.25), 0).click().perform()
+        return 65 < where() < 85
+
+    page.wait(moved)
 
 
 def test_views_are_chosen_and_show_themselves(page):
     for view in ("cutout", "edge", "alpha", "roi", "beside", "compare"):
         page.segment("#wisp-views", view)
-        page.wait(lambda view=view: page.find(f".pane-{view}")[0].is_displayed())
-        shown = [pane for pane in page.find(".pane") if pane.is_displayed()]
-        assert len(shown) == 1
+        page.wait(lambda view=view: page.shown(".pane") == [f"pane pane-{view}"])
 
 
 def test_refinement_off_and_on(page):
@@ -169,38 +257,58 @@ def test_refinement_off_and_on(page):
 
 
 def test_background_and_download(page):
-    page.segment("#one-background", "blur")
-    page.segment("#one-format", "jpg")
-    page.wait(lambda: page.find("#wisp-download")[0].is_enabled())
-    time.sleep(1)
+    def result() -> str:
+        return page.find("#wisp-view .pane-cutout img")[0].get_attribute("src")
 
-    def fetched():
-        page.click("#wisp-download")
-        time.sleep(1)
-        return [path for path in page.files() if path.suffix == ".jpg"]
-
-    (file,) = page.wait(fetched)[:1]
-    picture = opened(file.read_bytes())
+    for box, value in (("#one-background", "blur"), ("#one-format", "jpg")):
+        page.rest()
+        before = result()
+        page.segment(box, value)
+        page.wait(lambda before=before: result() != before)
+    page.click("#wisp-download")
+    picture = opened(page.fetched("*.jpg"))
     assert (picture.format, picture.size, picture.mode) == ("JPEG", (512, 512), "RGB")
 
 
 def test_errors_are_shown_to_the_user(page, place):
-    page.driver.refresh()
-    page.wait(lambda: page.find("#wisp-photo input[type=file]"))
-    page.find("#wisp-photo input[type=file]")[0].send_keys(str(place / "broken.jpg"))
-    page.wait(lambda: "broken" in page.text(".toast-body, .toast-text, [class*=toast]"))
+    page.reload()
+    page.upload("#wisp-photo", place / "broken.jpg")
+    page.wait(lambda: "broken" in page.toast())
 
 
 def test_batch_with_one_that_fails(page, place):
-    page.tab(1)
-    names = [str(place / name) for name in ("astronaut.jpg", "broken.jpg", "coffee.jpg")]
-    (box,) = page.wait(lambda: page.find("#wisp-files input[type=file]"))
-    box.send_keys("\n".join(names))
-    page.wait(lambda: "coffee" in page.text("#wisp-files"))
+    page.tab("batch")
+    names = ("astronaut.jpg", "broken.jpg", "coffee.jpg")
+    page.upload("#wisp-files", *(place / name for name in names))
+    # While they are on their way their names are shown too, elsewhere.
+    page.wait(lambda: len(page.find("#wisp-files tr.file")) == 3)
     page.click("#wisp-batch")
     page.wait(lambda: "2 done, 1 failed" in page.text("#wisp-summary"))
-    assert len(page.find("#wisp-rows tr.done")) == 2
+    page.wait(lambda: len(page.find("#wisp-rows tr.done")) == 2)
     assert "broken" in page.text("#wisp-rows tr.failed")
+
+
+def test_a_look_inside(page, place):
+    page.reload()
+    page.tab("inside")
+    page.upload("#inside-photo", place / "astronaut.jpg")
+    page.wait(lambda: "needs a U²-Net, and tiny is none" in page.toast())
+    page.reload()  # what it said lies over the page for some seconds
+    page.tab("inside")
+    page.choose("#inside-model", "inner")
+    page.upload("#inside-photo", place / "astronaut.jpg")
+    page.wait(lambda: "edge patches" in page.text("#inside-status"))
+
+    def width(kind: str) -> int:
+        return page.run(f"return arguments[0].{kind}Width", page.find("#inside-view img")[0])
+
+    page.wait(lambda: width("natural") == WIDTH)
+    assert width("client") < 1280
+    page.click("#inside-view label")  # as large as it is, to be moved about in its frame
+    page.wait(lambda: width("client") == WIDTH)
+    assert page.run("return document.documentElement.scrollWidth") <= 1280
+    page.click("#inside-download")
+    assert opened(page.fetched("astronaut-inside.png")).width == WIDTH
 
 
 def test_history_survives_a_restart_and_deletes(page, nets, place, server):
@@ -209,8 +317,9 @@ def test_history_survives_a_restart_and_deletes(page, nets, place, server):
     again = Live(nets, place / "data", port=port)
     server.process = again.process
     page.open(again.url)
-    page.tab(2)
+    page.tab("history")
     page.wait(lambda: page.find("#wisp-history img"))
+    page.rest()
     count = len(page.find("#wisp-history img"))
     page.click("#wisp-history button")
     page.wait(lambda: "astronaut" in page.text("#wisp-chosen"))
@@ -220,57 +329,54 @@ def test_history_survives_a_restart_and_deletes(page, nets, place, server):
 
 
 def test_system_shows_models_and_diagnosis(page):
-    page.tab(3)
+    page.tab("system")
     page.wait(lambda: "SHA-256" in page.text("#wisp-facts"))
     assert "tiny" in page.text("#wisp-facts")
+    page.click("#wisp-diagnose")
+    page.wait(
+        lambda: "onnxruntime" in page.find("#wisp-findings textarea")[0].get_property("value")
+    )
 
 
 def test_dark_by_button_and_remembered(page):
     def dark() -> bool:
-        return "dark" in page.find("body")[0].get_attribute("class")
+        return page.run("return document.body.classList.contains('dark')")
 
+    page.reload()  # what the page has to say lies over the button for some seconds
     was = dark()
-    page.driver.refresh()  # what the page has to say lies over the button for some seconds
-    page.wait(lambda: page.find("#wisp-photo input[type=file]"))
     page.click("#wisp-dark")
     page.wait(lambda: dark() != was)
-    page.driver.refresh()
-    page.wait(lambda: page.find("#wisp-photo input[type=file]"))
-    time.sleep(1)
+    page.reload()
     assert dark() != was
 
 
 def test_a_phone_needs_no_sideways_scrolling(page):
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    for number in range(4):
-        page.tab(number)
-        time.sleep(0.5)
-        assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 390
+    page.reload()
+    for name in ("batch", "inside", "history", "system", "single"):
+        page.tab(name)
+        assert page.run("return document.documentElement.scrollWidth") <= 390
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_everything_is_reached_by_the_tab_key(page):
-    page.tab(0)
-    page.driver.execute_script("document.activeElement.blur()")
-    body = page.find("body")[0]
+    page.reload()
+    wanted = {"wisp-photo", "one-refine", "one-background", "wisp-cut", "wisp-views"}
     seen: set[str | None] = set()
-    for _ in range(40):
-        body.send_keys(Keys.TAB) if not seen else page.driver.switch_to.active_element.send_keys(
-            Keys.TAB
+    for _ in range(60):
+        webdriver.ActionChains(page.driver).send_keys(Keys.TAB).perform()
+        seen.add(
+            page.run("return document.activeElement.closest('[id^=wisp],[id^=one]')?.id ?? null")
         )
-        active = page.driver.switch_to.active_element
-        holder = page.driver.execute_script(
-            "return arguments[0].closest('[id^=wisp],[id^=one]')?.id", active
-        )
-        seen.add(holder)
-    assert {"wisp-photo", "one-refine", "one-background", "wisp-cut", "wisp-views"} <= seen
+        if wanted <= seen:
+            break
+    assert wanted <= seen
 
 
 def test_nothing_is_fetched_from_elsewhere(page):
-    names = page.driver.execute_script(
-        "return performance.getEntriesByType('resource').map(entry => entry.name)"
-    )
+    page.rest()
+    names = page.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert names
     outside = [name for name in names if "127.0.0.1" not in name and not name.startswith("data:")]
     assert outside == []
@@ -283,7 +389,9 @@ def test_in_chinese(server, place):
         page.wait(lambda: "单张" in page.text("#wisp-tabs"))
         assert "抠图" in page.text("#wisp-cut")
         page.click("#wisp-cut")
-        page.wait(lambda: "请先选择一张图片" in page.text("[class*=toast]"))
+        page.wait(lambda: "请先选择一张图片" in page.toast())
+        page.tab("inside")
+        page.wait(lambda: "看看内部" in page.text("#inside-explain"))
+        assert "特征图" in page.text("#inside-info")
     finally:
         page.driver.quit()
-    assert os.path.isdir(place)

@@ -5,15 +5,20 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from pipeline import explain
 from pipeline.errors import ModelMissing, UnreadableImage
 from service.cache import Cache
 from service.core import Core
-from service.engine import STAGES, Abandoned, Answer, Engine, Job, Watch
-from service.errors import Busy, TimedOut
+from service.engine import Engine
+from service.errors import Busy, TimedOut, Unsupported
+from service.job import LOOK_STAGES, STAGES, Abandoned, Answer, Job, Watch
 from service.look import Look
 from service.observe import Metrics
+from tests.service.conftest import encoded, opened
+from tests.tiny_u2net import tiny_u2net
 
 ANSWER = Answer(
     b"picture", "png", 2, 1, (0, 0, 2, 1), False, "tiny", True, 3, {"total": 0.01}, ("note",)
@@ -219,6 +224,37 @@ def test_the_real_engine_looks_in_before_every_network_call(settings, photo):
         engine.run(Job(photo), Watch(-1))
 
 
+def test_a_look_inside_is_a_job_like_others(settings, photo, nets):
+    model = tiny_u2net(nets / "inner.onnx")
+    stages = []
+    watch = Watch(60, lambda stage, share: stages.append(stage))
+    engine = Engine(replace(settings, model=str(model)))
+    answer = engine.run(Job(photo, inside=True), watch)
+    assert opened(answer.data).format == answer.format.upper() == "PNG"
+    assert opened(answer.data).size == (answer.width, answer.height)
+    assert list(dict.fromkeys(stages)) == [stage for stage in LOOK_STAGES if stage != "wait"]
+    with pytest.raises(Unsupported, match="tiny is none"):
+        Engine(settings).run(Job(photo, inside=True), Watch(60))
+    with pytest.raises(TimedOut):
+        engine.run(Job(photo, inside=True), Watch(-1))
+
+
+def test_a_look_inside_reduces_a_large_photo(settings, nets, monkeypatch):
+    seen = []
+    look = explain.look
+
+    def spy(array, cutout, progress):
+        seen.append(array.shape)
+        return look(array, cutout, progress=progress)
+
+    monkeypatch.setattr(explain, "look", spy)
+    engine = Engine(replace(settings, model=str(tiny_u2net(nets / "inner.onnx"))))
+    engine.run(Job(encoded(np.zeros((1600, 3200, 3), np.uint8)), inside=True), Watch(60))
+    ((height, width, _),) = seen
+    assert height * width <= 1920 * 1080 < 1.01 * height * width
+    assert width == pytest.approx(2 * height, abs=2)
+
+
 def test_panes(settings, photo):
     answer = Engine(settings).run(Job(photo, panes=True), Watch(60))
     assert set(answer.panes) == {"photo", "alpha", "coarse", "unrefined", "refined", "roi"}
@@ -258,10 +294,11 @@ def test_a_job_is_named_by_all_that_its_answer_depends_on():
         Job(b"x", model="m"),
         Job(b"x", refine=False),
         Job(b"x", panes=True),
+        Job(b"x", inside=True),
         Job(b"x", look=Look(crop=True)),
         Job(b"x", look=Look(background=(1, 2, 3, 255))),
         Job(b"x", look=Look(background=b"picture")),
         Job(b"x", look=Look(background="blur")),
     ]
-    assert len({job.key, *(other.key for other in others)}) == 9
+    assert len({job.key, *(other.key for other in others)}) == 10
     assert Job(b"x").key == job.key

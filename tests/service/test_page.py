@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from pipeline.explain_figure import WIDTH
 from tests.service.conftest import encoded, opened
 from tests.service.live import live
+from tests.tiny_u2net import tiny_u2net
 
 pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
 WISHES = ["tiny", "transparent", "#ffffff", None, False, 5, "png"]
@@ -23,7 +25,10 @@ WISHES = ["tiny", "transparent", "#ffffff", None, False, 5, "png"]
 
 @pytest.fixture(scope="module")
 def server(nets, tmp_path_factory):
-    with live(nets, tmp_path_factory.mktemp("page") / "data") as server:
+    data = tmp_path_factory.mktemp("page") / "data"
+    (data / "models").mkdir(parents=True)
+    tiny_u2net(data / "models" / "inner.onnx")
+    with live(nets, data) as server:
         yield server
 
 
@@ -54,7 +59,7 @@ def file(path: Path):
 def test_every_function_has_a_named_endpoint(client):
     named = client.view_api(return_format="dict")["named_endpoints"]
     assert {"/cut", "/batch", "/history", "/history_file", "/history_delete"} <= set(named)
-    assert {"/system", "/diagnose", "/get_model"} <= set(named)
+    assert {"/explain", "/system", "/diagnose", "/get_model"} <= set(named)
 
 
 def test_cut_file_in_file_out(client, folder, server, photo):
@@ -110,6 +115,31 @@ def test_batch_of_files_and_a_zip_with_one_broken(client, folder):
         assert opened(archive.read("rocket.png")).mode == "RGBA"
     assert table.count('class="done"') == 2 and table.count('class="failed"') == 1
     assert "3 pictures: 2 done, 1 failed" in summary
+
+
+def test_a_look_inside_file_in_figure_out(client, folder):
+    path, view, line = client.predict(file(folder / "astronaut.jpg"), "inner", api_name="/explain")
+    assert Path(path).name == "astronaut-inside.png"
+    figure = Image.open(path)
+    assert (figure.format, figure.width) == ("PNG", WIDTH)
+    assert "data:image/webp" in view
+    patches = int(line.partition(" edge patches")[0].rpartition(">")[2])
+    assert patches > 10
+    _, entries, *_ = client.predict(api_name="/history")
+    assert "astronaut-inside" not in str(entries)  # no cutout: not part of the history
+
+
+def test_a_look_inside_tells_errors_and_names_no_path(client, folder, server):
+    for name, model, told in (
+        ("broken.jpg", "inner", "broken"),
+        ("coffee.png", "tiny", "needs a U²-Net, and tiny is none"),
+        ("coffee.png", "nope", "no model 'nope'"),
+    ):
+        with pytest.raises(Exception, match=told) as caught:
+            client.predict(file(folder / name), model, api_name="/explain")
+        assert "/" not in str(caught.value)
+    with pytest.raises(Exception, match="Choose a picture first"):
+        client.predict(None, "inner", api_name="/explain")
 
 
 def test_history_lists_fetches_and_deletes(client, folder):

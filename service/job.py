@@ -1,0 +1,136 @@
+"""A job: what is asked for, how it is watched, and what comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from pipeline import Progress
+from service.errors import TimedOut
+from service.look import MEDIA, Look
+
+#: The stages of a cutout that a client is shown, with the share of the work that lies before each.
+STAGES = {
+    "wait": 0.0,
+    "read": 0.02,
+    "coarse": 0.08,
+    "roi": 0.27,
+    "refine": 0.3,
+    "colour": 0.87,
+    "finish": 0.9,
+}
+
+#: Those of a look inside.
+LOOK_STAGES = {
+    "wait": 0.0,
+    "read": 0.02,
+    "coarse": 0.04,
+    "roi": 0.1,
+    "refine": 0.11,
+    "colour": 0.27,
+    "blocks": 0.28,
+    "tiles": 0.35,
+    "draw": 0.75,
+}
+
+
+class Abandoned(Exception):
+    """Nobody waits for this job any more."""
+
+
+class Watch:
+    """Looks in on a running job."""
+
+    def __init__(self, seconds: float, report: Progress | None = None) -> None:
+        self.deadline = time.monotonic() + seconds
+        self.gone = threading.Event()
+        self.reports: list[Progress] = [report] if report else []
+
+    def step(self, stage: str, share: float) -> None:
+        """Say where the job is. Raises :class:`Abandoned` or :class:`TimedOut` to end it."""
+        if self.gone.is_set():
+            raise Abandoned
+        if time.monotonic() > self.deadline:
+            raise TimedOut("the picture took too long: send a smaller one, or try again later")
+        for report in tuple(self.reports):
+            report(stage, share)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture, and what is wanted of it."""
+
+    image: bytes
+    model: str = ""
+    refine: bool = True
+    look: Look = Look()
+    #: Also the pictures that the page shows: alpha, ROI, both cutouts to compare.
+    panes: bool = False
+    #: Instead of the cutout, the picture of a look inside, as PNG.
+    inside: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        """Name the job by all that its answer depends on, but for the weights."""
+        told = f"{self.model}|{self.refine}|{self.panes}|{self.inside}|{self.look.key}|"
+        return hashlib.sha256(told.encode() + hashlib.sha256(self.image).digest()).hexdigest()
+
+
+_MAGIC = b"wisp1\n"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The file that was asked for, and what is worth knowing of it."""
+
+    data: bytes
+    format: str
+    width: int
+    height: int
+    box: tuple[int, int, int, int]
+    empty: bool
+    model: str
+    refined: bool
+    patches: int
+    seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
+    panes: dict[str, bytes] = field(default_factory=dict)
+    cached: bool = False
+
+    @property
+    def media(self) -> str:
+        return MEDIA[self.format]
+
+    def pack(self) -> bytes:
+        """Make one block of bytes, with a checksum: a cache may be torn, old or another's."""
+        told = {
+            name: getattr(self, name)
+            for name in ("format", "width", "height", "box", "empty", "model", "refined")
+            + ("patches", "seconds", "notes")
+        }
+        parts = {"": self.data, **self.panes}
+        told["parts"] = [[name, len(data)] for name, data in parts.items()]
+        head = json.dumps(told).encode()
+        body = b"".join((_MAGIC, struct.pack(">I", len(head)), head, *parts.values()))
+        return body + hashlib.sha256(body).digest()
+
+    @classmethod
+    def unpack(cls, block: bytes) -> Answer | None:
+        """Read what :meth:`pack` wrote; None where it is not whole."""
+        body, mark = block[:-32], block[-32:]
+        if not body.startswith(_MAGIC) or hashlib.sha256(body).digest() != mark:
+            return None
+        start = len(_MAGIC) + 4
+        (length,) = struct.unpack(">I", body[len(_MAGIC) : start])
+        told = json.loads(body[start : start + length])
+        at, parts = start + length, {}
+        for name, size in told.pop("parts"):
+            parts[name] = body[at : at + size]
+            at += size
+        told["box"], told["notes"] = tuple(told["box"]), tuple(told["notes"])
+        return cls(data=parts.pop(""), panes=parts, cached=True, **told)

@@ -1,0 +1,140 @@
+"""What the tabs of the page have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipeline.errors import WispError
+from service.context import Context
+from service.errors import problem
+from service.job import STAGES
+from service.limits import check_size
+from service.web import panes
+from service.web.mount import visitor
+from service.web.text import LANGUAGES, language
+
+# An empty view is one text to the browser, which translates a value as a whole.
+I18N: Any = gr.I18n(
+    **{
+        name: {
+            **said,
+            "empty": panes.empty(said["empty_title"], said["empty_text"]),
+            "inside_empty": panes.empty(said["inside_title"], said["inside_text"]),
+        }
+        for name, said in LANGUAGES.items()
+    }
+)
+
+
+class Desk:
+    """Reads what a visitor sent, and hands out what was made of it."""
+
+    def __init__(self, context: Context, folder: Path) -> None:
+        """Take the service, and the folder for the files that the page hands out."""
+        self.context, self.folder = context, folder
+        self.settings, self.engine, self.core = context.settings, context.engine, context.core
+
+    async def read(self, path: str) -> bytes:
+        """Return the bytes of an upload. Raises where it is empty or too large."""
+        return await asyncio.to_thread(self.opened, Path(path))
+
+    def opened(self, path: Path) -> bytes:
+        with open(path, "rb") as stream:  # Gradio made sure that it is an upload
+            return check_size(stream.read(self.settings.max_bytes + 1), self.settings)
+
+    def place(self) -> Path:
+        """Make a folder for what is handed out; Gradio deletes it after a day."""
+        place = self.folder / os.urandom(16).hex()
+        place.mkdir(parents=True)
+        return place
+
+    async def file(self, data: bytes, name: str) -> str:
+        """Write a file that the page hands out."""
+
+        def write() -> str:
+            path = self.place() / name
+            path.write_bytes(data)
+            return str(path)
+
+        return await asyncio.to_thread(write)
+
+    def owner(self, request: gr.Request) -> str:
+        """Name whose history it is: everyone's on a machine of one's own, else the browser's."""
+        return visitor(request.headers) if self.settings.public else "everyone"
+
+
+def words(request: gr.Request) -> dict[str, str]:
+    """Choose the words for whoever asks."""
+    return language(request.headers.get("accept-language", "") if request else "")
+
+
+def sorry(error: WispError | str) -> gr.Error:
+    """Say an error on the page, and nothing in the log."""
+    said = error if isinstance(error, str) else problem(error).message
+    return gr.Error(said, print_exception=False)
+
+
+def reporter(
+    progress: gr.Progress, said: dict[str, str], stages: Mapping[str, float] = STAGES
+) -> Callable[[str, float], None]:
+    """Report a job's stages, from its thread, to the page."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    ends = dict(zip(stages, [*list(stages.values())[1:], 1.0], strict=True))
+
+    def show(stage: str, share: float) -> None:
+        done = stages[stage] + share * (ends[stage] - stages[stage])
+        progress(done, desc=said[f"stage_{stage}"])
+
+    context.run(show, "wait", 0.0)
+
+    def report(stage: str, share: float) -> None:
+        loop.call_soon_threadsafe(show, stage, share, context=context)
+
+    return report
+
+
+def stem(path: str) -> str:
+    """Make a file name of a title: letters, digits, and what joins them."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(path).stem)
+    return name.strip(".-")[:60] or "picture"
+
+
+def photo_box(elem_id: str, height: int) -> Any:
+    """Lay out where a photo is dropped, pasted or chosen."""
+    return as_path(
+        gr.Image(
+            type="filepath",
+            label=I18N("photo"),
+            sources=["upload", "clipboard"],
+            placeholder=I18N("drop"),
+            height=height,
+            image_mode=None,
+            elem_id=elem_id,
+            buttons=["fullscreen"],
+        )
+    )
+
+
+def as_path(component: Any) -> Any:
+    """Take an upload as it is: it is our reader that opens it, within our limits."""
+    component.preprocess = lambda payload: payload.path if payload else None
+    return component
+
+
+def offer(made: Any, button: gr.DownloadButton) -> None:
+    """Let a button be pressed once there is a file behind it."""
+    made.success(
+        lambda: gr.update(interactive=True),
+        None,
+        button,
+        api_visibility="private",
+        queue=False,
+        show_progress="hidden",
+    )

@@ -1,0 +1,140 @@
+"""The tab of earlier results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import datetime
+from typing import Any
+
+import gradio as gr
+
+from service.errors import StorageFull
+from service.job import Answer, Job
+from service.web import panes
+from service.web.common import I18N, Desk, sorry, stem, words
+
+
+class History:
+    """Keeps results, lists them, hands them out again, and deletes them."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk, self.shelf = desk, desk.context.shelf
+
+    def lay_out(self, page: gr.Blocks, tab: gr.Tab) -> None:
+        t = I18N
+        chosen = gr.Textbox(visible=False)
+        names = gr.JSON(visible=False)
+        gallery = gr.Gallery(
+            show_label=False,
+            columns=4,
+            height="auto",
+            object_fit="contain",
+            allow_preview=False,
+            elem_id="wisp-history",
+            interactive=False,
+            buttons=[],
+        )
+        told = gr.HTML("", elem_id="wisp-chosen", padding=False)
+        with gr.Row():
+            download = gr.DownloadButton(t("download"), interactive=False, elem_id="wisp-fetch")
+            delete = gr.Button(t("delete"), interactive=False, elem_id="wisp-delete")
+            refresh = gr.Button(t("refresh"), elem_id="wisp-refresh")
+        shown = [gallery, names, told, download, delete]
+        gr.on([tab.select, refresh.click, page.load], self.history, None, shown, api_name="history")
+        gallery.select(
+            self.choose, names, [chosen, told, download, delete], api_visibility="private"
+        )
+        fetch = gr.Button(visible=False)
+        fetch.click(self.fetch, chosen, download, api_name="history_file")
+        delete.click(self.delete, chosen, shown, api_name="history_delete")
+
+    async def remember(
+        self, request: gr.Request, answer: Answer, shown: bytes, title: str, job: Job
+    ) -> None:
+        owner = self.desk.owner(request)
+        if not owner or not self.desk.settings.history_days:
+            return
+        told = {
+            "title": title,
+            "width": answer.width,
+            "height": answer.height,
+            "model": answer.model,
+            "refined": answer.refined,
+            "crop": job.look.crop,
+            "seconds": answer.seconds["total"],
+            "key": job.key,
+        }
+        latest = await asyncio.to_thread(self.shelf.list, owner, 1)
+        if latest and latest[0].told.get("key") == job.key:
+            return  # asked for again, not made again
+        thumb = await asyncio.to_thread(panes.thumbnail, shown)
+        hours = self.desk.settings.history_days * 24
+        # A full disk costs the history, and not the result.
+        with contextlib.suppress(StorageFull):
+            await asyncio.to_thread(
+                self.shelf.add, answer.data, answer.format, hours, owner, told, thumb
+            )
+
+    async def history(self, request: gr.Request) -> tuple[Any, Any, str, Any, Any]:
+        """List earlier results: (pictures, what is known of them, a hint, no file, no button)."""
+        said, owner = words(request), self.desk.owner(request)
+        kept = await asyncio.to_thread(self.shelf.list, owner) if owner else []
+        images = [(panes.as_image(entry.thumb), panes.caption(entry)) for entry in kept]
+        names = [
+            {"name": e.name, "format": e.format, "bytes": e.size, "made": e.made, **e.told}
+            for e in kept
+        ]
+        if not owner:
+            hint = said["history_off"]
+        elif kept:
+            hint = said["history_hint"]
+        else:
+            hint = said["history_empty"].format(days=f"{self.desk.settings.history_days:g}")
+        off = gr.update(interactive=False)
+        return (
+            images,
+            names,
+            f'<p class="status">{hint}</p>',
+            gr.update(value=None, interactive=False),
+            off,
+        )
+
+    async def choose(
+        self, names: list[dict[str, Any]], event: gr.SelectData, request: gr.Request
+    ) -> tuple[str, str, Any, Any]:
+        """Show one of the history."""
+        said = words(request)
+        entry = names[int(event.index)]
+        file = await self.fetch(entry["name"], request)
+        made = datetime.fromtimestamp(entry["made"]).strftime("%Y-%m-%d %H:%M")
+        facts = [
+            (said["name"], entry.get("title", "")),
+            (said["time"], f"{made} · {entry.get('seconds', 0):.2f} s"),
+            ("px", f"{entry.get('width')} × {entry.get('height')}"),
+            (said["format"], f"{entry['format']} · {entry['bytes'] / 1e6:.2f} MB"),
+            (said["model"], entry.get("model", "")),
+            (said["refine"], "✓" if entry.get("refined") else "–"),
+        ]
+        return (
+            entry["name"],
+            panes.facts([("", facts)]),
+            gr.update(value=file, interactive=True),
+            gr.update(interactive=True),
+        )
+
+    async def fetch(self, name: str, request: gr.Request) -> str:
+        """Return the file of an earlier result."""
+        kept = await asyncio.to_thread(self.shelf.get, str(name))
+        if kept is None or not kept.owner or kept.owner != self.desk.owner(request):
+            raise sorry(words(request)["gone"])
+        title = stem(str(kept.told.get("title", "wisp")))
+        return await self.desk.file(kept.data, f"{title}-cutout.{kept.format}")
+
+    async def delete(self, name: str, request: gr.Request) -> tuple[Any, Any, str, Any, Any]:
+        """Delete an earlier result, and list what is left."""
+        owner = self.desk.owner(request)
+        if not owner or not await asyncio.to_thread(self.shelf.delete, str(name), owner):
+            raise sorry(words(request)["gone"])
+        gr.Info(words(request)["deleted"])
+        return await self.history(request)

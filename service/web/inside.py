@@ -1,0 +1,70 @@
+"""The tab that shows what the networks saw in a photo."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import gradio as gr
+
+from pipeline.errors import WispError
+from service.job import LOOK_STAGES, Job
+from service.web import panes
+from service.web.common import I18N, Desk, offer, photo_box, reporter, sorry, stem, words
+from service.web.wishes import model_choice
+
+
+class Inside:
+    """Draws a look inside, as ``wisp explain`` does."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def lay_out(self) -> None:
+        t = I18N
+        with gr.Row(elem_classes="work"):
+            with gr.Column(scale=4, min_width=300):
+                photo = photo_box("inside-photo", 240)
+            with gr.Column(scale=7, min_width=300):
+                gr.HTML(t("inside_info"), elem_id="inside-info", padding=False)
+                model = model_choice(self.desk, "inside-model")
+                with gr.Row():
+                    go = gr.Button(
+                        t("explain"), variant="primary", size="lg", elem_id="inside-explain"
+                    )
+                    download = gr.DownloadButton(
+                        t("download"), size="lg", elem_id="inside-download", interactive=False
+                    )
+                told = gr.HTML("", elem_id="inside-status", padding=False)
+        figure = gr.HTML(t("inside_empty"), elem_id="inside-view", padding=False)
+        made = gr.on(
+            [go.click, photo.upload],
+            self.explain,
+            [photo, model],
+            [download, figure, told],
+            api_name="explain",
+            api_description="Look inside. Returns the figure, the page's view of it, and a line.",
+            show_progress_on=figure,
+            trigger_mode="always_last",
+        )
+        offer(made, download)
+
+    async def explain(
+        self,
+        photo: str | None,
+        model: str,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  # how Gradio is asked for one
+    ) -> tuple[Any, str, str]:
+        """Look inside: (the figure as PNG, the view, a line of what was done)."""
+        said, desk = words(request), self.desk
+        if not photo:
+            raise sorry(said["no_photo"])
+        try:
+            job = Job(await desk.read(photo), model, inside=True)
+            answer = await desk.core.cut(job, reporter(progress, said, LOOK_STAGES))
+            view = await asyncio.to_thread(panes.figure, answer.data, said)
+            file = await desk.file(answer.data, f"{stem(photo)}-inside.png")
+        except WispError as error:
+            raise sorry(error) from error
+        return file, view, panes.status(answer, said, "inside_in")

@@ -1,0 +1,146 @@
+"""The tab for one picture."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipeline.errors import WispError
+from service.job import Answer, Job
+from service.web import panes, wishes
+from service.web.common import I18N, Desk, offer, photo_box, reporter, sorry, stem, words
+from service.web.history import History
+
+_VIEWS = ("compare", "cutout", "edge", "alpha", "roi", "beside")
+
+
+class Single:
+    """Cuts one picture out, and again whenever a wish changes."""
+
+    def __init__(self, desk: Desk, history: History) -> None:
+        self.desk, self.history = desk, history
+
+    def lay_out(self) -> None:
+        t = I18N
+        with gr.Row(elem_classes="work"):
+            with gr.Column(scale=4, min_width=300):
+                photo = photo_box("wisp-photo", 280)
+                wished = wishes.controls(self.desk, "one")
+                go = gr.Button(t("cut"), variant="primary", size="lg", elem_id="wisp-cut")
+            with gr.Column(scale=7, min_width=300):
+                view = gr.Radio(
+                    [(t(name), name) for name in _VIEWS],
+                    value="compare",
+                    label=t("view"),
+                    show_label=False,
+                    elem_id="wisp-views",
+                    elem_classes="segments",
+                    container=False,
+                )
+                result = gr.HTML(t("empty"), elem_id="wisp-view", padding=False)
+                told = gr.HTML("", elem_id="wisp-status", padding=False)
+                download = gr.DownloadButton(
+                    t("download"), variant="primary", elem_id="wisp-download", interactive=False
+                )
+        show = "(v) => { document.querySelector('#wisp-view').dataset.pane = v; }"
+        view.change(None, view, None, js=show, api_visibility="private", queue=False)
+        inputs, outputs = [photo, *wished], [download, result, told]
+        made = gr.on(
+            [go.click, photo.upload],
+            self.cut,
+            inputs,
+            outputs,
+            api_name="cut",
+            api_description="Cut one picture out. Returns the file, the page's view, and a line.",
+            show_progress_on=result,
+            trigger_mode="always_last",
+        )
+        offer(made, download)
+        refine, model, background, colour, picture, crop, margin, format = wished
+        gr.on(
+            [
+                refine.input,
+                model.input,
+                background.input,
+                colour.change,
+                picture.upload,
+                crop.input,
+                margin.release,
+                format.input,
+            ],
+            self.again,
+            inputs,
+            outputs,
+            api_visibility="private",
+            show_progress_on=result,
+            trigger_mode="always_last",
+        )
+
+    async def cut(
+        self,
+        photo: str | None,
+        refine: bool,
+        model: str,
+        background: str,
+        colour_: str,
+        picture: str | None,
+        crop: bool,
+        margin: float,
+        format: str,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  # how Gradio is asked for one
+    ) -> tuple[Any, str, str]:
+        """Cut one picture out: (the file, the view, a line of what was done)."""
+        said, desk = words(request), self.desk
+        if not photo:
+            raise sorry(said["no_photo"])
+        try:
+            look = await wishes.look(desk, background, colour_, picture, crop, margin, format)
+            job = Job(await desk.read(photo), model, refine, look, panes=True)
+            answer = await desk.core.cut(job, reporter(progress, said))
+            shown = await asyncio.to_thread(_shown, answer)
+            view = await asyncio.to_thread(panes.panes, answer, shown, said)
+            await self.history.remember(request, answer, shown, Path(photo).name, job)
+            file = await desk.file(answer.data, f"{stem(photo)}-cutout.{answer.format}")
+        except WispError as error:
+            raise sorry(error) from error
+        return file, view, panes.status(answer, said)
+
+    async def again(
+        self,
+        photo: str | None,
+        refine: bool,
+        model: str,
+        background: str,
+        colour_: str,
+        picture: str | None,
+        crop: bool,
+        margin: float,
+        format: str,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, Any, Any]:
+        """Cut out again after a wish changed, where there is something to cut."""
+        if not photo or (background == "picture" and not picture):
+            return gr.skip(), gr.skip(), gr.skip()
+        return await self.cut(
+            photo,
+            refine,
+            model,
+            background,
+            colour_,
+            picture,
+            crop,
+            margin,
+            format,
+            request,
+            progress,
+        )
+
+
+def _shown(answer: Answer) -> bytes:
+    """Return the picture to show: of a zip, the whole cutout."""
+    return answer.panes["refined"] if answer.format == "zip" else answer.data

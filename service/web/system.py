@@ -1,0 +1,113 @@
+"""The tab that tells what runs here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import gradio as gr
+
+from pipeline import doctor, models
+from pipeline.errors import WispError
+from service.observe import memory
+from service.web import panes
+from service.web.common import I18N, Desk, sorry, words
+from service.web.downloads import MODELS, download
+
+
+class System:
+    """Shows models, memory and versions; diagnoses; downloads models."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def lay_out(self, tab: gr.Tab) -> None:
+        t = I18N
+        facts = gr.HTML("", elem_id="wisp-facts", padding=False)
+        with gr.Row(equal_height=True):
+            refresh = gr.Button(t("refresh"))
+            diagnose = gr.Button(t("diagnose"), elem_id="wisp-diagnose")
+        findings = gr.Textbox(
+            show_label=False, lines=3, max_lines=30, interactive=False, elem_id="wisp-findings"
+        )
+        with gr.Row(equal_height=True, visible=not self.desk.settings.public):
+            model = gr.Dropdown(list(MODELS), value=next(iter(MODELS)), label=t("get_model"))
+            get = gr.Button(t("get"), elem_id="wisp-get")
+        gr.on([tab.select, refresh.click], self.system, None, facts, api_name="system")
+        diagnose.click(self.diagnose, None, findings, api_name="diagnose")
+        get.click(self.get_model, model, facts, api_name="get_model")
+
+    async def system(self, request: gr.Request) -> str:
+        """Describe what runs here."""
+        said = words(request)
+        return await asyncio.to_thread(self._facts, said)
+
+    def _facts(self, said: dict[str, str]) -> str:
+        desk, context = self.desk, self.desk.context
+        loaded, known = desk.engine.loaded(), desk.engine.names()
+        groups: list[tuple[str, list[tuple[str, Any]]]] = []
+        shown: list[tuple[str, Any]] = []
+        for name, model in known.items():
+            card = models.coarse_model(model)
+            state = said["loaded" if name in loaded else "not_loaded"]
+            shown.append((name, f"{state} · {card.path.stat().st_size / 1e6:.1f} MB"))
+            shown.append((said["checksum"], models.checksum(card.path)))
+            published = MODELS.get(name)
+            shown.append((said["licence"], published.licence if published else card.licence))
+        refiner = models.refiner_model(self.desk.settings.refiner)
+        size = refiner.path.stat().st_size / 1e6
+        shown.append((f"stage 2: {refiner.path.stem}", f"{size:.1f} MB"))
+        shown.append((said["checksum"], models.checksum(refiner.path)))
+        shown += [(name, said["not_here"]) for name in MODELS if name not in known]
+        groups.append((said["models"], shown))
+        count, kept = context.shelf.used()
+        resident, peak = memory()
+        core = context.core
+        groups.append(
+            (
+                said["system"],
+                [
+                    (said["memory"], f"{resident / 1e6:.0f} MB ({peak / 1e6:.0f} MB)"),
+                    (said["up"], f"{(time.time() - context.started) / 3600:.1f} h"),
+                    (said["queue"], f"{core.running} + {core.queued} / {self.desk.settings.queue}"),
+                    (said["cache"], f"{self._cache()} · {core.cache.state}"),
+                    (said["kept"], f"{count} · {kept / 1e6:.1f} MB"),
+                ],
+            )
+        )
+        if not self.desk.settings.public:
+            groups.append((said["versions"], list(doctor.versions().items())))
+        return panes.facts(groups)
+
+    def _cache(self) -> str:
+        # A Redis URL may hold a password.
+        return self.desk.settings.cache.partition(":")[0]
+
+    async def diagnose(self, request: gr.Request) -> str:
+        """Look at everything, as ``wisp doctor`` does."""
+        if self.desk.settings.public:
+            raise sorry("this is for the owner of the server: wisp doctor")
+        found = await asyncio.to_thread(doctor.examine)
+        return doctor.describe(found)
+
+    async def get_model(
+        self,
+        name: str,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> str:
+        """Download a model that is not bundled."""
+        if self.desk.settings.public or self.desk.engine.folder is None:
+            raise sorry("this is for the owner of the server")
+        try:
+            await download(
+                name,
+                self.desk.engine.folder,
+                lambda share: progress(share, desc=name),
+                self.desk.context.fetch_options.get("transport"),
+            )
+        except (WispError, OSError) as error:
+            raise sorry(str(error)) from error
+        gr.Info(words(request)["got"].format(name=name))
+        return await self.system(request)
