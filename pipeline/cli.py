@@ -24,7 +24,7 @@ from pipeline.background import FITS, ID_PHOTOS
 from pipeline.batch import Job, Outcome
 from pipeline.cutout import Cutout
 from pipeline.errors import ImageError, ModelMissing, ProviderMissing, SettingsError, WispError
-from pipeline.providers import DEVICES, providers
+from pipeline.models.providers import DEVICES, providers
 from pipeline.settings import Settings
 
 _PLUGINS = "wisp.commands"  # entry-point group for subcommands that other packages add

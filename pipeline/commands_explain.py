@@ -24,7 +24,7 @@ def explain(photo: Path, out: Path | None, model: str, refiner: str) -> None:
     """
     from pipeline.cutout import Cutout
     from pipeline.explain import look
-    from pipeline.explain_figure import draw
+    from pipeline.explain.figure import draw
 
     inside = look(photo, Cutout(Settings(model=model, refiner=refiner)))
     buffer = io.BytesIO()

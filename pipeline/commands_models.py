@@ -9,11 +9,18 @@ from typing import Any
 
 import click
 
-from pipeline import own_models, store
-from pipeline.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
 from pipeline.errors import ModelMissing
-from pipeline.models import checksum, coarse_model, open_coarse, open_refiner, refiner_model
-from pipeline.store import megabytes
+from pipeline.models import (
+    checksum,
+    coarse_model,
+    open_coarse,
+    open_refiner,
+    own,
+    refiner_model,
+    store,
+)
+from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
+from pipeline.models.store import megabytes
 
 _CPU = ("CPUExecutionProvider",)
 
@@ -62,9 +69,9 @@ def _rows() -> Iterator[dict[str, Any]]:
         path = store.find(name)
         here = "downloaded" if path == store.place(name) else "rembg's"
         yield _row(name, card, here if path else "available", path)
-    for name, card in own_models.imported(CoarseModel).items():
+    for name, card in own.imported(CoarseModel).items():
         yield _row(name, card, "imported", card.path)
-    for name, refiner in own_models.imported(RefinerModel).items():
+    for name, refiner in own.imported(RefinerModel).items():
         yield _row(name, refiner, "imported", refiner.path)
 
 
@@ -127,7 +134,7 @@ def _here(names: Sequence[str]) -> Iterator[tuple[str, CoarseModel | RefinerMode
         path = store.find(name) or (store.place(name) if name in names else None)
         if path:
             found.append((name, replace(card, path=path)))
-    found += [*own_models.imported(CoarseModel).items(), *own_models.imported(RefinerModel).items()]
+    found += [*own.imported(CoarseModel).items(), *own.imported(RefinerModel).items()]
     for name in names:
         if name not in dict(found):
             raise ModelMissing(f"no model {name!r}: `wisp models` lists them")
@@ -168,7 +175,7 @@ def import_(file: Path, like: str | None, name: str | None, licence: str) -> Non
       wisp models import edges.onnx --like refiner
       wisp cut photo.jpg --model mine --refiner edges
     """
-    name = own_models.take_in(file, like, name, licence)
+    name = own.take_in(file, like, name, licence)
     click.echo(f"{name}: {store.place(name)}")
 
 
@@ -191,7 +198,7 @@ def quantize(name: str, calibration: Path, kind: str) -> None:
     with: size, speed and how far its masks differ are reported.
     """
     from pipeline import batch
-    from pipeline.quantize import quantize as make
+    from pipeline.models.quantize import quantize as make
 
     photos = [job.source for job in batch.find([str(calibration)], [])]
     click.echo(make(name, photos, kind))
@@ -237,7 +244,7 @@ def _look_up(name: str) -> list[CoarseModel | RefinerModel]:
     """The models of that name: the bundled pair shares one."""
     if name in COARSE and name in REFINERS:
         return [COARSE[name], REFINERS[name]]
-    if name in own_models.imported(RefinerModel):
+    if name in own.imported(RefinerModel):
         return [refiner_model(name)]
     return [coarse_model(name)]
 

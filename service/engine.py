@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline import Cutout, Progress, Result, Settings, explain, foreground, image_io, models
 from pipeline.compose import levels, rgba
 from pipeline.errors import ModelInvalid, ModelMissing
-from pipeline.explain_figure import draw
+from pipeline.explain.figure import draw
 from service import finish
 from service.errors import Unsupported
 from service.job import Answer, Job, Watch

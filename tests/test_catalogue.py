@@ -19,13 +19,11 @@ from pipeline import (
     ModelMissing,
     Settings,
     SettingsError,
-    catalogue,
     coarse,
     models,
-    own_models,
-    store,
 )
-from pipeline.catalogue import PUBLIC, CoarseModel, RefinerModel
+from pipeline.models import catalogue, own, store
+from pipeline.models.catalogue import PUBLIC, CoarseModel, RefinerModel
 from tests import networks
 
 CPU = ("CPUExecutionProvider",)
@@ -156,7 +154,7 @@ def test_modnet_keeps_proportions_where_its_file_lets_it(tmp_path):
 
 def test_an_oblong_view_goes_all_the_way(tmp_path):
     path = tiny(tmp_path / "modnet.onnx", False, "height", "output")
-    own_models.take_in(path, "modnet", "mine")
+    own.take_in(path, "modnet", "mine")
     cut = Cutout(Settings(model="mine", refine=False))
     assert cut(data.chelsea()).alpha.shape == (300, 451)
 
@@ -171,7 +169,7 @@ def test_an_unknown_name_lists_what_there_is():
 
 def test_an_imported_model_is_used_like_the_one_it_is_like(tmp_path):
     path = tiny(tmp_path / "mine.onnx", True, 1024)
-    assert own_models.take_in(path, "birefnet-general", None, "MIT") == "mine"
+    assert own.take_in(path, "birefnet-general", None, "MIT") == "mine"
     card = models.coarse_model("mine")
     assert card.path == store.place("mine")
     assert card.path.read_bytes() == path.read_bytes()
@@ -185,10 +183,10 @@ def test_an_imported_model_is_used_like_the_one_it_is_like(tmp_path):
 
 def test_an_imported_refiner_is_used_by_its_name(tmp_path):
     path = networks.stage2(tmp_path / "own.onnx")
-    own_models.take_in(path, "refiner", "own")
+    own.take_in(path, "refiner", "own")
     assert models.refiner_model("own").path == store.place("own")
-    assert list(own_models.imported(RefinerModel)) == ["own"]
-    assert own_models.imported(CoarseModel) == {}
+    assert list(own.imported(RefinerModel)) == ["own"]
+    assert own.imported(CoarseModel) == {}
 
 
 def test_a_file_that_is_a_public_model_is_known(tmp_path, monkeypatch):
@@ -197,22 +195,22 @@ def test_a_file_that_is_a_public_model_is_known(tmp_path, monkeypatch):
     known = replace(PUBLIC["birefnet-general-lite"], sha256=sha256, length=length, md5="")
     monkeypatch.setitem(PUBLIC, "birefnet-general-lite", known)
     assert models.coarse_model(str(path)) == replace(known, path=path)
-    assert own_models.take_in(path, None, None) == "birefnet-general-lite"
+    assert own.take_in(path, None, None) == "birefnet-general-lite"
     assert models.coarse_model("birefnet-general-lite").path == store.place("birefnet-general-lite")
 
 
 def test_what_cannot_be_imported(tmp_path):
     path = tiny(tmp_path / "mine.onnx", False, 320)
     with pytest.raises(SettingsError, match="--like with one of u2net"):
-        own_models.take_in(path, None, None)
+        own.take_in(path, None, None)
     for name in ("u2net", "wisp", "../up", "a\nb"):
         with pytest.raises(SettingsError, match="is taken|is no name"):
-            own_models.take_in(path, "u2net", name)
+            own.take_in(path, "u2net", name)
     with pytest.raises(ModelMissing):
-        own_models.take_in(tmp_path / "nothing.onnx", "u2net", None)
+        own.take_in(tmp_path / "nothing.onnx", "u2net", None)
     with pytest.raises(models.ModelInvalid, match="stage 2 needs"):
-        own_models.take_in(path, "refiner", None)
-    assert own_models.imported(CoarseModel) == {}
+        own.take_in(path, "refiner", None)
+    assert own.imported(CoarseModel) == {}
 
 
 def test_what_is_bundled_or_not_there_cannot_be_removed():
@@ -228,14 +226,14 @@ def test_notes_of_others_are_left_alone(tmp_path):
     folder.mkdir(parents=True)
     for number, text in enumerate(["", "[]", "{}", '{"like": "u2net"}', '{"like": []}']):
         (folder / f"{number}.json").write_text(text)
-    assert own_models.imported(CoarseModel) == {}
+    assert own.imported(CoarseModel) == {}
 
 
 # Accelerators.
 
 
 def test_devices():
-    from pipeline import providers
+    from pipeline.models import providers
 
     for device, names in providers.DEVICES.items():
         assert providers.providers(device)[-1] == "CPUExecutionProvider"
@@ -248,7 +246,8 @@ def test_an_accelerator_that_gives_up_is_an_error(tmp_path, monkeypatch):
     """onnxruntime lists what was compiled in; what then fails to start it leaves out in silence."""
     import onnxruntime
 
-    from pipeline import ProviderMissing, providers
+    from pipeline import ProviderMissing
+    from pipeline.models import providers
 
     path = tiny(tmp_path / "a.onnx", False, 320)
     there = [*onnxruntime.get_available_providers(), "CUDAExecutionProvider"]

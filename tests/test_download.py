@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import ModelError, ModelInvalid, OutputError, download, models, store
-from pipeline.catalogue import PUBLIC
+from pipeline import ModelError, ModelInvalid, OutputError, models
+from pipeline.models import download, store
+from pipeline.models.catalogue import PUBLIC
 
 BODY = np.random.default_rng(7).bytes(3_000_000)
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -440,8 +441,8 @@ def test_processes_share_one_download(catalogue, tmp_path):
     catalogue.answer = slowly
     code = (
         "import dataclasses, hashlib, sys\n"
-        "from pipeline import store\n"
-        "from pipeline.catalogue import PUBLIC\n"
+        "from pipeline.models import store\n"
+        "from pipeline.models.catalogue import PUBLIC\n"
         f"PUBLIC['u2net'] = dataclasses.replace(PUBLIC['u2net'], length={len(BODY)},\n"
         f"    sha256='{DIGEST}', md5='')\n"
         "print(hashlib.sha256(store.ensure('u2net').read_bytes()).hexdigest())\n"

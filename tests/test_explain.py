@@ -11,11 +11,11 @@ from onnx import TensorProto, helper
 from PIL import Image
 from skimage import data
 
-from pipeline import Cutout, ModelInvalid, Settings, models, onnx_file
+from pipeline import Cutout, ModelInvalid, Settings, models
 from pipeline.commands_explain import explain
-from pipeline.explain import blocks, look
-from pipeline.explain_figure import WIDTH, draw
-from pipeline.explain_pictures import blend
+from pipeline.explain import blocks, look, onnx_file
+from pipeline.explain.figure import WIDTH, draw
+from pipeline.explain.pictures import blend
 from tests import networks
 from tests.tiny_u2net import tiny_u2net
 

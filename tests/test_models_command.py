@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline import ModelError, ModelMissing, store
-from pipeline.catalogue import PUBLIC
+from pipeline import ModelError, ModelMissing
 from pipeline.cli import main
 from pipeline.commands_models import models
+from pipeline.models import store
+from pipeline.models.catalogue import PUBLIC
 from tests import networks
 
 
@@ -101,7 +102,7 @@ def test_path_verify_remove(home, u2net):
 
 def test_download(home, u2net, monkeypatch):
     monkeypatch.setenv("WISP_MODELS_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("pipeline.download.PATIENCE", 1)
+    monkeypatch.setattr("pipeline.models.download.PATIENCE", 1)
     assert isinstance(wisp("download", "u2net").exception, ModelError)
     assert isinstance(wisp("download", "wisp").exception, ModelMissing)
     wisp("import", u2net)
@@ -154,7 +155,7 @@ def test_help_names_the_commands_without_loading_them():
 
 def test_errors_end_the_command_with_one_line(u2net, monkeypatch):
     monkeypatch.setenv("WISP_MODELS_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("pipeline.download.PATIENCE", 1)
+    monkeypatch.setattr("pipeline.models.download.PATIENCE", 1)
     offline = CliRunner().invoke(main, ["models", "download", "u2net"])
     assert offline.exit_code == 1
     assert offline.stderr.splitlines()[-1].startswith("Error: u2net cannot be had: http://127.0")

@@ -19,11 +19,10 @@ from pipeline import (
     Settings,
     SettingsError,
     models,
-    own_models,
-    store,
 )
 from pipeline.commands_models import models as command
-from pipeline.quantize import quantize
+from pipeline.models import own, store
+from pipeline.models.quantize import quantize
 from tests import networks
 from tests.tiny_u2net import tiny_u2net
 
@@ -66,7 +65,7 @@ def test_int8(tmp_path, photos):
 
 
 def test_the_variant_of_an_imported_model_is_fed_like_it(tmp_path, photos):
-    own_models.take_in(tiny_u2net(tmp_path / "a.onnx", 64), "isnet-general-use", "mine", "MIT")
+    own.take_in(tiny_u2net(tmp_path / "a.onnx", 64), "isnet-general-use", "mine", "MIT")
     report = quantize("mine", photos, "fp16")
     card = models.coarse_model("mine-fp16")
     assert (card.mean, card.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))

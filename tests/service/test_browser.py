@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from skimage import data
 
-from pipeline.explain_figure import WIDTH
+from pipeline.explain.figure import WIDTH
 from tests.service.conftest import encoded, opened
 from tests.service.live import Live
 from tests.tiny_u2net import tiny_u2net

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from pipeline.explain_figure import WIDTH
+from pipeline.explain.figure import WIDTH
 from tests.service.conftest import encoded, opened
 from tests.service.live import live
 from tests.tiny_u2net import tiny_u2net

@@ -123,7 +123,7 @@ def test_wrong_checkpoints_are_refused(tmp_path):
 
 def test_network_input_is_what_the_pipeline_feeds(photos):
     from pipeline import coarse
-    from pipeline.catalogue import CoarseModel
+    from pipeline.models.catalogue import CoarseModel
 
     card = CoarseModel(Path("x.onnx"), "none", "a test", "", size=(SIZE, SIZE))
     assert np.allclose(export.network_input(photos[:1]), coarse.prepare(photos[0], card), atol=1e-5)

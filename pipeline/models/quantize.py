@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import coarse, image_io, models, own_models, store
-from pipeline.catalogue import CoarseModel
+from pipeline import coarse, image_io, models
 from pipeline.errors import ImageError, ModelError, ModelInvalid, SettingsError
+from pipeline.models import own, store
+from pipeline.models.catalogue import CoarseModel
 
 KINDS = ("int8", "fp16")
 CALIBRATION = 128  # photos at most: more changed nothing that could be measured
@@ -115,9 +116,7 @@ def quantize(name: str, photos: Sequence[Path], kind: str = "int8") -> Report:
             (before, card), (after, converted), _read(held_back, "measuring"), len(used)
         )
         purpose = f"{kind.upper()} variant of {name}"
-        own_models.register(
-            file, variant, own_models.like(name), card.licence, card.source, purpose
-        )
+        own.register(file, variant, own.like(name), card.licence, card.source, purpose)
     return Report(variant, store.place(variant), *report)
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline import compose
-from pipeline import explain_pictures as paint
 from pipeline.explain import DECODER, ENCODER, Inside
-from pipeline.explain_pictures import PAPER, Picture
+from pipeline.explain import pictures as paint
+from pipeline.explain.pictures import PAPER, Picture
 from pipeline.patches import TILE
 
 WIDTH = 2400  # px: sharp on a screen twice as dense as the page it is shown on

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-WEIGHTS = Path(__file__).with_name("weights")
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _u2net(file: str, length: int, md5: str, sha256: str, purpose: str) -> Coars
 
 
 #: Public stage-1 models, which are fetched when they are first asked for. Their ``path`` is known
-#: only then: see :mod:`pipeline.store`.
+#: only then: see :mod:`pipeline.models.store`.
 PUBLIC: dict[str, CoarseModel] = {
     "u2net": _u2net(
         "u2net.onnx",

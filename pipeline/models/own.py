@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
 from pipeline.errors import ModelMissing, SettingsError
-from pipeline.store import checksum, copy, home, locked, place, recognise, trust, write
+from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
+from pipeline.models.store import checksum, copy, home, locked, place, recognise, trust, write
 
 Card = TypeVar("Card", CoarseModel, RefinerModel)
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline import own_models, store
-from pipeline.catalogue import COARSE, PUBLIC, REFINERS, WEIGHTS, CoarseModel, RefinerModel
 from pipeline.errors import ModelInvalid, ModelMissing
-from pipeline.providers import open_session
-from pipeline.store import checksum
+from pipeline.models import own, store
+from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, WEIGHTS, CoarseModel, RefinerModel
+from pipeline.models.providers import open_session
+from pipeline.models.store import checksum
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -54,10 +54,10 @@ def coarse_model(name: str, quiet: bool = False) -> CoarseModel:
         return COARSE[name]
     if name in PUBLIC:
         return replace(PUBLIC[name], path=store.ensure(name, quiet))
-    own = own_models.imported(CoarseModel)
-    if name in own:
-        return own[name]
-    path = _file(name, [*COARSE, *PUBLIC, *own])
+    mine = own.imported(CoarseModel)
+    if name in mine:
+        return mine[name]
+    path = _file(name, [*COARSE, *PUBLIC, *mine])
     known = store.recognise(path)
     if known:
         return replace(PUBLIC[known], path=path)
@@ -71,10 +71,10 @@ def refiner_model(name: str) -> RefinerModel:
     """
     if name in REFINERS:
         return REFINERS[name]
-    own = own_models.imported(RefinerModel)
-    if name in own:
-        return own[name]
-    return RefinerModel(_file(name, [*REFINERS, *own]), "unknown", name, "")
+    mine = own.imported(RefinerModel)
+    if name in mine:
+        return mine[name]
+    return RefinerModel(_file(name, [*REFINERS, *mine]), "unknown", name, "")
 
 
 def _file(name: str, known: Any) -> Path:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import coarse, compose, generator, models, onnx_file, patches
-from pipeline.catalogue import CoarseModel
+from pipeline import coarse, compose, generator, models, patches
 from pipeline.cutout import Cutout, Progress, Result, Source
 from pipeline.errors import ModelInvalid
-from pipeline.providers import open_session
+from pipeline.explain import onnx_file
+from pipeline.models.catalogue import CoarseModel
+from pipeline.models.providers import open_session
 
 ENCODER, DECODER = 6, 5  # blocks of a U²-Net (Qin et al., 2020, Fig. 5)
 

@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
 from pipeline.errors import ModelError, ModelInvalid, ModelMissing, OutputError, SettingsError
+from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
 
 if TYPE_CHECKING:
-    from pipeline.download import Progress
+    from pipeline.models.download import Progress
 
 
 def home() -> Path:
@@ -123,7 +123,7 @@ def fetch(name: str, quiet: bool = False) -> Path:
     pipeline.errors.OutputError
         When the folder cannot be written, or the disk is too small.
     """
-    from pipeline import download  # the HTTP client: 20 ms that are not for every start
+    from pipeline.models import download  # the HTTP client: 20 ms that are not for every start
 
     card, target, url = PUBLIC[name], place(name), address(name)
     with locked(name, quiet):
