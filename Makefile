@@ -24,7 +24,7 @@ REMBG = $(VENV)-rembg/bin/rembg
 CUSTOM = -m u2net_custom -x {\"model_path\":\"$(MODEL)\"} {in} {out}
 bench: $(VENV)/eval $(VENV)/peers $(REMBG)
 	$(BIN)/wisp bench builtin --model $(MODEL) --table quality -o report/quality \
-		--methods coarse,wisp,rembg,rembg-matting,grabcut,guided
+		--repeats 1 --methods coarse,wisp,rembg,rembg-matting,grabcut,guided
 	U2NET_HOME=$(dir $(MODEL)) $(BIN)/wisp bench builtin --model $(MODEL) --table speed -o report/speed \
 		--size 1920x1080 --limit 3 --fresh --footprint --methods wisp,rembg,rembg-matting \
 		--method-command 'wisp-cut=$(BIN)/wisp cut --model $(MODEL) {in} -o {out}' \
