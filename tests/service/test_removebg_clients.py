@@ -1,0 +1,100 @@
+"""remove.bg's clients from the package indexes, with nothing but the host changed.
+
+Needs ``pip install removebg``, and for Node a ``node_modules`` folder with ``remove.bg`` in it,
+named by ``WISP_TEST_NODE_MODULES``; what is not there is skipped.
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.service.conftest import opened
+from tests.service.live import live
+
+HOST = "https://api.remove.bg"
+
+
+@pytest.fixture(scope="module")
+def server(nets, tmp_path_factory):
+    with live(nets, tmp_path_factory.mktemp("clients") / "data", "--no-web") as server:
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path, photo) -> Path:
+    (tmp_path / "astronaut.jpg").write_bytes(photo)
+    (tmp_path / "broken.jpg").write_bytes(photo[:1000])
+    return tmp_path
+
+
+def test_the_python_client(server, folder, photo, monkeypatch):
+    module = pytest.importorskip("removebg.removebg", reason="needs pip install removebg")
+    monkeypatch.setattr(module, "API_ENDPOINT", module.API_ENDPOINT.replace(HOST, server.url))
+    client = module.RemoveBg("any key", str(folder / "errors.log"))
+    source, target = folder / "astronaut.jpg", folder / "astronaut.jpg_no_bg.png"
+    client.remove_background_from_img_file(str(source), size="regular")
+    picture = opened(target.read_bytes())
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGBA", (500, 500))
+    client.remove_background_from_img_file(str(source), bg_color="ff0000")
+    assert opened(target.read_bytes()).mode == "RGB"
+    text = base64.b64encode(photo).decode()
+    client.remove_background_from_base64_img(text, "full", str(folder / "b64.png"))
+    assert opened((folder / "b64.png").read_bytes()).size == (512, 512)
+    with pytest.raises(Exception, match="400"):
+        client.remove_background_from_img_file(str(folder / "broken.jpg"))
+    with pytest.raises(Exception, match="400"):
+        client.remove_background_from_img_url("http://127.0.0.1/a.jpg", new_file_name="no.png")
+
+
+SCRIPT = """
+const client = require("./client.js");
+const { readFileSync } = require("fs");
+const told = (promise) => promise.catch((errors) => ({ errors }));
+(async () => {
+  const apiKey = "any key";
+  const wishes = { crop: true, crop_margin: "10px", bg_color: "ff0000", add_shadow: false };
+  const base64img = readFileSync("astronaut.jpg").toString("base64");
+  console.log(JSON.stringify({
+    file: await told(client.removeBackgroundFromImageFile(
+      { path: "astronaut.jpg", apiKey, size: "regular", type: "auto", outputFile: "file.png" })),
+    wishes: await told(client.removeBackgroundFromImageFile(
+      { path: "astronaut.jpg", apiKey, size: "regular", ...wishes })),
+    base64: await told(client.removeBackgroundFromImageBase64(
+      { base64img, apiKey, size: "full", ...wishes })),
+    url: await told(client.removeBackgroundFromImageUrl({ url: "http://127.0.0.1/a.jpg", apiKey })),
+    broken: await told(client.removeBackgroundFromImageFile({ path: "broken.jpg", apiKey })),
+  }));
+})();
+"""
+
+
+def test_the_node_client(server, folder):
+    node, modules = shutil.which("node"), Path(os.environ.get("WISP_TEST_NODE_MODULES", ""))
+    source = modules / "remove.bg" / "dist" / "index.js"
+    if not node:
+        pytest.skip("node is not installed")
+    if not source.is_file():
+        pytest.skip("set WISP_TEST_NODE_MODULES to a node_modules folder with remove.bg")
+    (folder / "node_modules").symlink_to(modules)
+    (folder / "client.js").write_text(source.read_text().replace(HOST, server.url))
+    (folder / "call.js").write_text(SCRIPT)
+    done = subprocess.run(
+        [node, "call.js"], capture_output=True, text=True, timeout=120, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    picture = opened((folder / "file.png").read_bytes())
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGBA", (500, 500))
+    expected = {"creditsCharged": "0", "detectedType": "other", "resultWidth": "500"}
+    assert expected.items() <= told["file"].items()
+    for way in ("wishes", "base64"):
+        picture = opened(base64.b64decode(told[way]["base64img"]))
+        assert picture.format == "JPEG"
+        assert str(picture.width) == told[way]["resultWidth"]
+    assert told["url"]["errors"][0]["code"] == "invalid_image_url"
+    assert told["broken"]["errors"][0]["code"] == "invalid_image"
