@@ -20,21 +20,20 @@ def blend(maps: NDArray[np.float32]) -> Picture:
     lightness, the next two are the hue (CIE L*a*b*), so that form is seen first.
     """
     channels, height, width = maps.shape
-    points = maps.astype(np.float64)
-    points -= core(points).mean((1, 2), keepdims=True)
+    points = maps - core(maps).mean((1, 2), keepdims=True)
     middle = core(points).reshape(channels, -1)
-    _, vectors = np.linalg.eigh(middle @ middle.T)
-    main = np.tensordot(vectors[:, ::-1][:, :3].T, points, 1)
+    _, vectors = np.linalg.eigh((middle @ middle.T).astype(np.float64))
+    main = np.tensordot(vectors[:, ::-1][:, :3].T.astype(np.float32), points, 1)
     lab = np.zeros((height, width, 3), np.float32)
     for i, component in enumerate(main):
         # An eigenvector has no sign of its own: the rarer values are made the high ones.
         sign = -1 if (core(component[None]) ** 3).sum() < 0 else 1
-        plane = stretch((sign * component).astype(np.float32))
+        plane = stretch(sign * component)
         lab[..., i] = 8 + 88 * plane if i == 0 else 90 * (plane - plane.mean())
     return np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB) * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def core(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+def core(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """The maps without their rim, where the padding of the convolutions speaks."""
     rim = round(min(maps.shape[1:]) * 0.05)
     return maps[:, rim : maps.shape[1] - rim, rim : maps.shape[2] - rim]
@@ -42,7 +41,7 @@ def core(maps: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def liveliest(maps: NDArray[np.float32], count: int) -> list[int]:
     """Choose maps that vary much, and are not all the same map: greedy, by what is left over."""
-    rest = core(maps.astype(np.float64)).reshape(len(maps), -1)
+    rest = core(maps).reshape(len(maps), -1)
     rest = rest - rest.mean(1, keepdims=True)
     chosen: list[int] = []
     for _ in range(min(count, len(maps))):
@@ -51,13 +50,13 @@ def liveliest(maps: NDArray[np.float32], count: int) -> list[int]:
         best = int(energy.argmax())
         chosen.append(best)
         unit = rest[best] / max(float(np.sqrt((rest[best] ** 2).sum())), 1e-12)
-        rest = rest - (rest @ unit)[:, None] * unit
+        rest -= (rest @ unit)[:, None] * unit
     return chosen
 
 
 def stretch(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     """Stretch to 0..1 between the 1st and the 99th percentile."""
-    low, high = np.percentile(core(plane[None].astype(np.float64)), (1, 99))
+    low, high = np.percentile(core(plane[None]), (1, 99))
     return np.clip((plane - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
 
 
@@ -84,8 +83,10 @@ def swollen(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 def signed(plane: NDArray[np.float32]) -> Picture:
     """Less is blue, more is red, nothing is dark; the root of it, so that little shows too."""
     size = np.clip(1.3 * np.sqrt(np.abs(plane)), 0, 1)[..., None]
-    hue = np.where(plane[..., None] < 0, (70, 160, 255), (255, 96, 72))
-    return (np.array(PAPER) + size * (hue - np.array(PAPER))).astype(np.uint8)
+    paper, blue, red = np.array([PAPER, (70, 160, 255), (255, 96, 72)], np.float32)
+    return (paper + size * np.where(plane[..., None] < 0, blue - paper, red - paper)).astype(
+        np.uint8
+    )
 
 
 def over(below: Picture, above: Picture, where: NDArray[np.bool_]) -> Picture:
