@@ -6,11 +6,9 @@ folder is made, for this process alone, and the file is put there.
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +22,13 @@ def _build(options: Options, **how: bool) -> Method:
     card = models.coarse_model(options.get("model", Settings().model))
     if card.size != (320, 320) or not card.scale_by_max:
         raise MethodError(f"rembg's custom session cannot feed {card.path.name} as it needs")
-    home = Path(tempfile.mkdtemp(prefix="wisp-bench-rembg-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    os.environ["U2NET_HOME"] = str(home)
-    weights = Path(shutil.copy(card.path, home))
 
     from rembg import new_session, remove
 
-    session = new_session("u2net_custom", model_path=str(weights))
+    # Once the session is made it holds the weights; a worker is killed, and could not tidy up.
+    with tempfile.TemporaryDirectory(prefix="wisp-bench-rembg-") as home:
+        os.environ["U2NET_HOME"] = home
+        session = new_session("u2net_custom", model_path=shutil.copy(card.path, home))
 
     def run(given: Input) -> NDArray:
         return np.asarray(remove(Image.fromarray(given.image), session=session, **how))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -97,7 +98,9 @@ def test_rembg(how: str, model: str, given: Input, monkeypatch: pytest.MonkeyPat
     pytest.importorskip("rembg", reason="the real rembg, where installed (extra: peers)")
     monkeypatch.setenv("U2NET_HOME", "")  # put back what the method changes
     (spec,) = parse(f"rembg{how}", {"model": model})
-    rgba = np.asarray(methods.build(spec)(given))
+    build = methods.build(spec)
+    assert not Path(os.environ["U2NET_HOME"]).exists()  # nothing is left behind
+    rgba = np.asarray(build(given))
     assert rgba.shape == (96, 128, 4)
     (coarse,) = parse("coarse", {"model": model})
     mask = np.asarray(methods.build(coarse)(given))
