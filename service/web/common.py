@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ I18N: Any = gr.I18n(
         for name, said in LANGUAGES.items()
     }
 )
+_HOUR = 3600
+DAY = 24 * _HOUR  # that what was handed out is there
 
 
 class Desk:
@@ -40,6 +44,7 @@ class Desk:
         """Take the service, and the folder for the files that the page hands out."""
         self.context, self.folder = context, folder
         self.settings, self.engine, self.core = context.settings, context.engine, context.core
+        self._tidied = time.time()
 
     async def read(self, path: str) -> bytes:
         """Return the bytes of an upload. Raises where it is empty or too large."""
@@ -50,10 +55,20 @@ class Desk:
             return check_size(stream.read(self.settings.max_bytes + 1), self.settings)
 
     def place(self) -> Path:
-        """Make a folder for what is handed out; Gradio deletes it after a day."""
+        """Make a folder for a file that is handed out; Gradio deletes the file after a day."""
+        if time.time() - self._tidied > _HOUR:
+            self._tidied = time.time()
+            self._tidy()
         place = self.folder / os.urandom(16).hex()
         place.mkdir(parents=True)
         return place
+
+    def _tidy(self) -> None:
+        """Remove the folders that Gradio left empty: in a year there would be millions."""
+        for place in self.folder.iterdir():
+            with contextlib.suppress(OSError):  # not empty, or no folder
+                if time.time() - place.stat().st_mtime > DAY:
+                    place.rmdir()
 
     async def file(self, data: bytes, name: str) -> str:
         """Write a file that the page hands out."""
@@ -64,6 +79,20 @@ class Desk:
             return str(path)
 
         return await asyncio.to_thread(write)
+
+    def lasting(self, name: str, make: Callable[[], bytes]) -> str:
+        """Return a file that is always the same, and make it where it is not there.
+
+        It is whole at once and never written again: a browser may be reading it.
+        """
+        path = self.folder / name
+        try:
+            os.utime(path)  # handed out anew: another day
+        except FileNotFoundError:
+            part = self.folder / os.urandom(16).hex()
+            part.write_bytes(make())
+            os.replace(part, path)
+        return str(path)
 
     def owner(self, request: gr.Request) -> str:
         """Name whose history it is: everyone's on a machine of one's own, else the browser's."""

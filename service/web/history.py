@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from service.errors import StorageFull
 from service.job import Answer, Job
+from service.shelf import Kept
 from service.web import panes
 from service.web.common import I18N, Desk, sorry, stem, words
 
@@ -80,7 +82,7 @@ class History:
         """List earlier results: (pictures, what is known of them, a hint, no file, no button)."""
         said, owner = words(request), self.desk.owner(request)
         kept = await asyncio.to_thread(self.shelf.list, owner) if owner else []
-        images = [(panes.as_image(entry.thumb), panes.caption(entry)) for entry in kept]
+        images = await asyncio.to_thread(self._images, kept)
         names = [
             {"name": e.name, "format": e.format, "bytes": e.size, "made": e.made, **e.told}
             for e in kept
@@ -99,6 +101,15 @@ class History:
             gr.update(value=None, interactive=False),
             off,
         )
+
+    def _images(self, kept: list[Kept]) -> list[tuple[str, str]]:
+        """Return thumbnails and captions. As files of ours: Gradio would write its own anew at each
+        look, under the eyes of a browser that still reads them."""
+        lasting = self.desk.lasting
+        return [
+            (lasting(f"{e.name}.webp", partial(panes.on_checker, e.thumb)), panes.caption(e))
+            for e in kept
+        ]
 
     async def choose(
         self, names: list[dict[str, Any]], event: gr.SelectData, request: gr.Request

@@ -11,7 +11,7 @@ import gradio as gr
 
 from service.context import Context
 from service.web.batch import Batch
-from service.web.common import I18N, Desk
+from service.web.common import DAY, I18N, Desk
 from service.web.history import History
 from service.web.inside import Inside
 from service.web.single import Single
@@ -75,9 +75,8 @@ def build(context: Context, folder: Path) -> gr.Blocks:
     t = I18N
     desk = Desk(context, folder)
     history = History(desk)
-    day = 86400
     with gr.Blocks(
-        title="Wisp", analytics_enabled=False, delete_cache=(600, day), fill_width=True
+        title="Wisp", analytics_enabled=False, delete_cache=(600, DAY), fill_width=True
     ) as page:
         with gr.Row(elem_id="wisp-head", equal_height=True):
             gr.HTML(f'<a class="mark" href="/">{_LOGO}<b>Wisp</b></a>', padding=False)

@@ -136,14 +136,16 @@ def facts(groups: Iterable[tuple[str, Iterable[tuple[str, Any]]]]) -> str:
     )
 
 
-def as_image(thumb: bytes) -> Any:
-    """Return a thumbnail as an array on a checkerboard: a gallery has no background of its own."""
+def on_checker(thumb: bytes) -> bytes:
+    """Lay a thumbnail on a checkerboard: a gallery has no background of its own. WebP."""
     image = Image.open(io.BytesIO(thumb)).convert("RGBA")
     y, x = np.mgrid[: image.height, : image.width] // 10
     board = np.where((x + y) % 2, 236, 250).astype(np.uint8)
     base = Image.fromarray(np.dstack([board, board, board, np.full_like(board, 255)]))
     base.alpha_composite(image)
-    return base.convert("RGB")
+    buffer = io.BytesIO()
+    base.convert("RGB").save(buffer, "WEBP", quality=80)
+    return buffer.getvalue()
 
 
 def caption(kept: Kept) -> str:
