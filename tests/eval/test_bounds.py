@@ -6,7 +6,11 @@ import json
 
 import pytest
 
+from eval import methods
+from eval.builtin import Drawn
 from eval.compare import BOUNDS
+from eval.measure import measure
+from eval.methods import Input
 from eval.results import higher_is_better
 from pipeline import Settings, models
 from tests.eval import bounds
@@ -14,9 +18,11 @@ from tests.eval import bounds
 CARDS = (models.coarse_model(Settings().model), models.refiner_model(Settings().refiner))
 
 
-@pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     not all(card.path.is_file() for card in CARDS), reason="the bundled weights are not here"
 )
+
+
 def test_quality_is_held() -> None:
     held, now = json.loads(bounds.FILE.read_text()), bounds.reached()
     assert set(held) == {"coarse", "wisp"}
@@ -27,3 +33,13 @@ def test_quality_is_held() -> None:
             if not BOUNDS[name].allows(loss, old):
                 worse.append(f"{label} {name}: {old} → {now[label][name]:.4f}")
     assert not worse, "; ".join(worse) + " (python -m tests.eval.bounds writes new bounds)"
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_hard_edge_never_gets_softer(number: int) -> None:
+    scene = Drawn("hard", number).load()
+    error = {}
+    for spec in methods.parse("coarse,wisp"):
+        answer = methods.build(spec)(Input(scene.name, scene.data, scene.image))
+        error[spec.label] = measure(methods.as_rgba(scene.image, answer), scene)["gradient"]
+    assert error["wisp"] < error["coarse"]
