@@ -35,10 +35,9 @@ bench: $(VENV)/eval $(VENV)/peers $(REMBG)
 serve: $(VENV)/serve
 	$(BIN)/wisp serve
 
-# make soak [ARGS="--rembg PATH/bin/rembg"]: load and memory of the service, beside rembg's. rembg's
-# server needs an environment of its own: it pins an older fastapi.
-soak: $(VENV)/test $(VENV)/serve
-	$(BIN)/python examples/soak.py $(ARGS)
+# make soak [ARGS="--requests 200"]: load and memory of the service, beside the real rembg's server.
+soak: $(VENV)/test $(VENV)/serve $(REMBG)
+	$(BIN)/python examples/soak.py --rembg $(REMBG) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-rembg demo report build *.egg-info

@@ -1,6 +1,6 @@
 """Wisp's server beside the real ``rembg s``: speed, memory, and whether every answer comes.
 
-    python examples/soak.py [--requests 2000] [--photo photo.jpg ...] [--out soak.json]
+    python examples/soak.py --rembg PATH/bin/rembg [--requests 2000] [--out soak.json]
 
 Both servers hold the same stage-1 weights and get the same pictures in turns, a block each, so
 that whatever else the machine does hits both. Every request is a picture of its own (a few bytes
@@ -200,7 +200,7 @@ def _servers(folder: Path, model: str, rembg: str | None) -> list[Server]:
 @click.option("--model", default="wisp", show_default=True, help="Stage 1 of both.")
 @click.option("--size", nargs=2, default=(1920, 1080), show_default=True, help="Of the photos.")
 @click.option("--photo", "photos", multiple=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--rembg", default=shutil.which("rembg"), help="The command of rembg; '' for none.")
+@click.option("--rembg", metavar="COMMAND", help="rembg's; without it, Wisp alone.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON with the memory curves.")
 def main(
     requests: int,
@@ -212,13 +212,11 @@ def main(
     rembg: str | None,
     out: Path | None,
 ) -> None:
-    """Soak Wisp's server, beside rembg's where it is installed."""
+    """Soak Wisp's server, beside rembg's."""
     pictures = _photos(photos, size)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         servers = _servers(folder, model, rembg)
-        if len(servers) == 1:
-            click.echo("rembg is not installed: Wisp alone", err=True)
         try:
             for server in servers:
                 server.start(folder / f"{server.name}.log")
