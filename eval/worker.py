@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from eval import methods
 from eval.methods import Input, MethodError, Outside, Spec
 
+LOG = "log"  # in a worker's scratch folder: what the method printed
 LOADING = 600.0  # s that a method may take to load: numba compiles pymatting on first use
 
 
@@ -64,7 +66,7 @@ class Worker:
         self.load_seconds: float | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
-        self._log: Path | None = None
+        self._scratch: Path | None = None
 
     def __enter__(self) -> Worker:
         return self
@@ -86,7 +88,7 @@ class Worker:
         return found
 
     def close(self) -> None:
-        """End the process, and whatever it started."""
+        """End the process, and whatever it started or left in its scratch folder."""
         if self._process is not None and self._process.pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # it leads a group of its own
@@ -94,18 +96,19 @@ class Worker:
             self._process.join()
         if self._pipe is not None:
             self._pipe.close()
-        if self._log is not None:
-            self._log.unlink(missing_ok=True)
-        self._process = self._pipe = self._log = None
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._process = self._pipe = self._scratch = None
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        handle, name = tempfile.mkstemp(prefix="wisp-bench-", suffix=".log")
-        os.close(handle)
-        self._log = Path(name)
+        self._scratch = Path(tempfile.mkdtemp(prefix="wisp-bench-"))
         self._process = context.Process(
-            target=_serve, args=(theirs, self.spec, name), daemon=True, name=self.spec.label
+            target=_serve,
+            args=(theirs, self.spec, self._scratch),
+            daemon=True,
+            name=self.spec.label,
         )
         self._process.start()
         theirs.close()
@@ -132,16 +135,19 @@ class Worker:
         return f"no answer within {limit:g} s"
 
     def _last_words(self) -> str:
-        assert self._log is not None
-        lines = self._log.read_text(errors="replace").strip().splitlines()
+        assert self._scratch is not None
+        log = self._scratch / LOG
+        lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
         return f": {lines[-1]}" if lines else ""
 
 
-def _serve(pipe: Connection, spec: Spec, log: str) -> None:
+def _serve(pipe: Connection, spec: Spec, scratch: Path) -> None:
     """The process: load the method, then answer until the pipe closes."""
     with contextlib.suppress(OSError):
         os.setsid()
-    sink = os.open(log, os.O_WRONLY | os.O_APPEND)
+    # A killed process tidies nothing up: what it and its tools write for a while goes in here.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+    sink = os.open(scratch / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(sink, 1)  # what a method prints is not part of the report, nor of the progress bar
     os.dup2(sink, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")

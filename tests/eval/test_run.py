@@ -33,12 +33,13 @@ def given(pairs: Path) -> Input:
 
 
 def test_a_hang_is_ended_with_all_that_it_started(tmp_path: Path, given: Input) -> None:
-    note = tmp_path / "pid"
-    line = f"sh -c 'echo $$ > {note}; exec sleep 60' {{in}} {{out}}"
+    note, folder = tmp_path / "pid", tmp_path / "folder"
+    line = f"sh -c 'dirname $1 > {folder}; echo $$ > {note}; exec sleep 60' sh {{in}} {{out}}"
     with Worker(command(line, "slow"), timeout=1.0) as worker:
         with pytest.raises(MethodFailed, match="no answer within 1 s"):
             worker.ask(given)
         pid = int(note.read_text())
+        assert not Path(folder.read_text().strip()).exists()  # nothing is left behind
         for _ in range(50):
             if not _running(pid):
                 return
