@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -47,13 +48,21 @@ def tinted_roi(result: Result) -> Picture:
 
 
 def busiest(result: Result) -> tuple[int, int]:
-    """Top-left corner of the ZOOM square in which stage 2 changed the alpha most."""
-    change = np.abs(result.alpha - result.coarse)
-    total = np.pad(change.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    side_y, side_x = (min(ZOOM, side) for side in change.shape)
-    boxes = total[side_y:, side_x:] - total[:-side_y, side_x:]
-    boxes -= total[side_y:, :-side_x] - total[:-side_y, :-side_x]
-    y, x = np.unravel_index(boxes.argmax(), boxes.shape)
+    """Top-left corner of the ZOOM square that shows the subject's border being redrawn.
+
+    Change counts as much as there is of both subject and background, so that it is a border.
+    """
+    change, inside, outside = (
+        cv2.blur(layer.astype(np.float32), (ZOOM, ZOOM), anchor=(0, 0))
+        for layer in (
+            np.abs(result.alpha - result.coarse),
+            result.alpha > 0.95,
+            result.alpha < 0.05,
+        )
+    )
+    height, width = (max(side - ZOOM, 0) + 1 for side in change.shape)
+    score = (change * np.minimum(inside, outside))[:height, :width]
+    y, x = np.unravel_index(int(score.argmax()), score.shape)
     return int(y), int(x)
 
 
