@@ -21,6 +21,7 @@ ENV PATH=/opt/wisp/bin:$PATH \
     WISP_HOST=0.0.0.0 \
     WISP_PORT=8000 \
     WISP_DATA=/data \
+    WISP_HOME=/data \
     WISP_PUBLIC=1
 USER wisp
 VOLUME /data

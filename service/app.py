@@ -99,7 +99,7 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
         For tests: ``resolve`` and ``transport`` of :func:`service.fetch.fetch`.
     """
     metrics = Metrics()
-    engine = Engine(settings, settings.data / "models")
+    engine = Engine(settings)
     cache = open_cache(settings)
     shelf = Shelf(settings.data / "results.sqlite", settings.history_bytes)
     core = Core(settings, engine, cache, metrics)

@@ -21,6 +21,7 @@ from pipeline import Cutout, Progress, Result, Settings, explain, foreground, im
 from pipeline.compose import levels, rgba
 from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.explain.figure import draw
+from pipeline.models import own, store
 from service import finish
 from service.errors import Unsupported
 from service.job import Answer, Job, Watch
@@ -34,12 +35,11 @@ _LOOK_PIXELS = 1920 * 1080
 class Engine:
     """Holds the models, and does jobs. Safe to use from several threads."""
 
-    def __init__(self, settings: ServiceSettings, folder: Path | None = None) -> None:
+    def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.folder = folder  # of models that were downloaded
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, Cutout] = OrderedDict()
-        self._sums: dict[Path, str] = {}
+        self._sums: dict[tuple[int, str], str] = {}  # of a stage's model: SHA-256
         self.default = (
             settings.model if settings.model in models.COARSE else Path(settings.model).stem
         )
@@ -51,8 +51,10 @@ class Engine:
         """
         found = {self.default: self.settings.model}
         found |= {name: name for name, card in models.COARSE.items() if card.path.is_file()}
-        if self.folder and self.folder.is_dir():
-            found |= {path.stem: str(path) for path in sorted(self.folder.glob("*.onnx"))}
+        found |= {name: name for name in own.imported(models.CoarseModel)}
+        # By path and not by name: what no longer is the published file must not be fetched anew
+        # because a client asks for it.
+        found |= {name: str(path) for name in models.PUBLIC if (path := store.find(name))}
         return found
 
     def resolve(self, name: str) -> str:
@@ -64,15 +66,15 @@ class Engine:
 
     def checksum(self, name: str) -> str:
         """Return the SHA-256 of both stages' weights together."""
-        sums = []
-        for card in (
-            models.coarse_model(self.names()[name]),
-            models.refiner_model(self.settings.refiner),
+        sums = ""
+        for stage, known, look_up in (
+            (1, self.names()[name], models.coarse_model),
+            (2, self.settings.refiner, models.refiner_model),
         ):
-            if card.path not in self._sums:
-                self._sums[card.path] = models.checksum(card.path)
-            sums.append(self._sums[card.path])
-        return hashlib.sha256("".join(sums).encode()).hexdigest()
+            if (stage, known) not in self._sums:
+                self._sums[stage, known] = models.checksum(look_up(known).path)
+            sums += self._sums[stage, known]
+        return hashlib.sha256(sums.encode()).hexdigest()
 
     def loaded(self) -> list[str]:
         return list(self._loaded)

@@ -353,6 +353,13 @@ def test_first_use_fetches_and_later_use_does_not(catalogue, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_whoever_asks_is_told_how_far_it_is(catalogue, capsys):
+    steps: list[tuple[int, int]] = []
+    store.fetch("u2net", True, lambda *step: steps.append(step))
+    assert steps[0] == (0, len(BODY)) and steps[-1] == (len(BODY), len(BODY))
+    assert capsys.readouterr().err == ""
+
+
 def test_a_file_that_was_changed_is_not_used(catalogue):
     path = store.ensure("u2net")
     path.write_bytes(bytes(len(BODY)))

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,8 +113,11 @@ def ensure(name: str, quiet: bool = False) -> Path:
     return fetch(name, quiet)
 
 
-def fetch(name: str, quiet: bool = False) -> Path:
+def fetch(name: str, quiet: bool = False, progress: Progress | None = None) -> Path:
     """Download a public model, unless another process has just done so; return its file.
+
+    ``progress`` is told the bytes that are there and all that there will be; without it they are
+    shown on standard error.
 
     Raises
     ------
@@ -139,8 +142,9 @@ def fetch(name: str, quiet: bool = False) -> Path:
             )
         _tell(f"fetching {name} ({megabytes(card.length)}, {card.licence}) from {url}", quiet)
         try:
-            with _progress(name, there, card.length, quiet) as progress:
-                download.fetch(url, target, card.length, lambda p: differs(p, card), progress)
+            shown = nullcontext(progress) if progress else _shown(name, there, card.length, quiet)
+            with shown as told:
+                download.fetch(url, target, card.length, lambda p: differs(p, card), told)
         except ModelError as error:
             raise type(error)(
                 f"{name} cannot be had: {error}. By hand: fetch {card.url} "
@@ -283,7 +287,7 @@ def _tell(line: str, quiet: bool = False) -> None:
 
 
 @contextmanager
-def _progress(name: str, have: int, length: int, quiet: bool) -> Iterator[Progress]:
+def _shown(name: str, have: int, length: int, quiet: bool) -> Iterator[Progress]:
     """A bar on a terminal, else a line now and then."""
     if not quiet and sys.stderr.isatty():
         from tqdm import tqdm

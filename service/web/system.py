@@ -10,10 +10,10 @@ import gradio as gr
 
 from pipeline import doctor, models
 from pipeline.errors import WispError
+from pipeline.models import PUBLIC, store
 from service.observe import memory
 from service.web import panes
 from service.web.common import I18N, Desk, sorry, words
-from service.web.downloads import MODELS, download
 
 
 class System:
@@ -32,7 +32,11 @@ class System:
             show_label=False, lines=3, max_lines=30, interactive=False, elem_id="wisp-findings"
         )
         with gr.Row(equal_height=True, visible=not self.desk.settings.public):
-            model = gr.Dropdown(list(MODELS), value=next(iter(MODELS)), label=t("get_model"))
+            choices = [
+                (f"{name} · {store.megabytes(card.length)} · {card.licence}", name)
+                for name, card in PUBLIC.items()
+            ]
+            model = gr.Dropdown(choices, value=choices[0][1], label=t("get_model"))
             get = gr.Button(t("get"), elem_id="wisp-get")
         gr.on([tab.select, refresh.click], self.system, None, facts, api_name="system")
         diagnose.click(self.diagnose, None, findings, api_name="diagnose")
@@ -53,13 +57,12 @@ class System:
             state = said["loaded" if name in loaded else "not_loaded"]
             shown.append((name, f"{state} · {card.path.stat().st_size / 1e6:.1f} MB"))
             shown.append((said["checksum"], models.checksum(card.path)))
-            published = MODELS.get(name)
-            shown.append((said["licence"], published.licence if published else card.licence))
+            shown.append((said["licence"], card.licence))
         refiner = models.refiner_model(self.desk.settings.refiner)
         size = refiner.path.stat().st_size / 1e6
         shown.append((f"stage 2: {refiner.path.stem}", f"{size:.1f} MB"))
         shown.append((said["checksum"], models.checksum(refiner.path)))
-        shown += [(name, said["not_here"]) for name in MODELS if name not in known]
+        shown += [(name, said["not_here"]) for name in PUBLIC if name not in known]
         groups.append((said["models"], shown))
         count, kept = context.shelf.used()
         resident, peak = memory()
@@ -98,16 +101,17 @@ class System:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> str:
         """Download a model that is not bundled."""
-        if self.desk.settings.public or self.desk.engine.folder is None:
+        if self.desk.settings.public:
             raise sorry("this is for the owner of the server")
+        if name not in PUBLIC:
+            raise sorry(f"no such model: one of {', '.join(PUBLIC)}")
+
+        def told(done: int, length: int) -> None:
+            progress(done / length, desc=name)
+
         try:
-            await download(
-                name,
-                self.desk.engine.folder,
-                lambda share: progress(share, desc=name),
-                self.desk.context.fetch_options.get("transport"),
-            )
-        except (WispError, OSError) as error:
+            await asyncio.to_thread(store.fetch, name, True, told)
+        except WispError as error:
             raise sorry(str(error)) from error
         gr.Info(words(request)["got"].format(name=name))
         return await self.system(request)

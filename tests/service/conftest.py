@@ -20,6 +20,15 @@ from service.settings import ServiceSettings
 from tests import networks
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_models_of_the_users(tmp_path_factory):
+    """What lies in the home of whoever runs the tests is no part of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WISP_HOME", "U2NET_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def nets(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("nets")

@@ -12,9 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
+
+from pipeline.models import own
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "import service.cli; service.cli.serve()"
+
+
+def import_model(data: Path, file: Path, name: str) -> None:
+    """Take a U²-Net in for the server that keeps its data there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WISP_HOME", str(data / "home"))
+        own.take_in(file, "u2netp", name)
 
 
 class Live:
@@ -29,6 +39,7 @@ class Live:
             "WISP_REFINER": str(nets / "identity.onnx"),
             "WISP_THREADS": "1",
             "WISP_DATA": str(data),
+            "WISP_HOME": str(data / "home"),
             **{f"WISP_{name.upper()}": value for name, value in settings.items()},
         }
         port = settings.get("port", "0")

@@ -9,7 +9,7 @@ from skimage import data
 
 from pipeline.explain.figure import WIDTH
 from tests.service.conftest import encoded, opened
-from tests.service.live import Live
+from tests.service.live import Live, import_model
 from tests.tiny_u2net import tiny_u2net
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs pip install selenium")
@@ -188,8 +188,7 @@ def place(tmp_path_factory, photo) -> Path:
 
 @pytest.fixture(scope="module")
 def server(nets, place):
-    (place / "data" / "models").mkdir(parents=True)
-    tiny_u2net(place / "data" / "models" / "inner.onnx")
+    import_model(place / "data", tiny_u2net(place / "inner.onnx"), "inner")
     server = Live(nets, place / "data")
     yield server
     server.stop(9)

@@ -1,6 +1,7 @@
 """The core: bounded, shared, and free of work nobody waits for."""
 
 import asyncio
+import hashlib
 import threading
 import time
 from dataclasses import replace
@@ -8,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import explain
+from pipeline import explain, models
 from pipeline.errors import ModelMissing, UnreadableImage
+from pipeline.models import own, store
 from service.cache import Cache
 from service.core import Core
 from service.engine import Engine
@@ -49,9 +51,9 @@ def run(settings, story, cache=None, **changes):
     """Tell a story in an event loop, with a core over a slow engine."""
 
     async def main():
-        own = replace(settings, **changes)
-        engine = Slow(own)
-        core = Core(own, engine, cache or Cache(None), Metrics())
+        changed = replace(settings, **changes)
+        engine = Slow(changed)
+        core = Core(changed, engine, cache or Cache(None), Metrics())
         try:
             return await asyncio.wait_for(story(core, engine), 10)
         finally:
@@ -70,8 +72,7 @@ def test_identical_requests_in_flight_are_computed_once(settings):
     async def story(core, engine):
         tasks = [asyncio.create_task(core.cut(Job(b"same"))) for _ in range(20)]
         other = asyncio.create_task(core.cut(Job(b"same", look=Look(crop=True))))
-        await until(lambda: engine.begun)
-        await asyncio.sleep(0.05)
+        await until(lambda: sum(flight.waiters for flight in core._flights.values()) == 21)
         engine.go.set()
         answers = await asyncio.gather(*tasks, other)
         assert {answer.data for answer in answers} == {b"same"}
@@ -267,15 +268,32 @@ def test_only_known_models(settings):
             engine.resolve(name)
 
 
-def test_at_most_two_models_stay_open(settings, nets, tmp_path):
-    folder = tmp_path / "models"
-    folder.mkdir()
+def test_at_most_two_models_stay_open(settings, nets, tmp_path, monkeypatch):
+    monkeypatch.setenv("WISP_HOME", str(tmp_path / "home"))
     for name in ("a", "b", "c"):
-        (folder / f"{name}.onnx").write_bytes((nets / "tiny.onnx").read_bytes())
-    engine = Engine(settings, folder)
+        own.take_in(nets / "tiny.onnx", "u2netp", name)
+    engine = Engine(settings)
     for name in ("", "a", "b", "c", "a"):
         engine.load(name)
     assert engine.loaded() == ["tiny", "a"] or set(engine.loaded()) == {"tiny", "a"}
+
+
+def test_a_downloaded_model_can_be_asked_for(settings, nets, tmp_path, monkeypatch):
+    monkeypatch.setenv("WISP_HOME", str(tmp_path / "home"))
+    engine = Engine(settings)
+    assert "u2net" not in engine.names()
+    content = (nets / "tiny.onnx").read_bytes()
+    store.place("u2net").parent.mkdir(parents=True)
+    store.place("u2net").write_bytes(content)
+    published = replace(
+        models.PUBLIC["u2net"],
+        length=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        md5="",
+    )
+    monkeypatch.setitem(models.PUBLIC, "u2net", published)
+    assert engine.names()["u2net"] == str(store.place("u2net"))
+    assert engine.load("u2net").model.licence == published.licence
 
 
 def test_answers_pack_and_unpack_and_torn_ones_are_noticed():

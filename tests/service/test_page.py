@@ -16,7 +16,7 @@ from skimage import data
 
 from pipeline.explain.figure import WIDTH
 from tests.service.conftest import encoded, opened
-from tests.service.live import live
+from tests.service.live import import_model, live
 from tests.tiny_u2net import tiny_u2net
 
 pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
@@ -26,8 +26,7 @@ WISHES = ["tiny", "transparent", "#ffffff", None, False, 5, "png"]
 @pytest.fixture(scope="module")
 def server(nets, tmp_path_factory):
     data = tmp_path_factory.mktemp("page") / "data"
-    (data / "models").mkdir(parents=True)
-    tiny_u2net(data / "models" / "inner.onnx")
+    import_model(data, tiny_u2net(tmp_path_factory.mktemp("net") / "inner.onnx"), "inner")
     with live(nets, data) as server:
         yield server
 
@@ -185,29 +184,6 @@ def test_strangers_see_only_their_own_history(nets, tmp_path, folder):
                 other.predict(entries[0]["name"], api_name="/history_delete")
         with pytest.raises(Exception, match="owner"):
             mine.predict(api_name="/diagnose")
-
-
-def test_model_downloads_are_whole_checked_and_used(tmp_path, nets, monkeypatch):
-    import asyncio
-    import hashlib
-
-    from service.errors import FetchFailed
-    from service.web import downloads
-
-    content = (nets / "tiny.onnx").read_bytes()
-    good = downloads.Published("https://example.com/m", hashlib.md5(content).hexdigest(), "x")
-    monkeypatch.setitem(downloads.MODELS, "u2netp", good)
-    site = httpx.MockTransport(lambda request: httpx.Response(200, content=content))
-    shares: list[float] = []
-    folder = tmp_path / "models"
-    path = asyncio.run(downloads.download("u2netp", folder, shares.append, site))
-    assert path.read_bytes() == content and shares[-1] == 1
-    torn = httpx.MockTransport(lambda request: httpx.Response(200, content=content[:-1]))
-    with pytest.raises(FetchFailed, match="checksum"):
-        asyncio.run(downloads.download("u2netp", tmp_path / "other", shares.append, torn))
-    with pytest.raises(FetchFailed):
-        asyncio.run(downloads.download("../x", folder, shares.append, site))
-    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["u2netp.onnx"]
 
 
 SCRIPT = """
