@@ -4,7 +4,7 @@
 
 Without photos it takes four that scikit-image bundles. Per photo it writes NAME.png, the cutout,
 and NAME-sheet.png: photo, coarse mask, ROI with its tiles, refined alpha, cutout on green; below
-it the edge that stage 2 changed most, magnified, before and after.
+it the border that stage 2 changed most, magnified, before and after.
 """
 
 from __future__ import annotations
