@@ -21,6 +21,7 @@ import dataclasses
 import math
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +33,15 @@ from tqdm import tqdm
 
 from pipeline.errors import SettingsError, WispError
 from u2net import data, evaluate, export, losses, teacher
-from u2net.network import WIDTHS, U2Net, normalise, unfused
+from u2net.network import WIDTHS, U2Net, fused, normalise, unfused
 
 
 @dataclass(frozen=True)
 class Settings:
     """One training run. Each preset below is one of these."""
 
-    phase: str = "whole"  # "blocks": teacher-forced, block by block; "whole": end to end
+    phase: str = "whole"  # "blocks": each fed by the teacher; "chain": each fed by the student;
+    # "whole": end to end
     widths: str = "p"  # u2net.network.WIDTHS; "p" has the teacher's channels, as hints need
     size: int = 160  # px; 160 costs a quarter of the 320 in use
     steps: int = 2000
@@ -57,6 +59,8 @@ class Settings:
     gain: float = 1.0  # sharpening of the teacher's maps in the target
     overlap: float = 0.0  # weight of the soft IoU
     strength: float = 0.6  # of the augmentation, 0..1
+    folded: bool = False  # without normalisations, folded into the convolutions as in use: those
+    # of a batch of four photos are far from what they are in use, and end to end that adds up
     ema: float = 0.998  # decay of the averaged weights, which are the ones exported
     workers: int = 2  # parts of a step side by side, one thread each: on a machine that is used
     # otherwise too, threads that wait for one another in every operation are 4 times slower.
@@ -97,7 +101,7 @@ PRESETS = {
 }
 
 # The chance of each source in a batch; a folder that is not named weighs 1.
-SOURCES = {"photos": 4.0, "people": 2.0, "humans": 1.2, "objects": 1.5, "fur": 0.3}
+SOURCES = {"photos": 5.0, "people": 2.0, "humans": 1.2, "objects": 1.5, "fur": 0.3}
 SOURCES |= {"composites": 1.5}
 
 
@@ -182,8 +186,7 @@ def block_step(
                 loss = losses.map_loss(model.heads(inner), maps, s.overlap)
             loss.backward()
             return "maps", loss.item()
-        # Half the resolution means a quarter of the pixels: those blocks see more of the batch.
-        count = math.ceil(len(x) * min(1.0, s.full_size_share * 4 ** model.block_level(k)))
+        count = seen_by(model, k, len(x), s)
         with torch.autocast(x.device.type, torch.bfloat16):
             fed = model.block_input(k, x[:count], [f[:count] for f in inner[:k]])
             loss = losses.feature_loss(model.blocks[k](fed), inner[k])
@@ -196,10 +199,7 @@ def block_step(
 def whole_step(
     models: list[U2Net], guide: U2Net, batch: tuple, s: Settings, pool: Executor
 ) -> dict[str, float]:
-    """Backward of the seven maps and the hints; each model takes its part of the batch.
-
-    ``models`` share their weights; the mean of their gradients ends up in the first one.
-    """
+    """Backward of the seven maps and the hints, through the whole network."""
 
     def one(job: tuple) -> dict[str, float]:
         model, x, truth, has = job
@@ -212,12 +212,68 @@ def whole_step(
             log = {"maps": map_loss.item()}
             if s.hint:
                 pairs = zip(features, inner, strict=True)
-                hint = torch.stack([losses.feature_loss(a, b) for a, b in pairs]).mean()
+                hint = torch.stack(
+                    [losses.feature_loss(losses.thinned(a), losses.thinned(b)) for a, b in pairs]
+                ).mean()
                 loss = map_loss + s.hint * hint
                 log["hint"] = hint.item()
         loss.backward()
         return log | {"truth": float(losses.truth_error(logits, truth, has))}
 
+    return in_parts(models, batch, one, pool)
+
+
+def chain_step(
+    models: list[U2Net], guide: U2Net, batch: tuple, s: Settings, pool: Executor
+) -> dict[str, float]:
+    """Backward of every block by itself, fed with what the student's own blocks before it say.
+
+    Each learns to give the teacher's answer in spite of the faults that come in, as they will in
+    use; no gradient passes from block to block, so that it is as well behaved as ``block_step``.
+    """
+
+    def one(job: tuple) -> dict[str, float]:
+        model, x, truth, has = job
+        inner, maps = watch(guide, x)
+        target = losses.targets(maps, truth, has, s.trust, s.gain)
+        outputs: list[torch.Tensor] = []
+        log = {}
+        for k, block in enumerate(model.blocks):
+            count = seen_by(model, k, len(x), s)
+            with torch.autocast(x.device.type, torch.bfloat16):
+                fed = model.block_input(k, x, outputs)
+                found = block(fed[:count])
+                loss = losses.feature_loss(losses.thinned(found), losses.thinned(inner[k]))
+                with torch.no_grad():
+                    rest = [block(fed[count:])] if count < len(x) else []
+            loss.backward()
+            outputs.append(torch.cat([found.detach(), *rest]))
+            log[f"block/{k}"] = loss.item()
+        with torch.autocast(x.device.type, torch.bfloat16):
+            logits = model.heads(outputs)
+            loss = losses.map_loss(logits, target, s.overlap)
+        loss.backward()
+        log["maps"] = loss.item()
+        return log | {"truth": float(losses.truth_error(logits, truth, has))}
+
+    return in_parts(models, batch, one, pool)
+
+
+def seen_by(model: U2Net, k: int, batch: int, s: Settings) -> int:
+    """How many of a batch block ``k`` learns from: all, but at full size only a share.
+
+    Half the resolution means a quarter of the pixels: those blocks see more of the batch.
+    """
+    return math.ceil(batch * min(1.0, s.full_size_share * 4 ** model.block_level(k)))
+
+
+def in_parts(
+    models: list[U2Net], batch: tuple, one: Callable[[tuple], dict[str, float]], pool: Executor
+) -> dict[str, float]:
+    """Do a step in parts side by side: each model takes its part of the batch; returns mean logs.
+
+    ``models`` share their weights; the mean of their gradients ends up in the first one.
+    """
     jobs = zip(models, *(part.chunk(len(models)) for part in batch), strict=True)
     logs = list(pool.map(one, jobs))
     for copies in zip(*(m.parameters() for m in models), strict=True):
@@ -245,14 +301,19 @@ def learned(
 ) -> dict[str, torch.Tensor]:
     """The weights that a training goes on from: a checkpoint's average, or an exported ONNX file.
 
-    An export has its normalisations folded; they are unfolded on 32 training photos.
+    Normalisations are folded if ``s.folded``; those of a folded network are else unfolded on 32
+    training photos.
     """
-    if init.suffix != ".onnx":
-        return torch.load(init, map_location=device, weights_only=True)["ema"]
+    exported = init.suffix == ".onnx"
+    model = teacher.load(init) if exported else export.read_average(init)
+    if s.folded:
+        return fused(model).state_dict()
+    if model.normalised:
+        return model.state_dict()
     train_set = data.Prepared(prepared, "train")
     photos, _, _ = data.draw(train_set, data.odds(train_set, SOURCES), s.seed, 0, 32, s.size, 0.0)
-    folded = teacher.load(init).to(device)
-    return unfused(folded, normalise(torch.from_numpy(photos).to(device))).state_dict()
+    views = normalise(torch.from_numpy(photos).to(device))
+    return unfused(model.to(device), views).state_dict()
 
 
 def train(
@@ -280,10 +341,9 @@ def train(
     last = run / "last.pt"
 
     # --- networks: the student from random weights, and its average; the teacher, frozen
-    model = place(U2Net(WIDTHS[s.widths]), device)
-    ema = place(U2Net(WIDTHS[s.widths]), device)
+    model = place(U2Net(WIDTHS[s.widths], norm=not s.folded), device)
+    ema = place(U2Net(WIDTHS[s.widths], norm=not s.folded), device)
     guide = place(teacher.load(teacher_file), device).to(torch.bfloat16)
-    optimizer = torch.optim.AdamW(model.parameters(), s.lr, weight_decay=s.weight_decay)
     first = 0
     if resume:
         if not last.is_file():
@@ -293,12 +353,22 @@ def train(
             raise SettingsError(f"{last} was trained with other settings: resume with the same.")
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     else:
         if init:
             model.load_state_dict(learned(init, prepared, s, device))
         ema.load_state_dict(model.state_dict())
+
+    # A normalised layer answers alike however large its weights are. A folded one does not, and its
+    # weights differ in size by a factor of fifty: each moves by a share of its own (relative steps,
+    # as in Adafactor; Shazeer and Stern, 2018, section 8).
+    groups = [
+        {"params": [p], "scale": p.detach().square().mean().sqrt().item() if s.folded else 1.0}
+        for p in model.parameters()
+    ]
+    optimizer = torch.optim.AdamW(groups, s.lr, weight_decay=s.weight_decay)
+    if resume:
+        optimizer.load_state_dict(state["optimizer"])
 
     # --- data: a batch depends on the seed and the step alone
     train_set, held_set = data.Prepared(prepared, "train"), data.Prepared(prepared, "held")
@@ -317,6 +387,8 @@ def train(
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(s.workers, initializer=torch.set_num_threads, initargs=(1,))
     bar = tqdm(total=end, initial=first, desc=run.name, disable=quiet or None)
+    if init and not first:  # what the run is to improve on
+        look(ema, guide, held_set, s.size, writer, first, quiet)
     model.train()
     started = time.time()
 
@@ -324,7 +396,7 @@ def train(
         x = normalise(torch.from_numpy(images).to(device)).to(memory_format=torch.channels_last)
         truth_t, has_t = torch.from_numpy(truth).to(device), torch.from_numpy(has).to(device)
         for group in optimizer.param_groups:
-            group["lr"] = rate(s, step)
+            group["lr"] = rate(s, step) * group["scale"]
         for parameter in (p for m in models for p in m.parameters()):
             parameter.grad = None
 
@@ -337,7 +409,8 @@ def train(
                 match_level(model, x, inner)
             log = block_step(model, guide, x, s, pool)
         else:
-            log = whole_step(models, guide, (x, truth_t, has_t), s, pool)
+            step_of = {"chain": chain_step, "whole": whole_step}[s.phase]
+            log = step_of(models, guide, (x, truth_t, has_t), s, pool)
         torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
         optimizer.step()
         average(ema, model, s.ema, step)
@@ -502,6 +575,15 @@ def evaluate_command(
         raise click.ClickException(str(error)) from error
 
 
+# From the text of a setting to its value.
+READ: dict[type, Callable[[str], object]] = {
+    str: str,
+    int: int,
+    float: float,
+    bool: {"yes": True, "no": False}.__getitem__,
+}
+
+
 def changed(settings: Settings, changes: tuple[str, ...]) -> Settings:
     """``settings`` with NAME=VALUE changes. Raises ``SettingsError`` for what is no setting."""
     values = {}
@@ -510,8 +592,8 @@ def changed(settings: Settings, changes: tuple[str, ...]) -> Settings:
         if not hasattr(settings, name):
             raise SettingsError(f"There is no setting {name!r} to set.")
         try:
-            values[name] = type(getattr(settings, name))(value)
-        except ValueError as error:
+            values[name] = READ[type(getattr(settings, name))](value)
+        except (ValueError, KeyError) as error:
             raise SettingsError(f"{change!r}: {error}") from error
     return dataclasses.replace(settings, **values)
 

@@ -59,7 +59,9 @@ def _reimport(path: Path) -> Generator:
             return len({name.split(".")[1] for name in weights if name.startswith(f"{part}.")})
 
         width = len(weights["stem.0.weight"])
-        generator = Generator(Shape(width=width, middle=count("middle1"), bottom=count("bottom")))
+        attention = any(name.startswith("attend.") for name in weights)
+        shape = Shape(width, count("middle1"), count("bottom"), attention=attention)
+        generator = Generator(shape)
         generator.load_state_dict(weights)
     except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
         raise ModelInvalid(f"{path} is no export of a plain generator: {error}") from error

@@ -8,7 +8,6 @@ and enlarged by the code that the pipeline uses.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,10 +26,10 @@ HOPELESS = 0.04
 
 
 class Stage1:
-    """Real coarse masks: an opened stage-1 network."""
+    """Real coarse masks: an opened stage-1 network, by name or file, as in use."""
 
-    def __init__(self, path: Path) -> None:
-        card = models.coarse_model(str(path))
+    def __init__(self, name: str) -> None:
+        card = models.coarse_model(name)
         self._session, self._card = models.open_coarse(card, ("CPUExecutionProvider",), 1)
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -49,6 +49,9 @@ class Shape:
     aspp: bool = False
     #: The first guess ``line`` and the nearby colours F₀ and B₀.
     colours: bool = True
+    #: Every cell of the bottleneck looks at every other (non-local; Wang et al., 2018): what is
+    #: hair at one end of a patch is known at the other, which no convolution's reach tells.
+    attention: bool = True
 
 
 class Generator(nn.Module):
@@ -65,6 +68,7 @@ class Generator(nn.Module):
         self.down1 = conv(w, 2 * w, s.norm, stride=2)
         self.middle1 = nn.Sequential(*(Residual(2 * w, s.norm) for _ in range(s.middle)))
         self.down2 = conv(2 * w, 4 * w, s.norm, stride=2)
+        self.attend = Attention(4 * w) if s.attention else nn.Identity()
         self.bottom = nn.Sequential(*(Residual(4 * w, s.norm) for _ in range(s.bottom)))
         self.aspp = ASPP(4 * w, s.norm) if s.aspp else nn.Identity()
         self.up2 = conv(4 * w, 2 * w, s.norm, kernel=1)
@@ -94,7 +98,7 @@ class Generator(nn.Module):
 
         x1 = self.stem(torch.cat([full, rest], 1))
         x2 = self.middle1(self.down1(x1))
-        x = self.aspp(self.bottom(self.down2(x2)))
+        x = self.aspp(self.bottom(self.attend(self.down2(x2))))
         x = self.middle2(self.gate2(x2, double(self.up2(x), 2)))
         x = self.head(self.gate1(x1, double(self.up1(x), 2))).float()
 
@@ -199,6 +203,35 @@ class Gate(nn.Module):
 
     def forward(self, skip: Tensor, x: Tensor) -> Tensor:
         return skip * torch.sigmoid(self.ask(torch.cat([skip, x], 1)) + 2) + x
+
+
+class Attention(nn.Module):
+    """x + what the cells of the whole map hold that are alike, (N, C, h, w) to the same.
+
+    Multi-headed, by the cosine between queries and keys with a learned sharpness (as in Swin
+    Transformer V2; Liu et al., 2022), which needs no normalisation to be stable. It begins as
+    nothing: a generator without it can go on training with it.
+    """
+
+    HEAD = 32  # channels a head
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = max(1, channels // self.HEAD)
+        self.ask = nn.Conv2d(channels, 3 * channels, 1)
+        self.tell = nn.Conv2d(channels, channels, 1)
+        self.sharpness = nn.Parameter(torch.full((self.heads, 1, 1), 10.0))
+        nn.init.zeros_(self.tell.weight)
+        nn.init.zeros_(self.tell.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, h, w = x.shape
+        parts = self.ask(x).reshape(n, 3, self.heads, channels // self.heads, h * w)
+        query, key, value = parts.unbind(1)  # each (N, heads, C / heads, h·w)
+        query, key = (part / (part.square().sum(2, True) + 1e-4).sqrt() for part in (query, key))
+        alike = self.sharpness * (query.transpose(2, 3) @ key)
+        seen = value @ alike.softmax(3).transpose(2, 3)
+        return x + self.tell(seen.reshape(n, channels, h, w))
 
 
 class ASPP(nn.Module):

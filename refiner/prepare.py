@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline import blend, patches, roi
-from pipeline.errors import SettingsError
+from pipeline import blend, models, patches, roi
+from pipeline.errors import SettingsError, WispError
 from pipeline.settings import Settings as Pipeline
 from refiner import composite, guidance, procedural, subjects
 from refiner.composite import GRID, Scene
@@ -66,11 +66,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Folders:
-    """The prepared subjects by folder of origin, the backgrounds, and a stage-1 model or none."""
+    """The prepared subjects by folder of origin, the backgrounds, and stage-1 models, if any."""
 
     groups: tuple[tuple[Path, ...], ...]
     backgrounds: tuple[Path, ...]
-    stage1: Path | None = None
+    stage1: tuple[str, ...] = ()
 
 
 def held_out(name: str) -> bool:
@@ -169,12 +169,13 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
     """Fill one shard and put it in place when it is complete."""
     cv2.setNumThreads(1)
     rng = np.random.default_rng([recipe.seed, SPLITS.index(split), number])
-    stage1 = None if folders.stage1 is None else _stage1(folders.stage1)
+    networks = [_stage1(name) for name in folders.stage1]
     part = path.with_name(path.name + ".part")
     shape = (recipe.shard_size, CHANNELS, TILE, TILE)
     shard = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     done = 0
     for scene, zoom in scenes(folders, recipe, rng):
+        stage1 = networks[rng.integers(len(networks))] if networks else None
         coarse = guidance.guide(scene, stage1, recipe.real, rng)
         found = cut(scene, coarse, zoom, recipe, rng)[: recipe.shard_size - done]
         shard[done : done + len(found)] = found
@@ -208,9 +209,9 @@ def _subject(path: Path) -> subjects.Subject:
     return subjects.load(path.parent, path.stem)
 
 
-@lru_cache(maxsize=1)
-def _stage1(path: Path) -> guidance.Stage1:
-    return guidance.Stage1(path)
+@lru_cache(maxsize=4)
+def _stage1(name: str) -> guidance.Stage1:
+    return guidance.Stage1(name)
 
 
 def _drawn(folders: Folders, cell: float, rng: Random) -> subjects.Subject:
@@ -257,13 +258,15 @@ Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--alphas", type=(Folder, Folder), multiple=True, help="Images, soft alphas.")
 @click.option("--masks", type=(Folder, Folder), multiple=True, help="Images, binary masks.")
 @click.option("--backgrounds", type=Folder, multiple=True, required=True, help="Backgrounds.")
-@click.option("--stage1", type=click.Path(exists=True, path_type=Path), help="Stage-1 ONNX file.")
+@click.option("--stage1", multiple=True, help="Stage-1 model, by name or file; give several.")
 @click.option("--shards", default=40, help="Training shards of 1024 patches.")
 @click.option("--valid", default=1, help="Validation shards, of subjects and backgrounds held out.")
 @click.option("--first", default=0, help="Number of the first training shard.")
 @click.option("--seed", default=Recipe.seed, help="Another seed, other scenes.")
 @click.option("--shard-size", default=Recipe.shard_size, help="Patches a shard.")
 @click.option("--per-scene", default=Recipe.per_scene, help="Patches a scene.")
+@click.option("--real", default=Recipe.real, help="Share of coarse masks that stage 1 makes.")
+@click.option("--procedural", default=Recipe.procedural, help="Share of scenes drawn, not photo.")
 @click.option("--processes", default=os.cpu_count() or 1, help="Processes.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def main(
@@ -272,13 +275,15 @@ def main(
     alphas: tuple[tuple[Path, Path], ...],
     masks: tuple[tuple[Path, Path], ...],
     backgrounds: tuple[Path, ...],
-    stage1: Path | None,
+    stage1: tuple[str, ...],
     shards: int,
     valid: int,
     first: int,
     seed: int,
     shard_size: int,
     per_scene: int,
+    real: float,
+    procedural: float,
     processes: int,
     quiet: bool,
 ) -> None:
@@ -286,7 +291,14 @@ def main(
 
     What exists already is kept, so an interrupted run goes on where it stopped.
     """
-    recipe = Recipe(seed=seed, shard_size=shard_size, per_scene=per_scene)
+    try:
+        for name in stage1:
+            models.coarse_model(name)
+    except WispError as error:
+        raise click.ClickException(str(error)) from error
+    recipe = Recipe(
+        seed=seed, shard_size=shard_size, per_scene=per_scene, real=real, procedural=procedural
+    )
     ready = out / "subjects"
     ready.mkdir(parents=True, exist_ok=True)
     groups = [

@@ -36,8 +36,8 @@ class _Maps(nn.Module):
         return tuple(torch.sigmoid(d) for d in self.model(x))
 
 
-def read_checkpoint(path: Path) -> U2Net:
-    """The averaged network of a checkpoint, its normalisations folded, in evaluation mode.
+def read_average(path: Path) -> U2Net:
+    """The averaged network of a checkpoint, with normalisations or folded, as it was trained.
 
     Raises ``ModelMissing`` or ``ModelInvalid``.
     """
@@ -45,11 +45,17 @@ def read_checkpoint(path: Path) -> U2Net:
         raise ModelMissing(f"No checkpoint at {path}.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        model = U2Net(WIDTHS[state["settings"]["widths"]])
+        settings = state["settings"]
+        model = U2Net(WIDTHS[settings["widths"]], norm=not settings.get("folded", False))
         model.load_state_dict(state["ema"])
     except Exception as error:  # torch raises several kinds; all mean the wrong file
         raise ModelInvalid(f"{path} is no checkpoint of this training: {error}") from error
-    return fused(model)
+    return model
+
+
+def read_checkpoint(path: Path) -> U2Net:
+    """:func:`read_average`, its normalisations folded, in evaluation mode."""
+    return fused(read_average(path))
 
 
 def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:

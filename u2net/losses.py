@@ -22,6 +22,16 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return ((student.float() - teacher[: len(student)]) ** 2 / scale).mean()
 
 
+def thinned(feature: Tensor, side: int = 80) -> Tensor:
+    """Every k-th pixel of a feature (B, C, H, W), so that some ``side`` a row are left.
+
+    The same weights act on all pixels: a full-size feature taught at all of them costs as much as
+    its forward pass, and says little more.
+    """
+    step = max(1, feature.shape[-1] // side)
+    return feature[..., ::step, ::step]
+
+
 def sharpen(probability: Tensor, gain: float) -> Tensor:
     """A map in 0..1 with its logit multiplied by ``gain``: 0, a half and 1 stay what they are."""
     p = probability**gain

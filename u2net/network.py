@@ -152,6 +152,11 @@ class U2Net(nn.Module):
         """The eleven RSU blocks in the order in which they run."""
         return [cast(RSU, block) for block in (*self.encoder, *self.decoder)]
 
+    @property
+    def normalised(self) -> bool:
+        """Whether it has batch normalisations, or they are folded into its convolutions."""
+        return any(isinstance(layer, nn.BatchNorm2d) for layer in self.modules())
+
     @staticmethod
     def block_level(k: int) -> int:
         """The level (0: full size .. 5: a 32nd) that block ``k`` works at."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from pipeline.errors import SettingsError
@@ -162,11 +163,11 @@ def test_the_mask_is_the_networks_own_unless_it_missed(tmp_path: Path, subject: 
     alpha = (np.hypot(y - 160, x - 160) < 90).astype(np.float32)
     image = np.repeat((alpha * 255).astype(np.uint8)[..., None], 3, 2)
     scene = composite.Scene(image, alpha, image)
-    seeing = guidance.Stage1(networks.stage1(tmp_path / "a.onnx", gain=8, offset=-2))
+    seeing = guidance.Stage1(str(networks.stage1(tmp_path / "a.onnx", gain=8, offset=-2)))
     expected = seeing(image)
     found = [guidance.guide(scene, seeing, 1.0, RNG(seed)) for seed in range(4)]
     assert any(np.abs(mask - expected).max() < 1e-3 for mask in found)
-    blind = guidance.Stage1(networks.constant_stage1(tmp_path / "b.onnx", 0.0))
+    blind = guidance.Stage1(str(networks.constant_stage1(tmp_path / "b.onnx", 0.0)))
     assert guidance.guide(scene, blind, 1.0, RNG(0)).max() > 0.5  # simulated instead
 
 
@@ -205,6 +206,39 @@ def test_shards_are_the_same_byte_for_byte(folders: Path, shards: Path, tmp_path
         assert first.read_bytes() == second.read_bytes()
         assert np.load(first).shape == (8, 9, 128, 128)
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_several_networks_make_the_coarse_masks(folders: Path, tmp_path: Path) -> None:
+    """A scene's mask is made by one or the other."""
+    seen = []
+
+    class Watched(guidance.Stage1):
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.name = name
+
+        def __call__(self, image):
+            seen.append(self.name)
+            return super().__call__(image)
+
+    names = [str(networks.stage1(tmp_path / f"{n}.onnx", gain=8, offset=-2)) for n in "ab"]
+    everything = prepare.Folders((), tuple((folders / "backgrounds").iterdir()), tuple(names))
+    recipe = prepare.Recipe(shard_size=16, per_scene=2, real=1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "_stage1", Watched)
+        prepare.write_shard(tmp_path / "x.npy", everything, recipe, "train", 0)
+    assert set(seen) == set(names)
+
+
+def test_a_network_that_is_not_there_is_refused_at_once(folders: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        prepare.main,
+        [
+            *("--out", str(tmp_path), "--backgrounds", str(folders / "backgrounds")),
+            *("--stage1", "no-such-network"),
+        ],
+    )
+    assert result.exit_code == 1 and "no model 'no-such-network'" in result.output
 
 
 def test_no_picture_belongs_to_both_splits(tmp_path: Path) -> None:

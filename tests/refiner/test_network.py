@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.errors import ModelInvalid
 from refiner import losses
 from refiner.discriminator import Discriminator, over
-from refiner.network import Generator, Shape, box, colours_nearby, normalise, project
+from refiner.network import Attention, Generator, Shape, box, colours_nearby, normalise, project
 from refiner.perceptual import SqueezeNetFeatures
 
 SMALL = Shape(width=8, middle=1, bottom=1)
@@ -24,16 +24,23 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def trained(shape: Shape = SMALL) -> Generator:
-    """A generator whose head is no longer zero."""
+    """A generator of which nothing is zero any more."""
     torch.manual_seed(0)
     generator = Generator(shape).eval()
     torch.nn.init.normal_(generator.head.weight, std=0.05)
+    if isinstance(generator.attend, Attention):
+        torch.nn.init.normal_(generator.attend.tell.weight, std=0.2)
     return generator
 
 
 @pytest.mark.parametrize(
     "shape",
-    [SMALL, Shape(8, 0, 1, "batch"), Shape(8, 1, 1, "group", True, True), Shape(8, colours=False)],
+    [
+        SMALL,
+        Shape(8, 0, 1, "batch"),
+        Shape(8, 1, 1, "group", True, True),
+        Shape(8, colours=False, attention=False),
+    ],
 )
 def test_a_new_generator_returns_its_input_bit_for_bit(shape: Shape) -> None:
     patches = random(2, 4, 128, 128)
@@ -60,6 +67,19 @@ def test_the_answer_stays_in_range_and_depends_on_photo_and_mask() -> None:
         other = patches.clone()
         other[:, channel] = other[:, channel].flip(-1)
         assert (generator(other) - refined).abs().max() > 1e-4, channel
+
+
+def test_attention_begins_as_nothing_and_sees_the_whole_map() -> None:
+    torch.manual_seed(0)
+    attend, x = Attention(32), random(1, 32, 16, 16)
+    assert torch.equal(attend(x), x)
+    torch.nn.init.normal_(attend.tell.weight)
+    other = x.clone()
+    other[..., 0, 0] += 1
+    assert ((attend(other) - attend(x)).abs().amax(1) > 1e-6).all()
+    # The cells are a set: whatever order they come in, each gets the same answer.
+    torch.testing.assert_close(attend(x.flip(2, 3)), attend(x).flip(2, 3))
+    assert attend(1e4 * x).isfinite().all() and attend(0 * x).isfinite().all()
 
 
 def test_an_unknown_normalisation_is_refused() -> None:

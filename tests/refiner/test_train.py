@@ -33,16 +33,20 @@ def run(shards: Path, out: Path, s: train_refiner.Settings = TINY, resume: bool 
     return torch.load(out / "last.pt", weights_only=True)
 
 
-def assert_equal(one: dict, two: dict) -> None:
+def assert_equal(one: Any, two: Any) -> None:
     """Every number of two checkpoints is the same."""
-    assert one.keys() == two.keys()
-    for key, value in one.items():
-        if isinstance(value, dict):
+    assert type(one) is type(two)
+    if isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for key, value in one.items():
             assert_equal(value, two[key])
-        elif isinstance(value, torch.Tensor):
-            assert torch.equal(value, two[key]), key
-        else:
-            assert value == two[key], key
+    elif isinstance(one, list | tuple):
+        for pair in zip(one, two, strict=True):
+            assert_equal(*pair)
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, two)
+    else:
+        assert one == two
 
 
 def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> None:
@@ -55,12 +59,24 @@ def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> No
         torch.testing.assert_close(value, grown.state_dict()[name], atol=1e-3, rtol=1e-3)
     train_refiner.train(shards, tmp_path / "run", replace(TINY, rate=0.0), init=file, quiet=True)
     state = torch.load(tmp_path / "run/last.pt", weights_only=True)
-    assert_equal(state["average"], dict(back.state_dict()))
+    assert_equal(dict(state["average"]), dict(back.state_dict()))
     with pytest.raises(SettingsError, match="another shape"):
         other = replace(TINY, shape=Shape(width=16, middle=1, bottom=1))
         train_refiner.train(shards, tmp_path / "other", other, init=file, quiet=True)
     with pytest.raises(ModelInvalid, match="no export of a plain generator"):
         export.restore(networks.stage2(tmp_path / "strange.onnx"))
+
+
+def test_a_run_adds_attention_to_a_generator_that_has_none(shards: Path, tmp_path: Path) -> None:
+    plain = trained(replace(TINY.shape, attention=False))
+    file = tmp_path / "refiner.onnx"
+    onnx.save(export.to_onnx(plain, file), str(file))
+    assert not export.restore(file).shape.attention
+    train_refiner.train(shards, tmp_path / "run", replace(TINY, rate=0.0), init=file, quiet=True)
+    grown = export.restore(tmp_path / "run/last.pt")
+    assert grown.shape.attention
+    patches = torch.from_numpy(export.probe())
+    torch.testing.assert_close(grown(patches), plain(patches), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("gan_steps", [0, 2])

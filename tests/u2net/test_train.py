@@ -1,4 +1,5 @@
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import train_u2net  # noqa: E402
 from pipeline.errors import SettingsError  # noqa: E402
 from train_u2net import PRESETS  # noqa: E402
 from u2net import export, teacher  # noqa: E402
-from u2net.network import TINY, U2Net, fused  # noqa: E402
+from u2net.network import SMALL, TINY, U2Net, fused  # noqa: E402
 
 TINY_RUN = PRESETS["tiny"]
 # Hints and blocks need the teacher's channels: as small as they can be made otherwise.
 BLOCKS = dataclasses.replace(TINY_RUN, phase="blocks", widths="p", size=32, full_size_share=1.0)
+CHAIN = dataclasses.replace(BLOCKS, phase="chain", folded=True, workers=1)
 HINTS = dataclasses.replace(
     TINY_RUN, widths="p", size=32, workers=1, hint=0.5, overlap=0.5, gain=2.0
 )
@@ -33,7 +35,7 @@ def same(a, b) -> bool:
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-@pytest.mark.parametrize("settings", [TINY_RUN, BLOCKS], ids=["whole", "blocks"])
+@pytest.mark.parametrize("settings", [TINY_RUN, BLOCKS, CHAIN], ids=["whole", "blocks", "chain"])
 def test_resumed_run_equals_the_unbroken_one(settings, prepared, teacher_file, tmp_path):
     whole = run(settings, prepared, teacher_file, tmp_path / "a")
     half = run(settings, prepared, teacher_file, tmp_path / "b", stop=2)
@@ -72,6 +74,49 @@ def test_start_from_an_exported_network(prepared, teacher_file, tmp_path):
     assert all(torch.equal(state["model"][k], exported[k]) for k in convolutions)
 
 
+def test_a_folded_run_goes_on_from_either(prepared, teacher_file, tmp_path):
+    """From a checkpoint with normalisations, or one without, the answer stays what it was."""
+    first = run(BLOCKS, prepared, teacher_file, tmp_path / "a", stop=1)
+    assert any("running_mean" in name for name in first["ema"])
+    still = dataclasses.replace(CHAIN, lr=0.0, weight_decay=0.0)
+    run(still, prepared, teacher_file, tmp_path / "b", init=tmp_path / "a" / "last.pt", stop=1)
+    folded = export.read_average(tmp_path / "b" / "last.pt")
+    assert not folded.normalised
+    photo = torch.rand(1, 3, 32, 32)
+    expected = export.read_checkpoint(tmp_path / "a" / "last.pt")(photo)[0]
+    torch.testing.assert_close(folded(photo)[0], expected, atol=1e-3, rtol=1e-3)
+    # And back: an unfolded run takes a folded checkpoint as it takes an export.
+    again = dataclasses.replace(BLOCKS, lr=0.0)
+    state = run(again, prepared, teacher_file, tmp_path / "c", init=tmp_path / "b" / "last.pt")
+    weights = [k for k in folded.state_dict() if k.endswith("conv.weight")]
+    assert all(torch.equal(state["ema"][k], folded.state_dict()[k]) for k in weights)
+
+
+def test_a_chained_block_is_fed_what_the_student_says(prepared, teacher_file, tmp_path):
+    """With the first block silenced, the second learns from silence, and not from the teacher."""
+    torch.manual_seed(0)
+    model, guide = U2Net(SMALL, norm=False), teacher.load(teacher_file).to(torch.bfloat16)
+    for layer in (model.blocks[0].cin, model.blocks[0].dec[-1]):
+        torch.nn.init.zeros_(layer.conv.weight)
+        torch.nn.init.constant_(layer.conv.bias, -1.0)
+    batch = (torch.randn(2, 3, 32, 32), torch.zeros(2, 1, 32, 32), torch.ones(2))
+    with ThreadPoolExecutor(1) as pool:
+        log = train_u2net.chain_step([model], guide, batch, CHAIN, pool)
+    assert model.blocks[1].cin.conv.weight.grad.abs().sum() == 0  # it was fed zeros
+    assert model.blocks[1].cin.conv.bias.grad.abs().sum() > 0
+    assert {f"block/{k}" for k in range(11)} <= log.keys()
+
+
+def test_folded_weights_move_by_a_share_of_their_size(prepared, teacher_file, tmp_path):
+    settings = dataclasses.replace(CHAIN, lr=1e-3, warmup=1, weight_decay=0.0)
+    torch.manual_seed(settings.seed)
+    before = U2Net(SMALL, norm=False).state_dict()
+    after = run(settings, prepared, teacher_file, tmp_path / "a", stop=1)["model"]
+    for name in (n for n in before if n.endswith("weight")):
+        size = before[name].square().mean().sqrt()
+        assert (after[name] - before[name]).abs().max() <= 1.01e-3 * size + 1e-7, name
+
+
 def test_a_student_starts_from_random_weights(prepared, teacher_file, tmp_path):
     """Nothing of the teacher is in the first weights: they are those of the seed."""
     settings = dataclasses.replace(BLOCKS, lr=0.0, weight_decay=0.0)
@@ -106,8 +151,11 @@ def test_refusals(prepared, teacher_file, tmp_path):
 
 
 def test_settings_are_changed_by_name():
-    changed = train_u2net.changed(TINY_RUN, ("steps=7", "lr=1e-4", "phase=blocks"))
+    changed = train_u2net.changed(TINY_RUN, ("steps=7", "lr=1e-4", "phase=blocks", "folded=yes"))
     assert (changed.steps, changed.lr, changed.phase) == (7, 1e-4, "blocks")
+    assert changed.folded and not train_u2net.changed(changed, ("folded=no",)).folded
+    with pytest.raises(SettingsError, match="folded=perhaps"):
+        train_u2net.changed(TINY_RUN, ("folded=perhaps",))
 
 
 def test_rate_rises_and_falls():
