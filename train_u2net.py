@@ -2,16 +2,20 @@
 
     python train_u2net.py prepare --data DIR --out PREPARED
     python train_u2net.py train --prepared PREPARED --teacher u2netp.onnx --preset blocks --run A
-    python train_u2net.py train --prepared PREPARED --teacher u2netp.onnx --preset finish \
+    python train_u2net.py train --prepared PREPARED --teacher u2netp.onnx --preset chain \
         --init A/last.pt --run B
-    python train_u2net.py export B/last.pt --prepared PREPARED --out WEIGHTS
+    python train_u2net.py train --prepared PREPARED --teacher u2netp.onnx --preset finish \
+        --init B/last.pt --run C
+    python train_u2net.py export C/last.pt --prepared PREPARED --out WEIGHTS
     python train_u2net.py evaluate WEIGHTS/coarse.onnx --prepared PREPARED --teacher u2netp.onnx
 
-Two ways to learn from the teacher, one loop. ``blocks``: each of the eleven RSU blocks is fed the
+Three ways to learn from the teacher, one loop. ``blocks``: each of the eleven RSU blocks is fed the
 teacher's features and regresses the teacher's output of that block, all of them in one step
 (FitNets, Romero et al. 2015; blockwise distillation, Li et al. 2020). Every block has a dense
 64-channel target from the first step on, where the maps give one value a pixel through all of
-them. ``whole``: end to end on the seven maps and the ground truth, with the features as hints.
+them. ``chain``: the same, but each block is fed what the student's own blocks before it say, so
+that it learns to bear their faults, which otherwise add up over eleven blocks. ``whole``: end to
+end on the seven maps and the ground truth, with the features as hints.
 """
 
 from __future__ import annotations
@@ -84,18 +88,36 @@ PRESETS = {
     "whole": Settings(
         steps=380, lr=1.2e-3, warmup=15, hint=1.0, gain=1.5, overlap=0.25, ema=0.99, every=40
     ),
-    # At the size in use. Without hints: what is left to learn is in the maps and the truth.
-    "finish": Settings(
-        size=320,
-        steps=110,
-        lr=2e-4,
+    # The teacher's maps alone: its features do not tell what the truth of a composite is.
+    "chain": Settings(
+        phase="chain",
+        folded=True,
+        size=288,
+        steps=900,
+        lr=2e-3,
         warmup=10,
-        hint=0.0,
-        trust=1.0,
-        gain=2.0,
-        overlap=0.5,
+        trust=0.0,
+        strength=0.7,
+        ema=0.98,
+        every=50,
+    ),
+    # At the size in use, with the truth. The hints weigh most: they are many and steady, where the
+    # maps' gradient, through all blocks, is mostly noise. Cross-entropy alone makes an unsure map
+    # grey; the overlap and the sharpening decide it.
+    "finish": Settings(
+        folded=True,
+        size=320,
+        steps=300,
+        batch=4,
+        lr=5e-4,
+        warmup=10,
+        hint=30.0,
+        trust=0.9,
+        gain=1.5,
+        overlap=1.0,
+        strength=0.5,
         ema=0.97,
-        every=22,
+        every=30,
     ),
     "tiny": Settings(widths="tiny", size=64, steps=4, batch=2, hint=0.0, every=2, warmup=1),
 }
