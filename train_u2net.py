@@ -556,12 +556,13 @@ def train_command(
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-def export_command(checkpoint: Path, prepared: Path, out: Path) -> None:
+@click.option("--gain", default=1.0, show_default=True, help="How decided d0 is; 1: as trained.")
+def export_command(checkpoint: Path, prepared: Path, out: Path, gain: float) -> None:
     """Write coarse.onnx and coarse_int8.onnx, calibrated on training photos, to OUT."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         fp32, int8 = out / "coarse.onnx", out / "coarse_int8.onnx"
-        export.write_fp32(export.read_checkpoint(checkpoint), fp32)
+        export.write_fp32(export.decided(export.read_checkpoint(checkpoint), gain), fp32)
         photos = evaluate.spread(data.Prepared(prepared, "train"), export.Quantisation().photos)
         export.write_int8(fp32, int8, photos)
     except WispError as error:

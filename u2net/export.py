@@ -6,6 +6,7 @@ Both have the input ``input`` (N, 3, 320, 320) float32 and the outputs ``d0`` ..
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from dataclasses import dataclass
@@ -56,6 +57,19 @@ def read_average(path: Path) -> U2Net:
 def read_checkpoint(path: Path) -> U2Net:
     """:func:`read_average`, its normalisations folded, in evaluation mode."""
     return fused(read_average(path))
+
+
+def decided(model: U2Net, gain: float) -> U2Net:
+    """A copy whose fused map d0 has its logit multiplied by ``gain`` (temperature scaling; Guo et
+    al., 2017): a half stays a half, and what is likely becomes sure.
+
+    Cross-entropy teaches a map to be as grey as it is unsure, which an alpha should not be.
+    """
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for value in model.out.parameters():
+            value.mul_(gain)
+    return model
 
 
 def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:

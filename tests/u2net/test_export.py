@@ -165,3 +165,12 @@ def test_saturation():
 def test_quantisation_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         export.Quantisation().photos = 1  # type: ignore[misc]
+
+
+def test_a_decided_map_is_sharper_about_a_half(checkpoint: Path, photos: np.ndarray) -> None:
+    model = export.read_checkpoint(checkpoint)
+    x = torch.from_numpy(export.network_input(photos[:2]))
+    plain, sharp = model(x), export.decided(model, 1.5)(x)
+    torch.testing.assert_close(sharp[0], 1.5 * plain[0], atol=1e-5, rtol=1e-4)
+    assert all(torch.equal(a, b) for a, b in zip(plain[1:], sharp[1:], strict=True))
+    assert torch.equal(plain[0], model(x)[0])  # the network given stays as it was
