@@ -29,6 +29,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -599,7 +600,7 @@ def evaluate_command(
 
 
 # From the text of a setting to its value.
-READ: dict[type, Callable[[str], object]] = {
+READ: dict[type, Callable[[str], Any]] = {
     str: str,
     int: int,
     float: float,
