@@ -424,6 +424,8 @@ def test_an_interruption_ends_cleanly_and_says_how_to_go_on(tmp_path, jpeg, sent
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell starts in the background inherits a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     assert "[1/60]" in process.stderr.readline()
