@@ -20,16 +20,12 @@ end on the seven maps and the ground truth, with the features as hints.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -37,95 +33,9 @@ import torch
 from tqdm import tqdm
 
 from pipeline.errors import SettingsError, WispError
-from u2net import data, evaluate, export, losses, teacher
+from u2net import data, evaluate, export, steps, teacher
 from u2net.network import WIDTHS, U2Net, fused, normalise, unfused
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One training run. Each preset below is one of these."""
-
-    phase: str = "whole"  # "blocks": each fed by the teacher; "chain": each fed by the student;
-    # "whole": end to end
-    widths: str = "p"  # u2net.network.WIDTHS; "p" has the teacher's channels, as hints need
-    size: int = 160  # px; 160 costs a quarter of the 320 in use
-    steps: int = 2000
-    batch: int = 8  # several steps matter more than smooth ones in so short a training
-    lr: float = 1.5e-3  # Adam's usual 1e-3 and a bit: batch normalisation bears it
-    lr_end: float = 0.02  # the cosine ends at this share of lr
-    warmup: int = 40  # steps of linear warm-up
-    weight_decay: float = 1e-4
-    clip: float = 5.0  # norm of the gradient
-    full_size_share: float = 0.375  # blocks phase: share of the batch that the two full-size
-    # blocks see. They are 70 % of the cost and have most pixels to learn from; but with a single
-    # photo their batch normalisation takes away its level, and they learn badly.
-    hint: float = 1.0  # whole phase: weight of the features' loss
-    trust: float = 0.9  # whole phase: share of the truth in the target, the rest is the teacher
-    gain: float = 1.0  # sharpening of the teacher's maps in the target
-    overlap: float = 0.0  # weight of the soft IoU
-    strength: float = 0.6  # of the augmentation, 0..1
-    folded: bool = False  # without normalisations, folded into the convolutions as in use: those
-    # of a batch of four photos are far from what they are in use, and end to end that adds up
-    ema: float = 0.998  # decay of the averaged weights, which are the ones exported
-    workers: int = 2  # parts of a step side by side, one thread each: on a machine that is used
-    # otherwise too, threads that wait for one another in every operation are 4 times slower.
-    # In the whole phase each part has its own batch statistics, so the result depends on it.
-    seed: int = 0
-    every: int = 200  # steps between checkpoints, with a preview and the held-out error
-
-
-PRESETS = {
-    # Not below 288 px: the teacher's own error is 0.030 there, and 0.042 at 224 px.
-    "blocks": Settings(
-        phase="blocks",
-        size=288,
-        steps=1300,
-        lr=2e-3,
-        warmup=20,
-        strength=0.9,
-        ema=0.99,
-        every=100,
-    ),
-    "whole": Settings(
-        steps=380, lr=1.2e-3, warmup=15, hint=1.0, gain=1.5, overlap=0.25, ema=0.99, every=40
-    ),
-    # The teacher's maps alone: its features do not tell what the truth of a composite is.
-    "chain": Settings(
-        phase="chain",
-        folded=True,
-        size=288,
-        steps=900,
-        lr=2e-3,
-        warmup=10,
-        trust=0.0,
-        strength=0.7,
-        ema=0.98,
-        every=50,
-    ),
-    # At the size in use, with the truth. The hints weigh most: they are many and steady, where the
-    # maps' gradient, through all blocks, is mostly noise. Cross-entropy alone makes an unsure map
-    # grey; the overlap and the sharpening decide it.
-    "finish": Settings(
-        folded=True,
-        size=320,
-        steps=300,
-        batch=4,
-        lr=5e-4,
-        warmup=10,
-        hint=30.0,
-        trust=0.9,
-        gain=1.5,
-        overlap=1.0,
-        strength=0.5,
-        ema=0.97,
-        every=30,
-    ),
-    "tiny": Settings(widths="tiny", size=64, steps=4, batch=2, hint=0.0, every=2, warmup=1),
-}
-
-# The chance of each source in a batch; a folder that is not named weighs 1.
-SOURCES = {"photos": 5.0, "people": 2.0, "humans": 1.2, "objects": 1.5, "fur": 0.3}
-SOURCES |= {"composites": 1.5}
+from u2net.settings import PRESETS, SOURCES, Settings, changed
 
 
 def rate(s: Settings, step: int) -> float:
@@ -156,167 +66,6 @@ def save(path: Path, content: dict) -> None:
     part = path.with_suffix(".part")
     torch.save(content, part)
     os.replace(part, path)
-
-
-@torch.no_grad()
-def match_spread(model: U2Net, inner: list[torch.Tensor]) -> None:
-    """Give each untrained block the deviation of the teacher's output, channel by channel.
-
-    A block adds two rectified unit normals, of variance 0.68, so each gain is the teacher's
-    deviation over its root. Random weights would else start several deviations off.
-    """
-    for block, feature in zip(model.blocks, inner, strict=True):
-        gain = feature.float().std((0, 2, 3)) / 0.68**0.5
-        for norm in block.ends:
-            norm.weight.copy_(gain)
-
-
-@torch.no_grad()
-def match_level(model: U2Net, x: torch.Tensor, inner: list[torch.Tensor]) -> None:
-    """Shift each block's output to the teacher's mean, channel by channel.
-
-    Some channels lie ten deviations above 0, which a bias would take thousands of steps to reach.
-    Twice, since the rectifier takes part of a shift away.
-    """
-    for k, block in enumerate(model.blocks):
-        for _ in range(2):
-            with torch.autocast(x.device.type, torch.bfloat16):
-                found = block(model.block_input(k, x, inner[:k]))
-            block.ends[0].bias.sub_((found.float() - inner[k].float()).mean((0, 2, 3)))
-
-
-def watch(guide: U2Net, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """The teacher's eleven features, and its seven maps in 0..1, for normalised photos."""
-    with torch.no_grad():
-        inner = guide.features(x.to(torch.bfloat16))
-        return inner, [d.float().sigmoid() for d in guide.heads(inner)]
-
-
-def block_step(
-    model: U2Net, guide: U2Net, x: torch.Tensor, s: Settings, pool: Executor
-) -> dict[str, float]:
-    """Backward of every block on the teacher's input and output; the losses by name.
-
-    The blocks know nothing of one another here, so that they run side by side, the largest first.
-    """
-    parts = list(pool.map(lambda part: watch(guide, part), x.chunk(s.workers)))
-    inner = [torch.cat(f) for f in zip(*(part[0] for part in parts), strict=True)]
-    maps = [torch.cat(m) for m in zip(*(part[1] for part in parts), strict=True)]
-
-    def one(k: int) -> tuple[str, float]:
-        if k == len(inner):
-            with torch.autocast(x.device.type, torch.bfloat16):
-                loss = losses.map_loss(model.heads(inner), maps, s.overlap)
-            loss.backward()
-            return "maps", loss.item()
-        count = seen_by(model, k, len(x), s)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            fed = model.block_input(k, x[:count], [f[:count] for f in inner[:k]])
-            loss = losses.feature_loss(model.blocks[k](fed), inner[k])
-        loss.backward()
-        return f"block/{k}", loss.item()
-
-    return dict(pool.map(one, sorted(range(len(inner) + 1), key=model.block_level)))
-
-
-def whole_step(
-    models: list[U2Net], guide: U2Net, batch: tuple, s: Settings, pool: Executor
-) -> dict[str, float]:
-    """Backward of the seven maps and the hints, through the whole network."""
-
-    def one(job: tuple) -> dict[str, float]:
-        model, x, truth, has = job
-        inner, maps = watch(guide, x)
-        target = losses.targets(maps, truth, has, s.trust, s.gain)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            features = model.features(x)
-            logits = model.heads(features)
-            loss = map_loss = losses.map_loss(logits, target, s.overlap)
-            log = {"maps": map_loss.item()}
-            if s.hint:
-                pairs = zip(features, inner, strict=True)
-                hint = torch.stack(
-                    [losses.feature_loss(losses.thinned(a), losses.thinned(b)) for a, b in pairs]
-                ).mean()
-                loss = map_loss + s.hint * hint
-                log["hint"] = hint.item()
-        loss.backward()
-        return log | {"truth": float(losses.truth_error(logits, truth, has))}
-
-    return in_parts(models, batch, one, pool)
-
-
-def chain_step(
-    models: list[U2Net], guide: U2Net, batch: tuple, s: Settings, pool: Executor
-) -> dict[str, float]:
-    """Backward of every block by itself, fed with what the student's own blocks before it say.
-
-    Each learns to give the teacher's answer in spite of the faults that come in, as they will in
-    use; no gradient passes from block to block, so that it is as well behaved as ``block_step``.
-    """
-
-    def one(job: tuple) -> dict[str, float]:
-        model, x, truth, has = job
-        inner, maps = watch(guide, x)
-        target = losses.targets(maps, truth, has, s.trust, s.gain)
-        outputs: list[torch.Tensor] = []
-        log = {}
-        for k, block in enumerate(model.blocks):
-            count = seen_by(model, k, len(x), s)
-            with torch.autocast(x.device.type, torch.bfloat16):
-                fed = model.block_input(k, x, outputs)
-                found = block(fed[:count])
-                loss = losses.feature_loss(losses.thinned(found), losses.thinned(inner[k]))
-                with torch.no_grad():
-                    rest = [block(fed[count:])] if count < len(x) else []
-            loss.backward()
-            outputs.append(torch.cat([found.detach(), *rest]))
-            log[f"block/{k}"] = loss.item()
-        with torch.autocast(x.device.type, torch.bfloat16):
-            logits = model.heads(outputs)
-            loss = losses.map_loss(logits, target, s.overlap)
-        loss.backward()
-        log["maps"] = loss.item()
-        return log | {"truth": float(losses.truth_error(logits, truth, has))}
-
-    return in_parts(models, batch, one, pool)
-
-
-def seen_by(model: U2Net, k: int, batch: int, s: Settings) -> int:
-    """How many of a batch block ``k`` learns from: all, but at full size only a share.
-
-    Half the resolution means a quarter of the pixels: those blocks see more of the batch.
-    """
-    return math.ceil(batch * min(1.0, s.full_size_share * 4 ** model.block_level(k)))
-
-
-def in_parts(
-    models: list[U2Net], batch: tuple, one: Callable[[tuple], dict[str, float]], pool: Executor
-) -> dict[str, float]:
-    """Do a step in parts side by side: each model takes its part of the batch; returns mean logs.
-
-    ``models`` share their weights; the mean of their gradients ends up in the first one.
-    """
-    jobs = zip(models, *(part.chunk(len(models)) for part in batch), strict=True)
-    logs = list(pool.map(one, jobs))
-    for copies in zip(*(m.parameters() for m in models), strict=True):
-        copies[0].grad = torch.stack([p.grad for p in copies]).mean(0)
-    for copies in zip(*(m.buffers() for m in models), strict=True):
-        mean = torch.stack(copies).to(torch.float32).mean(0)
-        for statistic in copies:
-            statistic.copy_(mean)
-    return {name: sum(log[name] for log in logs) / len(logs) for name in logs[0]}
-
-
-def twins(model: U2Net, count: int) -> list[U2Net]:
-    """``model`` and copies of it that share its weights but not their gradients."""
-    models = [model]
-    for _ in range(count - 1):
-        twin = copy.deepcopy(model)
-        for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
-            theirs.data = ours.data
-        models.append(twin)
-    return models
 
 
 def learned(
@@ -406,7 +155,7 @@ def train(
         s.strength,
     )
     writer = SummaryWriter(str(run), purge_step=first)
-    models = twins(model, s.workers)
+    models = steps.twins(model, s.workers)
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(s.workers, initializer=torch.set_num_threads, initargs=(1,))
     bar = tqdm(total=end, initial=first, desc=run.name, disable=quiet or None)
@@ -426,13 +175,13 @@ def train(
         # --- forward and backward, the teacher on the very same pixels
         if s.phase == "blocks":
             if step == 0:
-                inner, _ = watch(guide, x)
+                inner, _ = steps.watch(guide, x)
                 if init is None:
-                    match_spread(model, inner)
-                match_level(model, x, inner)
-            log = block_step(model, guide, x, s, pool)
+                    steps.match_spread(model, inner)
+                steps.match_level(model, x, inner)
+            log = steps.block_step(model, guide, x, s, pool)
         else:
-            step_of = {"chain": chain_step, "whole": whole_step}[s.phase]
+            step_of = {"chain": steps.chain_step, "whole": steps.whole_step}[s.phase]
             log = step_of(models, guide, (x, truth_t, has_t), s, pool)
         torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
         optimizer.step()
@@ -597,29 +346,6 @@ def evaluate_command(
             click.echo(f"{name}: {taken:.3f} s a photo, {threads} threads")
     except WispError as error:
         raise click.ClickException(str(error)) from error
-
-
-# From the text of a setting to its value.
-READ: dict[type, Callable[[str], Any]] = {
-    str: str,
-    int: int,
-    float: float,
-    bool: {"yes": True, "no": False}.__getitem__,
-}
-
-
-def changed(settings: Settings, changes: tuple[str, ...]) -> Settings:
-    """``settings`` with NAME=VALUE changes. Raises ``SettingsError`` for what is no setting."""
-    values = {}
-    for change in changes:
-        name, _, value = change.partition("=")
-        if not hasattr(settings, name):
-            raise SettingsError(f"There is no setting {name!r} to set.")
-        try:
-            values[name] = READ[type(getattr(settings, name))](value)
-        except (ValueError, KeyError) as error:
-            raise SettingsError(f"{change!r}: {error}") from error
-    return dataclasses.replace(settings, **values)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ from pipeline.errors import OutputError, SettingsError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
+#: Masks may come from a network. One that is in doubt about more of the photo than a border's width
+#: has not found the subject, and what is cut out by it is half a thing.
+UNSURE = 0.25
+
 #: Longest side, px, at which closed-form matting is solved: its time and memory grow faster.
 MATTING_SIDE = 1024
 
@@ -94,6 +98,11 @@ def trimap(mask: NDArray[np.bool_], shrink: int = 4, grow: int = 6) -> NDArray[n
     return np.where(inside > 0, 1.0, np.where(outside > 0, 0.5, 0.0))
 
 
+def unsure(mask: NDArray[np.uint8]) -> float:
+    """How much of a mask, (H, W) uint8, is neither in nor out, as a share of what is in."""
+    return float(((mask > 25) & (mask < 230)).sum() / max(1, (mask > 127).sum()))
+
+
 def matte(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Closed-form alpha of an image with an accurate mask, (H, W) float32 (Levin et al., 2008)."""
     import pymatting
@@ -131,7 +140,7 @@ def make(source: Source) -> Subject | None:
             size = (round(grey.shape[1] * scale), round(grey.shape[0] * scale))
             photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        if not 0.01 < (grey > 127).mean() < 0.95:
+        if not 0.01 < (grey > 127).mean() < 0.95 or unsure(grey) > UNSURE:
             return None
         # On a new background this alpha is the truth by construction. On its own photo it is not:
         # what the mask cuts off would be taught as background, so the photo is not kept.

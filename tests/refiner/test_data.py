@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -82,6 +83,15 @@ def test_a_mask_becomes_a_soft_alpha_with_clean_colours(masked: subjects.Source)
     assert np.abs(subject.alpha - truth).max() < 0.1
     rim = (truth > 0.1) & (truth < 0.9)
     assert np.abs(subject.foreground[rim].astype(int) - (220, 200, 180)).mean() < 12
+
+
+def test_a_mask_in_doubt_is_left_out(masked: subjects.Source) -> None:
+    grey = np.full((96, 96), 90, np.uint8)
+    grey[20:60, 20:60] = 255
+    assert subjects.unsure(grey) > 4
+    assert masked.matte is not None
+    Image.fromarray(grey).save(masked.matte)
+    assert subjects.make(masked) is None
 
 
 def test_a_subject_comes_back_from_disk(masked: subjects.Source, tmp_path: Path) -> None:
@@ -264,24 +274,49 @@ def test_a_batch_has_rgb_then_coarse(shards: Path) -> None:
     np.testing.assert_allclose(batch.weight[:, 0], raw[2:4, 8] / 255.0, atol=1e-6)
 
 
-def test_augmentation_moves_all_layers_alike(shards: Path) -> None:
+@pytest.fixture
+def batch(shards: Path) -> dataset.Batch:
+    """Four patches whose photo is α·F + (1 − α)·B, with F and B of one colour each."""
     held = dataset.Shards(shards, "train")
     plain = held.batch(held.index()[:4])
-    # The photo is made to hold alpha, so that after any turn it must still show it.
-    plain = dataset.Batch(
-        plain.alpha.expand(-1, 4, -1, -1),
-        plain.alpha,
-        plain.alpha.expand(-1, 3, -1, -1),
-        plain.alpha,
-    )
-    changed = set()
-    for seed in range(6):
-        moved = dataset.augment(plain, RNG(seed))
-        assert (moved.coarse == moved.alpha).all() and (moved.weight == moved.alpha).all()
-        assert (moved.image == moved.foreground).all()
-        assert ((moved.image > 0) == (moved.alpha > 0)).all()
-        changed.add(moved.alpha.numpy().tobytes())
-    assert len(changed) > 2
+    front = torch.tensor([0.9, 0.5, 0.2]).view(1, 3, 1, 1).expand_as(plain.foreground)
+    image = plain.alpha * front + (1 - plain.alpha) * 0.1
+    patches = torch.cat([image, plain.alpha], 1)
+    return dataset.Batch(patches, plain.alpha, front.contiguous(), plain.weight)
+
+
+def test_augmentation_moves_all_layers_alike(batch: dataset.Batch) -> None:
+    same = torch.cat([batch.alpha] * 5, 1)
+    moved = dataset.move(same, RNG(0), share=1.0)
+    assert (moved == moved[:, :1]).all() and not torch.allclose(moved, same, atol=0.1)
+    assert (dataset.move(same, RNG(0), share=0.0) == same).all()
+    many = [dataset.augment(batch, RNG(seed)) for seed in range(6)]
+    assert len({b.alpha.numpy().tobytes() for b in many}) > 2
+    for b in many:
+        assert b.patches.shape == batch.patches.shape and b.patches.isfinite().all()
+        assert b.patches.min() >= 0 and b.patches.max() <= 1
+    again = dataset.augment(batch, RNG(5))
+    assert (again.patches == many[5].patches).all()
+
+
+def test_a_new_background_keeps_alpha_true(batch: dataset.Batch) -> None:
+    image, front = dataset.elsewhere(batch.image, batch.alpha, batch.foreground, RNG(1), share=1.0)
+    solid, clear = (batch.alpha > 0.99).expand_as(image), (batch.alpha < 0.01).expand_as(image)
+    assert (image - front)[solid].abs().max() < 0.08  # but for the grain
+    assert (image - batch.image)[clear].abs().mean() > 0.01
+    assert (dataset.elsewhere(batch.image[:1], batch.alpha[:1], front[:1], RNG(1))[0]
+            == batch.image[:1]).all()  # fmt: skip
+
+
+def test_colours_change_alike(batch: dataset.Batch) -> None:
+    image, front = dataset.tint(batch.foreground, batch.foreground, RNG(2))
+    assert (image == front).all() and not torch.allclose(image, batch.foreground, atol=0.05)
+
+
+def test_bent_masks_stay_near(batch: dataset.Batch) -> None:
+    bent = dataset.displace(batch.coarse, RNG(3), share=1.0)
+    assert 0.001 < (bent - batch.coarse).abs().mean() < 0.1
+    assert (dataset.displace(batch.coarse, RNG(3), share=0.0) == batch.coarse).all()
 
 
 def test_epochs_go_on_where_they_stopped_and_share_the_work(shards: Path) -> None:

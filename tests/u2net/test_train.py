@@ -9,9 +9,9 @@ pytest.importorskip("tensorboard", reason="training needs the train extra")
 
 import train_u2net  # noqa: E402
 from pipeline.errors import SettingsError  # noqa: E402
-from train_u2net import PRESETS  # noqa: E402
-from u2net import export, teacher  # noqa: E402
+from u2net import export, steps, teacher  # noqa: E402
 from u2net.network import SMALL, TINY, U2Net, fused  # noqa: E402
+from u2net.settings import PRESETS, changed  # noqa: E402
 
 TINY_RUN = PRESETS["tiny"]
 # Hints and blocks need the teacher's channels: as small as they can be made otherwise.
@@ -101,7 +101,7 @@ def test_a_chained_block_is_fed_what_the_student_says(prepared, teacher_file, tm
             torch.nn.init.constant_(value, 0.0 if name.endswith("weight") else -1.0)
     batch = (torch.randn(2, 3, 32, 32), torch.zeros(2, 1, 32, 32), torch.ones(2))
     with ThreadPoolExecutor(1) as pool:
-        log = train_u2net.chain_step([model], guide, batch, CHAIN, pool)
+        log = steps.chain_step([model], guide, batch, CHAIN, pool)
     taught = {n for n, value in model.named_parameters() if torch.as_tensor(value.grad).any()}
     assert "encoder.1.cin.conv.weight" not in taught  # it was fed zeros
     assert "encoder.1.cin.conv.bias" in taught
@@ -129,7 +129,7 @@ def test_a_student_starts_from_random_weights(prepared, teacher_file, tmp_path):
 
 
 def test_twins_share_weights_and_not_gradients():
-    model, twin = train_u2net.twins(U2Net(TINY), 2)
+    model, twin = steps.twins(U2Net(TINY), 2)
     twin(torch.rand(2, 3, 64, 64))[0].mean().backward()
     assert twin.blocks[0].cin.conv.weight.grad is not None
     assert model.blocks[0].cin.conv.weight.grad is None
@@ -146,17 +146,17 @@ def test_refusals(prepared, teacher_file, tmp_path):
     with pytest.raises(SettingsError, match="other settings"):
         run(other, prepared, teacher_file, tmp_path / "a", resume=True)
     with pytest.raises(SettingsError, match="no setting"):
-        train_u2net.changed(TINY_RUN, ("speed=1",))
+        changed(TINY_RUN, ("speed=1",))
     with pytest.raises(SettingsError, match="steps"):
-        train_u2net.changed(TINY_RUN, ("steps=many",))
+        changed(TINY_RUN, ("steps=many",))
 
 
 def test_settings_are_changed_by_name():
-    changed = train_u2net.changed(TINY_RUN, ("steps=7", "lr=1e-4", "phase=blocks", "folded=yes"))
-    assert (changed.steps, changed.lr, changed.phase) == (7, 1e-4, "blocks")
-    assert changed.folded and not train_u2net.changed(changed, ("folded=no",)).folded
+    s = changed(TINY_RUN, ("steps=7", "lr=1e-4", "phase=blocks", "folded=yes"))
+    assert (s.steps, s.lr, s.phase) == (7, 1e-4, "blocks")
+    assert s.folded and not changed(s, ("folded=no",)).folded
     with pytest.raises(SettingsError, match="folded=perhaps"):
-        train_u2net.changed(TINY_RUN, ("folded=perhaps",))
+        changed(TINY_RUN, ("folded=perhaps",))
 
 
 def test_rate_rises_and_falls():
