@@ -30,6 +30,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from pytorch_optimizer import SOAP
 from tqdm import tqdm
 
 from pipeline.errors import SettingsError, WispError
@@ -138,7 +139,13 @@ def train(
         {"params": [p], "scale": p.detach().square().mean().sqrt().item() if s.folded else 1.0}
         for p in model.parameters()
     ]
-    optimizer = torch.optim.AdamW(groups, s.lr, weight_decay=s.weight_decay)
+    optimizer: torch.optim.Optimizer
+    if s.soap:
+        optimizer = SOAP(
+            groups, s.lr, (0.95, 0.95), weight_decay=s.weight_decay, max_precondition_dim=512
+        )
+    else:
+        optimizer = torch.optim.AdamW(groups, s.lr, weight_decay=s.weight_decay)
     if resume:
         optimizer.load_state_dict(state["optimizer"])
 

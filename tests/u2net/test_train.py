@@ -16,7 +16,7 @@ from u2net.settings import PRESETS, changed  # noqa: E402
 TINY_RUN = PRESETS["tiny"]
 # Hints and blocks need the teacher's channels: as small as they can be made otherwise.
 BLOCKS = dataclasses.replace(TINY_RUN, phase="blocks", widths="p", size=32, full_size_share=1.0)
-CHAIN = dataclasses.replace(BLOCKS, phase="chain", folded=True, workers=1)
+CHAIN = dataclasses.replace(BLOCKS, phase="chain", folded=True, workers=1, soap=True)
 HINTS = dataclasses.replace(
     TINY_RUN, widths="p", size=32, workers=1, hint=0.5, overlap=0.5, gain=2.0
 )
@@ -42,7 +42,7 @@ def test_resumed_run_equals_the_unbroken_one(settings, prepared, teacher_file, t
     assert half["step"] == 2 and not same(half["model"], whole["model"])
     rest = run(settings, prepared, teacher_file, tmp_path / "b", resume=True)
     assert rest["step"] == whole["step"] == 4
-    assert same(rest, whole)  # weights, average, Adam's moments, all to the last bit
+    assert same(rest, whole)  # weights, average, moments, all to the last bit
 
 
 def test_training_lowers_the_loss(prepared, teacher_file, tmp_path):
