@@ -30,7 +30,7 @@ from refiner import losses
 from refiner.dataset import Batch, Shards, epochs, prefetch
 from refiner.discriminator import Discriminator, over
 from refiner.export import restore
-from refiner.network import Generator, Shape
+from refiner.network import Generator, Shape, grow
 from refiner.perceptual import perceptual
 from refiner.validate import validate
 
@@ -107,19 +107,14 @@ def train(
 ) -> dict[str, float]:
     """Train, and return the last validation's figures. Writes ``out``/last.pt and TensorBoard.
 
-    ``init`` is a checkpoint or an exported file whose weights are the first ones.
+    ``init`` is a checkpoint or an exported file whose weights are the first ones; the generator may
+    be deeper than that one was, and begins with its answers.
     """
     # -- what takes part --------------------------------------------------------------------------
     fabric = Fabric(accelerator="auto", devices=devices, precision=s.precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(s.seed)
-    generator = Generator(s.shape)
-    if init:
-        first = restore(init)
-        if replace(first.shape, attention=s.shape.attention) != s.shape:
-            raise SettingsError(f"{init} holds a generator of another shape: {first.shape}")
-        # Attention begins as nothing, so that a generator without it can get it now.
-        generator.load_state_dict(first.state_dict(), strict=first.shape == s.shape)
+    generator = grow(restore(init), s.shape) if init else Generator(s.shape)
     generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(generator).requires_grad_(False).to(fabric.device)
     judge = Discriminator() if s.gan_steps else None

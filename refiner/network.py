@@ -22,11 +22,13 @@ No instance normalisation: it erases absolute level, and overlapping patches wou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pipeline.errors import SettingsError
 
 COEFFICIENTS = 1 + 3 + 1 + 1 + 3 + 1  # g, A, b, h, D, k
 
@@ -114,6 +116,24 @@ class Generator(nn.Module):
         return torch.cat([alpha, foreground], 1)
 
 
+def grow(small: Generator, shape: Shape) -> Generator:
+    """Build a generator of ``shape`` that answers as ``small`` does.
+
+    Attention and further blocks in the bottleneck begin as nothing: a training goes on with
+    more than it began with. Raises :class:`pipeline.errors.SettingsError` for any other change.
+    """
+    had = small.shape
+    attention, bottom = shape.attention or had.attention, max(shape.bottom, had.bottom)
+    if replace(had, attention=attention, bottom=bottom) != shape:
+        raise SettingsError(f"The first weights are those of a generator of another shape: {had}")
+    large = Generator(shape)
+    large.load_state_dict(small.state_dict(), strict=False)
+    for block in large.bottom[had.bottom :]:
+        assert isinstance(block, Residual)
+        block.silence()
+    return large
+
+
 def box(x: Tensor, size: int) -> Tensor:
     """Mean over ``size`` × ``size`` pixels, of those that lie inside; the shape stays."""
     rows = F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
@@ -185,6 +205,11 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
+
+    def silence(self) -> None:
+        """Let the block add nothing, for now."""
+        nn.init.zeros_(self.body[-1].weight)
+        nn.init.zeros_(self.body[-1].bias)
 
 
 class Add(nn.Module):

@@ -67,16 +67,20 @@ def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> No
         export.restore(networks.stage2(tmp_path / "strange.onnx"))
 
 
-def test_a_run_adds_attention_to_a_generator_that_has_none(shards: Path, tmp_path: Path) -> None:
+def test_a_run_adds_attention_and_depth_to_a_generator(shards: Path, tmp_path: Path) -> None:
     plain = trained(replace(TINY.shape, attention=False))
     file = tmp_path / "refiner.onnx"
     onnx.save(export.to_onnx(plain, file), str(file))
     assert not export.restore(file).shape.attention
-    train_refiner.train(shards, tmp_path / "run", replace(TINY, rate=0.0), init=file, quiet=True)
+    larger = replace(TINY, shape=replace(TINY.shape, bottom=3), rate=0.0)
+    train_refiner.train(shards, tmp_path / "run", larger, init=file, quiet=True)
     grown = export.restore(tmp_path / "run/last.pt")
-    assert grown.shape.attention
+    assert grown.shape.attention and len(grown.bottom) == 3
     patches = torch.from_numpy(export.probe())
     torch.testing.assert_close(grown(patches), plain(patches), atol=1e-5, rtol=0)
+    with pytest.raises(SettingsError, match="another shape"):  # there is no way back
+        smaller = replace(TINY, shape=replace(TINY.shape, bottom=0))
+        train_refiner.train(shards, tmp_path / "other", smaller, init=file, quiet=True)
 
 
 @pytest.mark.parametrize("gan_steps", [0, 2])
