@@ -328,6 +328,22 @@ def export_command(checkpoint: Path, prepared: Path, out: Path, gain: float) -> 
         click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
+@main.command("gains")
+@click.argument("network", type=click.Path(path_type=Path))
+@click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--most", default=64, show_default=True, help="Photos, spread over all with truth.")
+def gains_command(network: Path, prepared: Path, most: int) -> None:
+    """Print the errors on training photos that each --gain of an export would have.
+
+    NETWORK is the ONNX file of an export with --gain 1.
+    """
+    try:
+        photos = data.Prepared(prepared, "train")
+        click.echo(evaluate.gain_table(network, photos, (1, 1.25, 1.5, 2, 2.5, 3, 4), most))
+    except WispError as error:
+        raise click.ClickException(str(error)) from error
+
+
 @main.command("evaluate")
 @click.argument("networks", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)

@@ -92,10 +92,10 @@ def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
 
 @dataclass(frozen=True)
 class Quantisation:
-    """How INT8 is made."""
+    """How INT8 is made. Ranges are the extremes seen: other ways keep all activations of all
+    photos in memory, tens of gigabytes."""
 
     photos: int = 64  # calibration photos, spread over all sources
-    percentile: float = 0.0  # 0: ranges are the extremes seen; else cut there, such as 99.99
     reduce_range: bool = True  # 7-bit weights: processors without VNNI add pairs of 8-bit products
     # in 16 bits, which overflow; so the file answers alike on all of them
     keep_heads: bool = True  # side and fusion convolutions stay float: they are cheap, and every
@@ -111,7 +111,6 @@ def write_int8(
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
-        CalibrationMethod,
         QuantFormat,
         QuantType,
         quantize_static,
@@ -133,7 +132,6 @@ def write_int8(
         convolutions = [n for n in nodes if n.op_type == "Conv"]
         heads = [n.name for n in convolutions[-(DEPTH + 1) :]] if q.keep_heads else []
         rest = [n.name for n in nodes if n.op_type == "Sigmoid"]
-        percentile = {"CalibPercentile": q.percentile} if q.percentile else {}
         quantize_static(
             str(ready),
             str(part),
@@ -144,10 +142,6 @@ def write_int8(
             weight_type=QuantType.QInt8,
             reduce_range=q.reduce_range,
             nodes_to_exclude=heads + rest,
-            calibrate_method=CalibrationMethod.Percentile
-            if q.percentile
-            else CalibrationMethod.MinMax,
-            extra_options=percentile,
         )
         os.replace(part, path)
 

@@ -174,3 +174,17 @@ def test_a_decided_map_is_sharper_about_a_half(checkpoint: Path, photos: np.ndar
     torch.testing.assert_close(sharp[0], 1.5 * plain[0], atol=1e-5, rtol=1e-4)
     assert all(torch.equal(a, b) for a, b in zip(plain[1:], sharp[1:], strict=True))
     assert torch.equal(plain[0], model(x)[0])  # the network given stays as it was
+
+
+def test_the_table_of_gains_is_that_of_decided_maps(checkpoint, prepared, tmp_path) -> None:
+    photos, model = data.Prepared(prepared, "train"), export.read_checkpoint(checkpoint)
+    errors = []
+    for gain in (1.0, 2.0):
+        path = tmp_path / f"{gain}.onnx"
+        export.write_fp32(export.decided(model, gain), path)
+        errors.append(evaluate.gain_table(path, photos, (1.0,)).splitlines()[-1].split("|")[2:4])
+    rows = evaluate.gain_table(tmp_path / "1.0.onnx", photos, (1.0, 2.0)).splitlines()[2:]
+    for row, expected in zip(rows, errors, strict=True):
+        for a, b in zip(row.split("|")[2:4], expected, strict=True):
+            assert float(a) == pytest.approx(float(b), abs=2e-4)
+    assert rows[0].split("|")[2] != rows[1].split("|")[2]
