@@ -90,8 +90,8 @@ PRESETS = {
         gain=1.5,
         overlap=1.0,
         strength=0.5,
-        ema=0.97,
-        every=30,
+        ema=0.98,
+        every=50,
     ),
     "tiny": Settings(widths="tiny", size=64, steps=4, batch=2, hint=0.0, every=2, warmup=1),
 }
