@@ -128,7 +128,7 @@ def grow(small: Generator, shape: Shape) -> Generator:
         raise SettingsError(f"The first weights are those of a generator of another shape: {had}")
     large = Generator(shape)
     large.load_state_dict(small.state_dict(), strict=False)
-    for block in large.bottom[had.bottom :]:
+    for block in list(large.bottom.children())[had.bottom :]:
         assert isinstance(block, Residual)
         block.silence()
     return large
@@ -208,8 +208,8 @@ class Residual(nn.Module):
 
     def silence(self) -> None:
         """Let the block add nothing, for now."""
-        nn.init.zeros_(self.body[-1].weight)
-        nn.init.zeros_(self.body[-1].bias)
+        for value in list(self.body.children())[-1].parameters():
+            nn.init.zeros_(value)
 
 
 class Add(nn.Module):
