@@ -41,8 +41,8 @@ class Shape:
     width: int = 32
     #: Residual blocks at a quarter of the resolution, before and after the bottleneck.
     middle: int = 1
-    #: Residual blocks in the bottleneck, at an eighth: they see the whole patch.
-    bottom: int = 2
+    #: Residual blocks in the bottleneck, at an eighth: they see the whole patch, and are cheap.
+    bottom: int = 4
     #: "none", "batch" (folded into the convolutions on export) or "group".
     norm: str = "none"
     #: Attention gates on the skips (Oktay et al., 2018).

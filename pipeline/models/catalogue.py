@@ -87,7 +87,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="7881390fafdccc63c0f5503669e86cca33527ac807691a73316339ab3fb841f4",
+        sha256="0ebd34e34ccf2cd33a3dc163e1f4c16d93f48e235a2600872ef32ca6dc553d55",
         purpose="hair, fur and other edges; the default",
     ),
 }
