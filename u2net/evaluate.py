@@ -85,8 +85,8 @@ def gain_table(network: Path, photos: Prepared, gains: tuple[float, ...], most: 
     """A Markdown table: what each gain on the fused map's logit would give, to choose one by.
 
     ``network`` is exported with gain 1; ``most`` photos with truth of a split are used, spread
-    evenly over it, and no composites. Take training photos: what is chosen on held-out ones is no longer measured on
-    them. Squared error tells where a gain makes wrong pixels too sure.
+    evenly over it, and no composites. Take training photos: what is chosen on held-out ones is no
+    longer measured on them. Squared error tells where a gain makes wrong pixels too sure.
     """
     chosen = np.nonzero(photos.has & (photos.folders != "composites"))[0]
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(most, len(chosen))).astype(int)]
