@@ -133,9 +133,9 @@ def prefetch(batches: Iterator[Batch], ahead: int = 4) -> Iterator[Batch]:
 def augment(batch: Batch, rng: np.random.Generator) -> Batch:
     """Make a batch another one: each patch elsewhere, in other colours, over something else.
 
-    A few thousand scenes are soon known by heart, and a scene costs a second to make; this costs a
-    thousandth of that. Alpha stays the truth: photo, foreground and masks move alike, their colours
-    change alike, and a new background is put behind by I = αF + (1 − α)B.
+    A few thousand scenes are soon known by heart, and a scene costs half a second to make; this
+    costs some 3 ms a patch. Alpha stays the truth: photo, foreground and masks move alike, their
+    colours change alike, and a new background is put behind by I = αF + (1 − α)B.
     """
     layers = torch.cat([batch.patches, batch.alpha, batch.foreground, batch.weight], 1)
     if rng.random() < 0.5:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import ModelMissing
-from u2net import metrics
+from u2net import losses, metrics
 from u2net.data import SIZE, Prepared
 from u2net.export import network_input
 
@@ -34,6 +35,11 @@ def subject_map(session, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
     return session.run(["d0"], {"input": network_input(photo[None])})[0][0, 0]
 
 
+def evenly(total: int, most: int) -> NDArray[np.intp]:
+    """At most ``most`` of the indices below ``total``, spread evenly."""
+    return np.linspace(0, total - 1, min(most, total)).astype(np.intp)
+
+
 def saturation(prediction: NDArray[np.floating]) -> float:
     """The share of pixels at 0.01 or less, or at 0.99 or more."""
     return float(((prediction <= 0.01) | (prediction >= 0.99)).mean())
@@ -50,8 +56,7 @@ def table(networks: dict[str, Path], teacher: Path, held: Prepared, most: int = 
     groups: dict[str, NDArray[np.intp]] = {}
     for folder in np.unique(held.folders):
         inside = np.nonzero(held.folders == folder)[0]
-        count = min(most or len(inside), len(inside))
-        groups[str(folder)] = inside[np.linspace(0, len(inside) - 1, count).astype(int)]
+        groups[str(folder)] = inside[evenly(len(inside), most or len(inside))]
     used = np.concatenate(list(groups.values()))
     groups["all with truth"] = used[held.has[used]]
     maps: dict[str, dict[int, NDArray[np.float32]]] = {}
@@ -89,24 +94,19 @@ def gain_table(network: Path, photos: Prepared, gains: tuple[float, ...], most: 
     longer measured on them. Squared error tells where a gain makes wrong pixels too sure.
     """
     chosen = np.nonzero(photos.has & (photos.folders != "composites"))[0]
-    chosen = chosen[np.linspace(0, len(chosen) - 1, min(most, len(chosen))).astype(int)]
+    chosen = chosen[evenly(len(chosen), most)]
     session = open_network(network)
     squares = [
         cv2.resize(photos.pack[k], (SIZE, SIZE), interpolation=cv2.INTER_AREA) for k in chosen
     ]
-    found = np.stack([subject_map(session, square[..., :3]) for square in squares])
-    truth = np.stack([square[..., 3] for square in squares]) / np.float32(255)
+    maps = [subject_map(session, square[..., :3]) for square in squares]
+    found = torch.from_numpy(np.stack(maps))
+    truth = torch.from_numpy(np.stack([square[..., 3] for square in squares])) / 255
     lines = ["| gain | mean absolute error | mean squared error |", "| --- | --- | --- |"]
     for gain in gains:
-        apart = sharpened(found, gain) - truth
-        lines.append(f"| {gain:g} | {np.abs(apart).mean():.4f} | {np.square(apart).mean():.4f} |")
+        apart = losses.sharpen(found, gain) - truth
+        lines.append(f"| {gain:g} | {apart.abs().mean():.4f} | {apart.square().mean():.4f} |")
     return "\n".join(lines)
-
-
-def sharpened(probability: NDArray[np.floating], gain: float) -> NDArray[np.floating]:
-    """A map in 0..1 with its logit multiplied by ``gain``, as :func:`export.decided` does it."""
-    p = probability**gain
-    return p / (p + (1 - probability) ** gain)
 
 
 def examples() -> dict[str, NDArray[np.uint8]]:
@@ -165,7 +165,7 @@ def seconds(networks: dict[str, Path], threads: int, rounds: int = 15) -> dict[s
 
 def spread(prepared: Prepared, count: int) -> NDArray[np.uint8]:
     """``count`` photos spread evenly over a split, (n, 320, 320, 3) uint8, for calibration."""
-    chosen = np.linspace(0, len(prepared) - 1, min(count, len(prepared))).astype(int)
+    chosen = evenly(len(prepared), count)
     return np.stack(
         [
             np.asarray(Image.fromarray(prepared.pack[k][..., :3]).resize((SIZE, SIZE)))
