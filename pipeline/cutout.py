@@ -14,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import blend, coarse, compose, foreground, generator, image_io, models, patches, roi
+from pipeline import (
+    blend,
+    coarse,
+    compose,
+    foreground,
+    generator,
+    glance,
+    image_io,
+    models,
+    patches,
+    roi,
+)
 from pipeline.image_io import Photo
 from pipeline.settings import Settings
 
@@ -130,7 +141,8 @@ class Cutout:
             tiles = patches.place(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
-                redrawn = self._redraw(stage2, seen, mask, tiles, progress)
+                guide = glance.guide(stage2, seen, mask) if len(tiles) else mask
+                redrawn = self._redraw(stage2, seen, guide, tiles, progress)
                 alpha, colours = blend.blend(seen, mask, edge, tiles, redrawn)
             else:
                 alpha = mask.copy()

@@ -76,14 +76,15 @@ def cut(
     """
     patches = np.empty((len(origins), 4, TILE, TILE), np.float32)
     for patch, (y, x) in zip(patches, origins, strict=True):
-        rgb = _pad(image[y : y + TILE, x : x + TILE])
+        rgb = pad(image[y : y + TILE, x : x + TILE])
         patch[:3] = rgb.transpose(2, 0, 1)
-        patch[3] = _pad(coarse[y : y + TILE, x : x + TILE])
+        patch[3] = pad(coarse[y : y + TILE, x : x + TILE])
     patches[:, :3] *= np.float32(1 / 255)
     return patches
 
 
-def _pad(piece: NDArray) -> NDArray:
+def pad(piece: NDArray) -> NDArray:
+    """Continue what is smaller than a tile, (h, w[, C]), by reflection to the right and below."""
     below, right = TILE - piece.shape[0], TILE - piece.shape[1]
     if not below and not right:
         return piece

@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline import blend, models, patches, roi
+from pipeline import blend, glance, models, patches, roi
 from pipeline.errors import SettingsError, WispError
 from pipeline.settings import Settings as Pipeline
 from refiner import composite, guidance, procedural, subjects
@@ -62,15 +62,25 @@ class Recipe:
     per_scene: int = 20
     #: How far from the coarse edge changes count, in cells: further than in use, for practice.
     reach: float = 6.0
+    #: Of these, patches that show most or all of the scene: what the generator sees first of a
+    #: photo. Only these teach it what stands before what.
+    glances: int = 3
+    #: How far from the coarse edge changes count there, in cells: it is to find what is missing.
+    glance_reach: float = 16.0
 
 
 @dataclass(frozen=True)
 class Folders:
-    """The prepared subjects by folder of origin, the backgrounds, and stage-1 models, if any."""
+    """The prepared subjects by folder of origin, the backgrounds, and networks, if any.
+
+    With a ``refiner``, patches have the mask that this one, shown the whole scene, makes of the
+    coarse one: the next is trained on what it will meet.
+    """
 
     groups: tuple[tuple[Path, ...], ...]
     backgrounds: tuple[Path, ...]
     stage1: tuple[str, ...] = ()
+    refiner: str | None = None
 
 
 def held_out(name: str) -> bool:
@@ -106,25 +116,54 @@ def scenes(folders: Folders, recipe: Recipe, rng: Random) -> Iterator[tuple[Scen
 
 
 def cut(
-    scene: Scene, coarse: NDArray[np.float32], zoom: float, recipe: Recipe, rng: Random
+    scene: Scene,
+    coarse: NDArray[np.float32],
+    guide: NDArray[np.float32],
+    zoom: float,
+    recipe: Recipe,
+    rng: Random,
 ) -> NDArray[np.uint8]:
     """Cut training patches out of a scene, (n, 9, 128, 128) uint8, n ≤ ``recipe.per_scene``.
 
-    Placed as the pipeline places them, shifted a little, since in use the edge may lie anywhere.
+    Placed as the pipeline places them, shifted a little, since in use the edge may lie anywhere,
+    and with ``guide`` for a coarse mask; a few others show most of the scene, with ``coarse``.
     """
     area = roi.find(coarse, GRID, Pipeline.roi_threshold, recipe.reach)
     if not area.any():
         return np.empty((0, CHANNELS, TILE, TILE), np.uint8)
+    near = layered(scene, guide, area)
     side = round(TILE / zoom)
+    glances = min(recipe.glances, recipe.per_scene // 2)
+    count = recipe.per_scene - glances
     origins = patches.place(area) if zoom == 1 else np.empty((0, 2), np.intp)
-    if len(origins) < recipe.per_scene:  # the same edge once more, at other places in the tile
+    if len(origins) < count:  # the same edge once more, at other places in the tile
         inside = np.argwhere(area)
-        more = inside[rng.integers(0, len(inside), recipe.per_scene - len(origins))] - side // 2
+        more = inside[rng.integers(0, len(inside), count - len(origins))] - side // 2
         origins = np.concatenate([origins, more])
     origins = origins + rng.integers(-24, 25, origins.shape)
     limit = np.array(area.shape) - side
     origins = origins.clip(0, np.maximum(limit, 0))
-    chosen = rng.permutation(len(origins))[: recipe.per_scene]
+    chosen = rng.permutation(len(origins))[:count]
+    found = [piece(near[y : y + side, x : x + side]) for y, x in origins[chosen]]
+    if glances:
+        wide = roi.find(coarse, GRID, Pipeline.roi_threshold, recipe.glance_reach)
+        far = layered(scene, coarse, wide)
+        found.append(piece(far))
+        for _ in range(glances - 1):
+            h, w = (max(TILE, int(n * rng.uniform(0.4, 1))) for n in area.shape)
+            y, x = (
+                int(rng.integers(0, max(1, n - k + 1)))
+                for n, k in zip(area.shape, (h, w), strict=True)
+            )
+            found.append(piece(far[y : y + h, x : x + w]))
+    found = [patch for patch in found if teaches(patch)]
+    return np.array(found, np.uint8).reshape(-1, CHANNELS, TILE, TILE)
+
+
+def layered(
+    scene: Scene, coarse: NDArray[np.float32], area: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Stack what a shard holds of a scene, (H, W, 9) uint8."""
     layers: NDArray[Any] = np.dstack(
         [
             scene.image,
@@ -134,21 +173,22 @@ def cut(
             np.rint(blend.fade(area) * 255).astype(np.uint8),
         ]
     )
-    found = []
-    for y, x in origins[chosen]:
-        piece = layers[y : y + side, x : x + side]
-        if piece.shape[:2] != (TILE, TILE):
-            how = cv2.INTER_CUBIC
-            piece = np.dstack(
-                [
-                    cv2.resize(piece[..., i : i + 3], (TILE, TILE), interpolation=how)
-                    for i in (0, 3, 6)
-                ]
-            )
-        patch = piece.transpose(2, 0, 1)
-        if teaches(patch):
-            found.append(patch)
-    return np.array(found, np.uint8).reshape(-1, CHANNELS, TILE, TILE)
+    return layers
+
+
+def piece(layers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Resize a part of a scene to a patch, (h, w, 9) to (9, 128, 128), its longer side to 128.
+
+    What is short of a square is continued as the pipeline continues it.
+    """
+    height, width = layers.shape[:2]
+    scale = TILE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if size != (width, height):
+        how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+        thirds = [cv2.resize(layers[..., i : i + 3], size, interpolation=how) for i in (0, 3, 6)]
+        layers = np.dstack(thirds).astype(np.uint8)
+    return patches.pad(layers).transpose(2, 0, 1)
 
 
 def teaches(patch: NDArray[np.uint8]) -> bool:
@@ -170,6 +210,7 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
     cv2.setNumThreads(1)
     rng = np.random.default_rng([recipe.seed, SPLITS.index(split), number])
     networks = [_stage1(name) for name in folders.stage1]
+    refiner = _refiner(folders.refiner) if folders.refiner else None
     part = path.with_name(path.name + ".part")
     shape = (recipe.shard_size, CHANNELS, TILE, TILE)
     shard = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
@@ -177,7 +218,8 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
     for scene, zoom in scenes(folders, recipe, rng):
         stage1 = networks[rng.integers(len(networks))] if networks else None
         coarse = guidance.guide(scene, stage1, recipe.real, rng)
-        found = cut(scene, coarse, zoom, recipe, rng)[: recipe.shard_size - done]
+        guide = glance.guide(refiner, scene.image, coarse) if refiner else coarse
+        found = cut(scene, coarse, guide, zoom, recipe, rng)[: recipe.shard_size - done]
         shard[done : done + len(found)] = found
         done += len(found)
         if done == recipe.shard_size:
@@ -196,7 +238,7 @@ def split_of(folders: Folders, split: str) -> Folders:
     backgrounds = mine(folders.backgrounds)
     if not backgrounds:
         raise SettingsError(f"no background belongs to the {split} split: give more of them")
-    return Folders(groups, backgrounds, folders.stage1)
+    return replace(folders, groups=groups, backgrounds=backgrounds)
 
 
 @lru_cache(maxsize=64)
@@ -212,6 +254,12 @@ def _subject(path: Path) -> subjects.Subject:
 @lru_cache(maxsize=4)
 def _stage1(name: str) -> guidance.Stage1:
     return guidance.Stage1(name)
+
+
+@lru_cache(maxsize=1)
+def _refiner(name: str) -> models.Session:
+    card = models.refiner_model(name)
+    return models.open_refiner(card, ("CPUExecutionProvider",), 1)
 
 
 def _drawn(folders: Folders, cell: float, rng: Random) -> subjects.Subject:
@@ -259,12 +307,14 @@ Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--masks", type=(Folder, Folder), multiple=True, help="Images, binary masks.")
 @click.option("--backgrounds", type=Folder, multiple=True, required=True, help="Backgrounds.")
 @click.option("--stage1", multiple=True, help="Stage-1 model, by name or file; give several.")
+@click.option("--refiner", help="Stage-2 model, by name or file, to look at whole scenes first.")
 @click.option("--shards", default=40, help="Training shards of 1024 patches.")
 @click.option("--valid", default=1, help="Validation shards, of subjects and backgrounds held out.")
 @click.option("--first", default=0, help="Number of the first training shard.")
 @click.option("--seed", default=Recipe.seed, help="Another seed, other scenes.")
 @click.option("--shard-size", default=Recipe.shard_size, help="Patches a shard.")
 @click.option("--per-scene", default=Recipe.per_scene, help="Patches a scene.")
+@click.option("--glances", default=Recipe.glances, help="Of these, how many show most of it.")
 @click.option("--real", default=Recipe.real, help="Share of coarse masks that stage 1 makes.")
 @click.option("--procedural", default=Recipe.procedural, help="Share of scenes drawn, not photo.")
 @click.option("--processes", default=os.cpu_count() or 1, help="Processes.")
@@ -276,12 +326,14 @@ def main(
     masks: tuple[tuple[Path, Path], ...],
     backgrounds: tuple[Path, ...],
     stage1: tuple[str, ...],
+    refiner: str | None,
     shards: int,
     valid: int,
     first: int,
     seed: int,
     shard_size: int,
     per_scene: int,
+    glances: int,
     real: float,
     procedural: float,
     processes: int,
@@ -294,11 +346,14 @@ def main(
     try:
         for name in stage1:
             models.coarse_model(name)
+        if refiner:
+            models.refiner_model(refiner)
     except WispError as error:
         raise click.ClickException(str(error)) from error
     recipe = Recipe(
-        seed=seed, shard_size=shard_size, per_scene=per_scene, real=real, procedural=procedural
-    )
+        seed=seed, shard_size=shard_size, per_scene=per_scene, glances=glances, real=real,
+        procedural=procedural,
+    )  # fmt: skip
     ready = out / "subjects"
     ready.mkdir(parents=True, exist_ok=True)
     groups = [
@@ -312,7 +367,7 @@ def main(
         tuple(p for s in group if (p := ready / f"{s.name}.png").exists()) for group in groups
     )
     pictures = tuple(path for folder in backgrounds for path in subjects.pictures(folder))
-    everything = Folders(found, pictures, stage1)
+    everything = Folders(found, pictures, stage1, refiner)
     jobs = []
     for split, numbers in (("valid", range(valid)), ("train", range(first, first + shards))):
         mine = split_of(everything, split)

@@ -95,8 +95,8 @@ def test_progress_calls_the_work_off(nets):
     cutout._stage2 = spy
     with pytest.raises(Enough):
         cutout(data.astronaut(), progress=stop)
-    assert len(spy.batches) == 1  # no further network call
-    assert len(cutout(data.astronaut()).tiles) > spy.batches[0]  # and it goes on as before
+    assert len(spy.batches) == 2  # the look at the whole and one batch; no further network call
+    assert len(cutout(data.astronaut()).tiles) > spy.batches[1]  # and it goes on as before
 
 
 def test_an_empty_scene_stays_empty_and_says_so(nets):

@@ -97,7 +97,7 @@ PRESETS = {
 }
 
 # The chance of each source in a batch; a folder that is not named weighs 1.
-SOURCES = {"photos": 5.0, "people": 2.0, "humans": 1.2, "objects": 1.5, "fur": 0.3}
+SOURCES = {"photos": 8.0, "people": 2.0, "humans": 1.2, "objects": 1.5, "fur": 0.3}
 SOURCES |= {"composites": 1.5}
 
 # From the text of a setting to its value.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import coarse, compose, generator, models, patches
+from pipeline import coarse, compose, generator, glance, models, patches
 from pipeline.cutout import Cutout, Progress, Result, Source
 from pipeline.errors import ModelInvalid
 from pipeline.explain import onnx_file
@@ -125,12 +125,13 @@ def look(
         sides = [1 / (1 + np.exp(-np.clip(side, -80, 80))) for side in sides]
 
     tiles = result.tiles
-    cut = patches.cut(photo, result.coarse, tiles)
+    before = patches.cut(photo, result.coarse, tiles)[:, 3]
     after, mirrored = np.empty((2, len(tiles), patches.TILE, patches.TILE), np.float32)
     seconds = np.zeros(len(tiles))
     if len(tiles):
         refiner = models.refiner_model(settings.refiner)
         stage2 = models.open_refiner(refiner, settings.providers, settings.threads)
+        cut = patches.cut(photo, glance.guide(stage2, photo, result.coarse), tiles)
         generator.run(stage2, cut[:1])  # the first call sets up; it is not what a tile costs
         for i, patch in enumerate(cut):
             report("tiles", i / len(tiles))
@@ -148,7 +149,7 @@ def look(
         decoder=decoder,
         sides=sides,
         fused=fused[0],
-        before=cut[:, 3],
+        before=before,
         after=after,
         mirrored=mirrored,
         inside=_windows(result.roi, tiles),

@@ -193,7 +193,8 @@ def test_patches_lie_on_the_edge_and_count_inside_the_roi(zoom: float) -> None:
     alpha[:, 200:] = 1
     image = np.repeat((alpha * 200).astype(np.uint8)[..., None], 3, 2)
     scene = composite.Scene(image, alpha, image)
-    found = prepare.cut(scene, alpha, zoom, prepare.Recipe(per_scene=6), RNG(0))
+    recipe = prepare.Recipe(per_scene=6, glances=0)
+    found = prepare.cut(scene, alpha, alpha, zoom, recipe, RNG(0))
     assert found.shape[1:] == (9, 128, 128) and 1 <= len(found) <= 6
     weight = found[:, prepare.WEIGHT]
     assert (weight > 0).any((1, 2)).all() and (weight == 0).any()
@@ -206,7 +207,36 @@ def test_no_edge_gives_no_patch() -> None:
     alpha = np.zeros((200, 200), np.float32)
     image = np.zeros((200, 200, 3), np.uint8)
     scene = composite.Scene(image, alpha, image)
-    assert len(prepare.cut(scene, alpha, 1.0, prepare.Recipe(), RNG(0))) == 0
+    assert len(prepare.cut(scene, alpha, alpha, 1.0, prepare.Recipe(), RNG(0))) == 0
+
+
+def test_a_few_patches_show_the_scene_and_the_others_have_what_was_seen_there() -> None:
+    alpha = np.zeros((320, 400), np.float32)
+    alpha[:, 200:] = 1
+    image = np.repeat((alpha * 200).astype(np.uint8)[..., None], 3, 2)
+    scene = composite.Scene(image, alpha, image)
+    coarse, guide = alpha * np.float32(0.8), alpha * np.float32(0.9)
+    recipe = prepare.Recipe(per_scene=8, glances=3)
+    found = prepare.cut(scene, coarse, guide, 1.0, recipe, RNG(0))
+    assert len(found) == 8
+    sure = found[:, prepare.COARSE].max((1, 2))
+    assert (sure[:5] == 230).all() and (sure[5:] == 204).all()
+    whole = found[5]  # 128 × 102 px, continued below by reflection
+    assert abs((whole[prepare.ALPHA] > 127).mean() - 0.5) < 0.02
+    np.testing.assert_array_equal(whole[:, 102], whole[:, 101])
+    assert whole[prepare.WEIGHT].mean() > 2 * 255 * 8 / 400  # reaches further than elsewhere
+
+
+def test_patches_are_prepared_with_what_a_refiner_sees_of_the_scene(
+    folders: Path, tmp_path: Path
+) -> None:
+    everything = prepare.Folders(
+        (), tuple((folders / "backgrounds").iterdir()), (),
+        str(networks.constant_stage2(tmp_path / "all.onnx", 1.0)),
+    )  # fmt: skip
+    recipe = prepare.Recipe(shard_size=8, per_scene=4, glances=0, cells=(1.5, 2.0))
+    prepare.write_shard(tmp_path / "x.npy", everything, recipe, "train", 0)
+    assert np.load(tmp_path / "x.npy")[:, prepare.COARSE].mean() > 225
 
 
 def test_shards_are_the_same_byte_for_byte(folders: Path, shards: Path, tmp_path: Path) -> None:

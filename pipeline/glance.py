@@ -1,0 +1,55 @@
+"""Look at the whole photo once, as a single patch, before redrawing its edge patch by patch.
+
+A patch of a large photo shows a lock of hair and not whose it is: where stage 1 left out half a
+shoulder, nothing in the patch tells that there is one. So the generator sees the photo reduced to
+one patch first, as Pix2PixHD's global generator does before its local enhancer (Wang et al., 2018,
+section 3.1), and what it would change there, smoothed, corrects the coarse mask that the patches
+are redrawn from. It costs one patch more, whatever the size of the photo.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import generator
+from pipeline.models import Session
+from pipeline.patches import TILE, cut
+
+#: Deviation of the Gaussian, in pixels of the reduced photo, that the change is smoothed by: what
+#: is larger than that is seen better from afar, what is smaller better in the patches.
+SPREAD = 4.0
+
+
+def guide(
+    session: Session, image: NDArray[np.uint8], coarse: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Correct the coarse mask by what the generator says of the whole photo.
+
+    Parameters
+    ----------
+    session
+        The generator, as for :func:`pipeline.generator.run`.
+    image, coarse
+        The photo, (H, W, 3) uint8 RGB, and the stage-1 mask, (H, W) float32 in 0..1.
+
+    Returns
+    -------
+    (H, W) float32 in 0..1: the mask for the generator to see in each patch. It is ``coarse`` itself
+    for a photo whose sides are all under two patches, which the patches show well enough.
+    """
+    height, width = coarse.shape
+    scale = TILE / max(height, width)
+    if scale > 0.5:
+        return coarse
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    before = cv2.resize(coarse, size, interpolation=cv2.INTER_AREA)
+    before = np.clip(np.asarray(before, np.float32), 0, 1)  # sums of means round to more than 1
+    whole = cut(small, before, np.zeros((1, 2), np.intp))
+    after = generator.run(session, whole)[0, 0, : size[1], : size[0]]
+    change = cv2.GaussianBlur(after - before, (0, 0), SPREAD)
+    large = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
+    large += coarse
+    return np.clip(large, 0, 1, out=large)
