@@ -45,11 +45,12 @@ def guide(
         return coarse
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    before = cv2.resize(coarse, size, interpolation=cv2.INTER_AREA)
-    before = np.clip(np.asarray(before, np.float32), 0, 1)  # sums of means round to more than 1
+    before = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_AREA), np.float32)
+    before = np.clip(before, 0, 1)  # sums of means round to more than 1
     whole = cut(small, before, np.zeros((1, 2), np.intp))
     after = generator.run(session, whole)[0, 0, : size[1], : size[0]]
     change = cv2.GaussianBlur(after - before, (0, 0), SPREAD)
     large = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
-    large += coarse
-    return np.clip(large, 0, 1, out=large)
+    guided = np.asarray(large, np.float32)
+    guided += coarse
+    return np.clip(guided, 0, 1, out=guided)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import SettingsError
-from refiner.prepare import ALPHA, COARSE, FOREGROUND, RGB, WEIGHT
+from refiner.cutting import ALPHA, COARSE, FOREGROUND, RGB, WEIGHT
 
 
 @dataclass(frozen=True)

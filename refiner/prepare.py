@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,17 @@ import click
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
-from pipeline import blend, glance, models, patches, roi
+from pipeline import glance, models
 from pipeline.errors import SettingsError, WispError
-from pipeline.settings import Settings as Pipeline
+from pipeline.patches import TILE
 from refiner import composite, guidance, procedural, subjects
 from refiner.composite import GRID, Scene
+from refiner.cutting import CHANNELS, Cutting, cut
 
 Random = np.random.Generator
-TILE = patches.TILE
-
-#: Channels of a shard, in order.
-RGB, COARSE, ALPHA, FOREGROUND, WEIGHT = slice(0, 3), 3, 4, slice(5, 8), 8
-CHANNELS = 9
-
 SPLITS = ("train", "valid")
 
 
@@ -58,15 +54,8 @@ class Recipe:
     #: Scenes are drawn up to this cell size; beyond it their pixels are enlarged, as photos of
     #: very many megapixels are soft at the pixel.
     drawn: float = 5.0
-    #: Patches taken from a scene: more are alike, fewer waste the scene.
-    per_scene: int = 20
-    #: How far from the coarse edge changes count, in cells: further than in use, for practice.
-    reach: float = 6.0
-    #: Of these, patches that show most or all of the scene: what the generator sees first of a
-    #: photo. Only these teach it what stands before what.
-    glances: int = 3
-    #: How far from the coarse edge changes count there, in cells: it is to find what is missing.
-    glance_reach: float = 16.0
+    #: How patches are cut out of a scene.
+    cutting: Cutting = field(default_factory=Cutting)
 
 
 @dataclass(frozen=True)
@@ -115,96 +104,6 @@ def scenes(folders: Folders, recipe: Recipe, rng: Random) -> Iterator[tuple[Scen
         yield composite.compose(subject, backdrop, cell, rng), zoom
 
 
-def cut(
-    scene: Scene,
-    coarse: NDArray[np.float32],
-    guide: NDArray[np.float32],
-    zoom: float,
-    recipe: Recipe,
-    rng: Random,
-) -> NDArray[np.uint8]:
-    """Cut training patches out of a scene, (n, 9, 128, 128) uint8, n ≤ ``recipe.per_scene``.
-
-    Placed as the pipeline places them, shifted a little, since in use the edge may lie anywhere,
-    and with ``guide`` for a coarse mask; a few others show most of the scene, with ``coarse``.
-    """
-    area = roi.find(coarse, GRID, Pipeline.roi_threshold, recipe.reach)
-    if not area.any():
-        return np.empty((0, CHANNELS, TILE, TILE), np.uint8)
-    near = layered(scene, guide, area)
-    side = round(TILE / zoom)
-    glances = min(recipe.glances, recipe.per_scene // 2)
-    count = recipe.per_scene - glances
-    origins = patches.place(area) if zoom == 1 else np.empty((0, 2), np.intp)
-    if len(origins) < count:  # the same edge once more, at other places in the tile
-        inside = np.argwhere(area)
-        more = inside[rng.integers(0, len(inside), count - len(origins))] - side // 2
-        origins = np.concatenate([origins, more])
-    origins = origins + rng.integers(-24, 25, origins.shape)
-    limit = np.array(area.shape) - side
-    origins = origins.clip(0, np.maximum(limit, 0))
-    chosen = rng.permutation(len(origins))[:count]
-    found = [piece(near[y : y + side, x : x + side]) for y, x in origins[chosen]]
-    if glances:
-        wide = roi.find(coarse, GRID, Pipeline.roi_threshold, recipe.glance_reach)
-        far = layered(scene, coarse, wide)
-        found.append(piece(far))
-        for _ in range(glances - 1):
-            h, w = (max(TILE, int(n * rng.uniform(0.4, 1))) for n in area.shape)
-            y, x = (
-                int(rng.integers(0, max(1, n - k + 1)))
-                for n, k in zip(area.shape, (h, w), strict=True)
-            )
-            found.append(piece(far[y : y + h, x : x + w]))
-    found = [patch for patch in found if teaches(patch)]
-    return np.array(found, np.uint8).reshape(-1, CHANNELS, TILE, TILE)
-
-
-def layered(
-    scene: Scene, coarse: NDArray[np.float32], area: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    """Stack what a shard holds of a scene, (H, W, 9) uint8."""
-    layers: NDArray[Any] = np.dstack(
-        [
-            scene.image,
-            np.rint(coarse * 255).astype(np.uint8),
-            np.rint(scene.alpha * 255).astype(np.uint8),
-            scene.foreground,
-            np.rint(blend.fade(area) * 255).astype(np.uint8),
-        ]
-    )
-    return layers
-
-
-def piece(layers: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Resize a part of a scene to a patch, (h, w, 9) to (9, 128, 128), its longer side to 128.
-
-    What is short of a square is continued as the pipeline continues it.
-    """
-    height, width = layers.shape[:2]
-    scale = TILE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if size != (width, height):
-        how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-        thirds = [cv2.resize(layers[..., i : i + 3], size, interpolation=how) for i in (0, 3, 6)]
-        layers = np.dstack(thirds).astype(np.uint8)
-    return patches.pad(layers).transpose(2, 0, 1)
-
-
-def teaches(patch: NDArray[np.uint8]) -> bool:
-    """Tell whether a patch, (9, 128, 128) uint8, is worth training on.
-
-    Not one with next to no edge, nor one where the coarse mask is no better than 11 dB: there it
-    means another subject, which no edge refiner can know. Such patches are one in seven, with
-    half of all squared error.
-    """
-    weight = patch[WEIGHT] / 255.0
-    if weight.mean() < 0.02:
-        return False
-    difference = (patch[COARSE].astype(np.float64) - patch[ALPHA]) / 255
-    return bool((weight * difference**2).sum() < 0.08 * weight.sum())
-
-
 def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number: int) -> None:
     """Fill one shard and put it in place when it is complete."""
     cv2.setNumThreads(1)
@@ -219,13 +118,29 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
         stage1 = networks[rng.integers(len(networks))] if networks else None
         coarse = guidance.guide(scene, stage1, recipe.real, rng)
         guide = glance.guide(refiner, scene.image, coarse) if refiner else coarse
-        found = cut(scene, coarse, guide, zoom, recipe, rng)[: recipe.shard_size - done]
+        found = cut(scene, coarse, guide, zoom, recipe.cutting, rng)[: recipe.shard_size - done]
         shard[done : done + len(found)] = found
         done += len(found)
         if done == recipe.shard_size:
             break
     shard.flush()
     os.replace(part, path)
+
+
+def write_scenes(out: Path, folders: Folders, recipe: Recipe, count: int) -> None:
+    """Write whole scenes as pictures, for ``wisp bench``: images, alphas, foregrounds.
+
+    They are such as ``folders`` give, with pixels as they were drawn.
+    """
+    rng = np.random.default_rng([recipe.seed, len(SPLITS)])
+    drawn = (scene for scene, zoom in scenes(folders, recipe, rng) if zoom == 1)
+    for kind in ("images", "alphas", "foregrounds"):
+        (out / kind).mkdir(parents=True, exist_ok=True)
+    for number, scene in zip(range(count), drawn, strict=False):
+        alpha = np.rint(scene.alpha * 255).astype(np.uint8)
+        layers = (("images", scene.image), ("alphas", alpha), ("foregrounds", scene.foreground))
+        for kind, layer in layers:
+            Image.fromarray(layer).save(out / kind / f"{number:03d}.png")
 
 
 def split_of(folders: Folders, split: str) -> Folders:
@@ -310,11 +225,14 @@ Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--refiner", help="Stage-2 model, by name or file, to look at whole scenes first.")
 @click.option("--shards", default=40, help="Training shards of 1024 patches.")
 @click.option("--valid", default=1, help="Validation shards, of subjects and backgrounds held out.")
+@click.option(
+    "--scenes", "whole", default=0, help="Whole scenes, of what is held out, to measure on."
+)
 @click.option("--first", default=0, help="Number of the first training shard.")
 @click.option("--seed", default=Recipe.seed, help="Another seed, other scenes.")
 @click.option("--shard-size", default=Recipe.shard_size, help="Patches a shard.")
-@click.option("--per-scene", default=Recipe.per_scene, help="Patches a scene.")
-@click.option("--glances", default=Recipe.glances, help="Of these, how many show most of it.")
+@click.option("--per-scene", default=Cutting.per_scene, help="Patches a scene.")
+@click.option("--glances", default=Cutting.glances, help="Of these, how many show it all.")
 @click.option("--real", default=Recipe.real, help="Share of coarse masks that stage 1 makes.")
 @click.option("--procedural", default=Recipe.procedural, help="Share of scenes drawn, not photo.")
 @click.option("--processes", default=os.cpu_count() or 1, help="Processes.")
@@ -329,6 +247,7 @@ def main(
     refiner: str | None,
     shards: int,
     valid: int,
+    whole: int,
     first: int,
     seed: int,
     shard_size: int,
@@ -350,10 +269,7 @@ def main(
             models.refiner_model(refiner)
     except WispError as error:
         raise click.ClickException(str(error)) from error
-    recipe = Recipe(
-        seed=seed, shard_size=shard_size, per_scene=per_scene, glances=glances, real=real,
-        procedural=procedural,
-    )  # fmt: skip
+    recipe = Recipe(seed, shard_size, procedural, real=real, cutting=Cutting(per_scene, glances))
     ready = out / "subjects"
     ready.mkdir(parents=True, exist_ok=True)
     groups = [
@@ -375,6 +291,8 @@ def main(
             path = out / f"{split}-{number:03d}.npy"
             if not path.exists():
                 jobs.append((path, mine, recipe, split, number))
+    if whole:
+        write_scenes(out / "scenes", split_of(everything, "valid"), recipe, whole)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     _pool(_work, jobs, processes, "shards", quiet)
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pipeline.errors import SettingsError
-from refiner import composite, dataset, guidance, prepare, procedural, subjects
+from refiner import composite, cutting, dataset, guidance, prepare, procedural, subjects
 from refiner.subjects import Subject
 from tests import networks
 from tests.refiner.conftest import run_prepare
@@ -193,21 +193,21 @@ def test_patches_lie_on_the_edge_and_count_inside_the_roi(zoom: float) -> None:
     alpha[:, 200:] = 1
     image = np.repeat((alpha * 200).astype(np.uint8)[..., None], 3, 2)
     scene = composite.Scene(image, alpha, image)
-    recipe = prepare.Recipe(per_scene=6, glances=0)
-    found = prepare.cut(scene, alpha, alpha, zoom, recipe, RNG(0))
+    recipe = cutting.Cutting(per_scene=6, glances=0)
+    found = cutting.cut(scene, alpha, alpha, zoom, recipe, RNG(0))
     assert found.shape[1:] == (9, 128, 128) and 1 <= len(found) <= 6
-    weight = found[:, prepare.WEIGHT]
+    weight = found[:, cutting.WEIGHT]
     assert (weight > 0).any((1, 2)).all() and (weight == 0).any()
     # All layers are cut at the same place, and enlarged alike.
-    assert np.abs(found[:, prepare.ALPHA].astype(int) - found[:, prepare.COARSE]).max() <= 1
-    assert np.abs(found[:, 0] / 200 - found[:, prepare.ALPHA] / 255).max() < 0.12  # cubic rings
+    assert np.abs(found[:, cutting.ALPHA].astype(int) - found[:, cutting.COARSE]).max() <= 1
+    assert np.abs(found[:, 0] / 200 - found[:, cutting.ALPHA] / 255).max() < 0.12  # cubic rings
 
 
 def test_no_edge_gives_no_patch() -> None:
     alpha = np.zeros((200, 200), np.float32)
     image = np.zeros((200, 200, 3), np.uint8)
     scene = composite.Scene(image, alpha, image)
-    assert len(prepare.cut(scene, alpha, alpha, 1.0, prepare.Recipe(), RNG(0))) == 0
+    assert len(cutting.cut(scene, alpha, alpha, 1.0, cutting.Cutting(), RNG(0))) == 0
 
 
 def test_a_few_patches_show_the_scene_and_the_others_have_what_was_seen_there() -> None:
@@ -216,15 +216,15 @@ def test_a_few_patches_show_the_scene_and_the_others_have_what_was_seen_there() 
     image = np.repeat((alpha * 200).astype(np.uint8)[..., None], 3, 2)
     scene = composite.Scene(image, alpha, image)
     coarse, guide = alpha * np.float32(0.8), alpha * np.float32(0.9)
-    recipe = prepare.Recipe(per_scene=8, glances=3)
-    found = prepare.cut(scene, coarse, guide, 1.0, recipe, RNG(0))
+    recipe = cutting.Cutting(per_scene=8, glances=3)
+    found = cutting.cut(scene, coarse, guide, 1.0, recipe, RNG(0))
     assert len(found) == 8
-    sure = found[:, prepare.COARSE].max((1, 2))
+    sure = found[:, cutting.COARSE].max((1, 2))
     assert (sure[:5] == 230).all() and (sure[5:] == 204).all()
     whole = found[5]  # 128 × 102 px, continued below by reflection
-    assert abs((whole[prepare.ALPHA] > 127).mean() - 0.5) < 0.02
+    assert abs((whole[cutting.ALPHA] > 127).mean() - 0.5) < 0.02
     np.testing.assert_array_equal(whole[:, 102], whole[:, 101])
-    assert whole[prepare.WEIGHT].mean() > 2 * 255 * 8 / 400  # reaches further than elsewhere
+    assert whole[cutting.WEIGHT].mean() > 2 * 255 * 8 / 400  # reaches further than elsewhere
 
 
 def test_patches_are_prepared_with_what_a_refiner_sees_of_the_scene(
@@ -234,9 +234,11 @@ def test_patches_are_prepared_with_what_a_refiner_sees_of_the_scene(
         (), tuple((folders / "backgrounds").iterdir()), (),
         str(networks.constant_stage2(tmp_path / "all.onnx", 1.0)),
     )  # fmt: skip
-    recipe = prepare.Recipe(shard_size=8, per_scene=4, glances=0, cells=(1.5, 2.0))
+    recipe = prepare.Recipe(
+        shard_size=8, cells=(1.5, 2.0), cutting=cutting.Cutting(per_scene=4, glances=0)
+    )
     prepare.write_shard(tmp_path / "x.npy", everything, recipe, "train", 0)
-    assert np.load(tmp_path / "x.npy")[:, prepare.COARSE].mean() > 225
+    assert np.load(tmp_path / "x.npy")[:, cutting.COARSE].mean() > 225
 
 
 def test_shards_are_the_same_byte_for_byte(folders: Path, shards: Path, tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def test_several_networks_make_the_coarse_masks(folders: Path, tmp_path: Path) -
 
     names = [str(networks.stage1(tmp_path / f"{n}.onnx", gain=8, offset=-2)) for n in "ab"]
     everything = prepare.Folders((), tuple((folders / "backgrounds").iterdir()), tuple(names))
-    recipe = prepare.Recipe(shard_size=16, per_scene=2, real=1.0)
+    recipe = prepare.Recipe(shard_size=16, real=1.0, cutting=cutting.Cutting(per_scene=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "_stage1", Watched)
         prepare.write_shard(tmp_path / "x.npy", everything, recipe, "train", 0)
@@ -279,6 +281,21 @@ def test_a_network_that_is_not_there_is_refused_at_once(folders: Path, tmp_path:
         ],
     )
     assert result.exit_code == 1 and "no model 'no-such-network'" in result.output
+
+
+def test_whole_scenes_of_what_is_held_out_can_be_measured_on(folders: Path, tmp_path: Path) -> None:
+    everything = prepare.Folders((), tuple((folders / "backgrounds").iterdir()))
+    recipe = prepare.Recipe(cells=(1.2, 1.5), procedural=1.0)
+    for name in "ab":
+        prepare.write_scenes(tmp_path / name, everything, recipe, 2)
+    for kind in ("images", "alphas", "foregrounds"):
+        files = sorted((tmp_path / "a" / kind).iterdir())
+        assert [f.name for f in files] == ["000.png", "001.png"]
+        assert all(f.read_bytes() == (tmp_path / "b" / kind / f.name).read_bytes() for f in files)
+    image, alpha = (
+        np.asarray(Image.open(tmp_path / "a" / k / "000.png")) for k in ("images", "alphas")
+    )
+    assert image.shape == (*alpha.shape, 3) and alpha.max() > 100
 
 
 def test_no_picture_belongs_to_both_splits(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Cut training patches out of a scene, as the pipeline cuts a photo in use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import blend, patches, roi
+from pipeline.patches import TILE
+from pipeline.settings import Settings as Pipeline
+from refiner.composite import GRID, Scene
+
+#: Channels of a shard, in order.
+RGB, COARSE, ALPHA, FOREGROUND, WEIGHT = slice(0, 3), 3, 4, slice(5, 8), 8
+CHANNELS = 9
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """What is cut out of a scene, each default with its reason."""
+
+    #: Patches taken from a scene: more are alike, fewer waste the scene.
+    per_scene: int = 20
+    #: Of these, patches that show most or all of the scene: what the generator sees first of a
+    #: photo. Only these teach it what stands before what.
+    glances: int = 3
+    #: How far from the coarse edge changes count, in cells: further than in use, for practice.
+    reach: float = 6.0
+    #: How far they count in a patch that shows most of it: it is to find what is missing.
+    glance_reach: float = 16.0
+
+
+def cut(
+    scene: Scene,
+    coarse: NDArray[np.float32],
+    guide: NDArray[np.float32],
+    zoom: float,
+    how: Cutting,
+    rng: np.random.Generator,
+) -> NDArray[np.uint8]:
+    """Cut training patches out of a scene, (n, 9, 128, 128) uint8, n ≤ ``how.per_scene``.
+
+    Placed as the pipeline places them, shifted a little, since in use the edge may lie anywhere,
+    and with ``guide`` for a coarse mask; a few others show most of the scene, with ``coarse``.
+    """
+    area = roi.find(coarse, GRID, Pipeline.roi_threshold, how.reach)
+    if not area.any():
+        return np.empty((0, CHANNELS, TILE, TILE), np.uint8)
+    near = layered(scene, guide, area)
+    side = round(TILE / zoom)
+    glances = min(how.glances, how.per_scene // 2)
+    count = how.per_scene - glances
+    origins = patches.place(area) if zoom == 1 else np.empty((0, 2), np.intp)
+    if len(origins) < count:  # the same edge once more, at other places in the tile
+        inside = np.argwhere(area)
+        more = inside[rng.integers(0, len(inside), count - len(origins))] - side // 2
+        origins = np.concatenate([origins, more])
+    origins = origins + rng.integers(-24, 25, origins.shape)
+    limit = np.array(area.shape) - side
+    origins = origins.clip(0, np.maximum(limit, 0))
+    chosen = rng.permutation(len(origins))[:count]
+    found = [piece(near[y : y + side, x : x + side]) for y, x in origins[chosen]]
+    if glances:
+        wide = roi.find(coarse, GRID, Pipeline.roi_threshold, how.glance_reach)
+        far = layered(scene, coarse, wide)
+        found.append(piece(far))
+        for _ in range(glances - 1):
+            h, w = (max(TILE, int(n * rng.uniform(0.4, 1))) for n in area.shape)
+            y, x = (
+                int(rng.integers(0, max(1, n - k + 1)))
+                for n, k in zip(area.shape, (h, w), strict=True)
+            )
+            found.append(piece(far[y : y + h, x : x + w]))
+    found = [patch for patch in found if teaches(patch)]
+    return np.array(found, np.uint8).reshape(-1, CHANNELS, TILE, TILE)
+
+
+def layered(
+    scene: Scene, coarse: NDArray[np.float32], area: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Stack what a shard holds of a scene, (H, W, 9) uint8."""
+    layers: NDArray[Any] = np.dstack(
+        [
+            scene.image,
+            np.rint(coarse * 255).astype(np.uint8),
+            np.rint(scene.alpha * 255).astype(np.uint8),
+            scene.foreground,
+            np.rint(blend.fade(area) * 255).astype(np.uint8),
+        ]
+    )
+    return layers
+
+
+def piece(layers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Resize a part of a scene to a patch, (h, w, 9) to (9, 128, 128), its longer side to 128.
+
+    What is short of a square is continued as the pipeline continues it.
+    """
+    height, width = layers.shape[:2]
+    scale = TILE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if size != (width, height):
+        method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+        thirds = [cv2.resize(layers[..., i : i + 3], size, interpolation=method) for i in (0, 3, 6)]
+        layers = np.dstack(thirds).astype(np.uint8)
+    return patches.pad(layers).transpose(2, 0, 1)
+
+
+def teaches(patch: NDArray[np.uint8]) -> bool:
+    """Tell whether a patch, (9, 128, 128) uint8, is worth training on.
+
+    Not one with next to no edge, nor one where the coarse mask is no better than 11 dB: there it
+    means another subject, which no edge refiner can know. Such patches are one in seven, with
+    half of all squared error.
+    """
+    weight = patch[WEIGHT] / 255.0
+    if weight.mean() < 0.02:
+        return False
+    difference = (patch[COARSE].astype(np.float64) - patch[ALPHA]) / 255
+    return bool((weight * difference**2).sum() < 0.08 * weight.sum())
