@@ -64,7 +64,7 @@ COARSE: dict[str, CoarseModel] = {
         path=WEIGHTS / "coarse_int8.onnx",
         licence="see MODEL_CARD_coarse.md beside the file",
         source="bundled; trained by train_u2net.py",
-        sha256="c12ae44e35604db386fa3ab8c70e432442e25292797180d20e1c7076a8915e29",
+        sha256="e7b6ae5f5b14d11a2ac384d34963da1b232b9121a380da65999952392f263151",
         # What is this close to an end means that end: an alpha of 0.97 is a subject seen through,
         # and nobody means it. It lowers the absolute error, too. See the model card.
         levels=(0.05, 0.95),
@@ -75,7 +75,7 @@ COARSE: dict[str, CoarseModel] = {
         path=WEIGHTS / "coarse.onnx",
         licence="see MODEL_CARD_coarse.md beside the file",
         source="bundled; trained by train_u2net.py",
-        sha256="828019e343efac33a8c578d499b10f81257347d83f0d7702d032286af19646f1",
+        sha256="1be17fed0b9e3eea00fa7b946f44a507406bf05f852071e056768d8a731df04e",
         levels=(0.05, 0.95),
         purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
@@ -87,7 +87,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="0ebd34e34ccf2cd33a3dc163e1f4c16d93f48e235a2600872ef32ca6dc553d55",
+        sha256="baea58708c466815c8a746a3000c03a88b58ea22c379ee7f465759658fd47599",
         purpose="hair, fur and other edges; the default",
     ),
 }
