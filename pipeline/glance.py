@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline import generator
 from pipeline.models import Session
-from pipeline.patches import TILE, cut
+from pipeline.patches import TILE, cut, fitted
 
 #: Deviation of the Gaussian, in pixels of the reduced photo, that the change is smoothed by: what
 #: is larger than that is seen better from afar, what is smaller better in the patches.
@@ -40,10 +40,9 @@ def guide(
     for a photo whose sides are all under two patches, which the patches show well enough.
     """
     height, width = coarse.shape
-    scale = TILE / max(height, width)
-    if scale > 0.5:
+    if max(height, width) < 2 * TILE:
         return coarse
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = fitted(height, width)
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     before = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_AREA), np.float32)
     before = np.clip(before, 0, 1)  # sums of means round to more than 1

@@ -83,6 +83,12 @@ def cut(
     return patches
 
 
+def fitted(height: int, width: int) -> tuple[int, int]:
+    """Return the size (width, height) at which a picture's longer side is a tile's."""
+    scale = TILE / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def pad(piece: NDArray) -> NDArray:
     """Continue what is smaller than a tile, (h, w[, C]), by reflection to the right and below."""
     below, right = TILE - piece.shape[0], TILE - piece.shape[1]

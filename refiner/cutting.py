@@ -101,10 +101,9 @@ def piece(layers: NDArray[np.uint8]) -> NDArray[np.uint8]:
     What is short of a square is continued as the pipeline continues it.
     """
     height, width = layers.shape[:2]
-    scale = TILE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = patches.fitted(height, width)
     if size != (width, height):
-        method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+        method = cv2.INTER_CUBIC if max(height, width) < TILE else cv2.INTER_AREA
         thirds = [cv2.resize(layers[..., i : i + 3], size, interpolation=method) for i in (0, 3, 6)]
         layers = np.dstack(thirds).astype(np.uint8)
     return patches.pad(layers).transpose(2, 0, 1)
