@@ -45,7 +45,8 @@ class Recipe:
     shard_size: int = 1024
     #: Scenes whose subject is drawn: thin, semi-transparent and hard things that folders lack.
     procedural: float = 0.25
-    #: Subjects with a soft alpha left on their own photo: what no composite has is in there.
+    #: Subjects left on their own photo, where alpha is true there: no composite has its light,
+    #: its clutter, and what stage 1 takes for the subject in it.
     natural: float = 0.5
     #: Masks that stage 1 made; the others are simulated.
     real: float = 0.7
@@ -130,10 +131,10 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
 def write_scenes(out: Path, folders: Folders, recipe: Recipe, count: int) -> None:
     """Write whole scenes as pictures, for ``wisp bench``: images, alphas, foregrounds.
 
-    They are such as ``folders`` give, with pixels as they were drawn.
+    They are such as ``folders`` give, with pixels as they were drawn and alpha true at each.
     """
     rng = np.random.default_rng([recipe.seed, len(SPLITS)])
-    drawn = (scene for scene, zoom in scenes(folders, recipe, rng) if zoom == 1)
+    drawn = (scene for scene, zoom in scenes(folders, recipe, rng) if zoom == 1 and scene.exact)
     for kind in ("images", "alphas", "foregrounds"):
         (out / kind).mkdir(parents=True, exist_ok=True)
     for number, scene in zip(range(count), drawn, strict=False):
@@ -219,7 +220,8 @@ Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where shards go.")
 @click.option("--cutouts", type=Folder, multiple=True, help="RGBA cutouts; give twice to double.")
 @click.option("--alphas", type=(Folder, Folder), multiple=True, help="Images, soft alphas.")
-@click.option("--masks", type=(Folder, Folder), multiple=True, help="Images, binary masks.")
+@click.option("--masks", type=(Folder, Folder), multiple=True, help="Images, accurate masks.")
+@click.option("--guesses", type=(Folder, Folder), multiple=True, help="Images, a network's masks.")
 @click.option("--backgrounds", type=Folder, multiple=True, required=True, help="Backgrounds.")
 @click.option("--stage1", multiple=True, help="Stage-1 model, by name or file; give several.")
 @click.option("--refiner", help="Stage-2 model, by name or file, to look at whole scenes first.")
@@ -242,6 +244,7 @@ def main(
     cutouts: tuple[Path, ...],
     alphas: tuple[tuple[Path, Path], ...],
     masks: tuple[tuple[Path, Path], ...],
+    guesses: tuple[tuple[Path, Path], ...],
     backgrounds: tuple[Path, ...],
     stage1: tuple[str, ...],
     refiner: str | None,
@@ -277,6 +280,7 @@ def main(
     ]
     groups += [list(subjects.pairs("alpha", *pair)) for pair in alphas]
     groups += [list(subjects.pairs("mask", *pair)) for pair in masks]
+    groups += [list(subjects.pairs("guess", *pair)) for pair in guesses]
     todo = {s.name: (s, ready) for group in groups for s in group}
     _pool(_make_subject, list(todo.values()), processes, "subjects", quiet)
     found = tuple(

@@ -4,14 +4,15 @@ Three kinds of folders are understood, and each becomes the same thing, a straig
 
 - RGBA cutouts: taken as they are;
 - image + soft alpha: only the colours are estimated (Germer et al., 2020);
-- image + binary mask: mask to trimap, then closed-form matting (Levin et al., 2008).
+- image + binary mask: mask to trimap, then closed-form matting (Levin et al., 2008). The mask is
+  either accurate or a network's guess.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ MATTING_SIDE = 1024
 class Source:
     """Where a subject comes from: an RGBA file, or an image with its alpha or mask."""
 
-    kind: str  # "rgba", "alpha" or "mask"
+    kind: str  # "rgba", "alpha", "mask" or "guess"
     image: Path
     matte: Path | None = None
 
@@ -52,12 +53,14 @@ class Subject:
     """A foreground and its alpha, and the photo they came from where alpha is true on it, too.
 
     ``foreground`` (H, W, 3) uint8 RGB straight, ``alpha`` (H, W) float32 0..1, ``photo`` (H, W, 3)
-    uint8 RGB or None.
+    uint8 RGB or None. On its photo, alpha is true pixel by pixel if ``exact``, else as a whole:
+    seen from so far that strands are too thin to matter.
     """
 
     foreground: NDArray[np.uint8]
     alpha: NDArray[np.float32]
     photo: NDArray[np.uint8] | None = None
+    exact: bool = True
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -143,16 +146,21 @@ def make(source: Source) -> Subject | None:
         if not 0.01 < (grey > 127).mean() < 0.95 or unsure(grey) > UNSURE:
             return None
         # On a new background this alpha is the truth by construction. On its own photo it is not:
-        # what the mask cuts off would be taught as background, so the photo is not kept.
+        # what an accurate mask cuts off are strands, what a network's mask does may be anything.
         alpha = matte(photo, grey > 127)
-        return Subject(colours(photo, alpha), alpha)
+        known = photo if source.kind == "mask" else None
+        return Subject(colours(photo, alpha), alpha, known, exact=False)
     return Subject(colours(photo, alpha), alpha, photo)
 
 
 def save(subject: Subject, folder: Path, name: str) -> None:
-    """Store a subject as ``name.png`` (RGBA, straight) and its photo as ``name.photo.png``."""
+    """Store a subject as ``name.png`` (RGBA, straight), its photo as ``name.photo.png``.
+
+    The photo of one that is not exact is ``name.whole.png``.
+    """
     if subject.photo is not None:
-        _write(folder / f"{name}.photo.png", subject.photo)
+        kind = "photo" if subject.exact else "whole"
+        _write(folder / f"{name}.{kind}.png", subject.photo)
     alpha = (subject.alpha * 255 + 0.5).astype(np.uint8)
     _write(folder / f"{name}.png", np.dstack([subject.foreground, alpha]))
 
@@ -161,8 +169,11 @@ def load(folder: Path, name: str) -> Subject:
     """Read back what :func:`save` stored."""
     subject = make(Source("rgba", folder / f"{name}.png"))
     assert subject is not None
-    photo = folder / f"{name}.photo.png"
-    return Subject(subject.foreground, subject.alpha, read_rgb(photo) if photo.exists() else None)
+    for kind in ("photo", "whole"):
+        path = folder / f"{name}.{kind}.png"
+        if path.exists():
+            return replace(subject, photo=read_rgb(path), exact=kind == "photo")
+    return subject
 
 
 def _write(path: Path, picture: NDArray[np.uint8]) -> None:
