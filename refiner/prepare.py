@@ -236,6 +236,7 @@ Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--per-scene", default=Cutting.per_scene, help="Patches a scene.")
 @click.option("--glances", default=Cutting.glances, help="Of these, how many show it all.")
 @click.option("--real", default=Recipe.real, help="Share of coarse masks that stage 1 makes.")
+@click.option("--natural", default=Recipe.natural, help="Share of subjects left on their photo.")
 @click.option("--procedural", default=Recipe.procedural, help="Share of scenes drawn, not photo.")
 @click.option("--processes", default=os.cpu_count() or 1, help="Processes.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -257,6 +258,7 @@ def main(
     per_scene: int,
     glances: int,
     real: float,
+    natural: float,
     procedural: float,
     processes: int,
     quiet: bool,
@@ -272,7 +274,7 @@ def main(
             models.refiner_model(refiner)
     except WispError as error:
         raise click.ClickException(str(error)) from error
-    recipe = Recipe(seed, shard_size, procedural, real=real, cutting=Cutting(per_scene, glances))
+    recipe = Recipe(seed, shard_size, procedural, natural, real, cutting=Cutting(per_scene, glances))
     ready = out / "subjects"
     ready.mkdir(parents=True, exist_ok=True)
     groups = [
