@@ -274,7 +274,9 @@ def main(
             models.refiner_model(refiner)
     except WispError as error:
         raise click.ClickException(str(error)) from error
-    recipe = Recipe(seed, shard_size, procedural, natural, real, cutting=Cutting(per_scene, glances))
+    recipe = Recipe(
+        seed, shard_size, procedural, natural, real, cutting=Cutting(per_scene, glances)
+    )
     ready = out / "subjects"
     ready.mkdir(parents=True, exist_ok=True)
     groups = [
