@@ -33,6 +33,7 @@ from refiner.export import restore
 from refiner.network import Generator, Shape, grow
 from refiner.perceptual import perceptual
 from refiner.validate import validate
+from u2net.precision import bf16_pays
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Settings:
     clip: float = 1.0
     #: Numbers all randomness.
     seed: int = 0
-    #: "bf16-mixed" is faster on CPUs with bf16 arithmetic and on GPUs; else "32-true".
-    precision: str = "bf16-mixed"
+    #: "bf16-mixed" or "32-true"; "auto" is the former where the device computes in bf16.
+    precision: str = "auto"
     #: Steps between validations, each with a checkpoint, and patches used for one.
     validate_every: int = 250
     validate_on: int = 512
@@ -111,7 +112,11 @@ def train(
     be deeper than that one was, and begins with its answers.
     """
     # -- what takes part --------------------------------------------------------------------------
-    fabric = Fabric(accelerator="auto", devices=devices, precision=s.precision)  # type: ignore[arg-type]
+    precision = s.precision
+    if precision == "auto":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        precision = "bf16-mixed" if bf16_pays(device) else "32-true"
+    fabric = Fabric(accelerator="auto", devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(s.seed)
     generator = grow(restore(init), s.shape) if init else Generator(s.shape)

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 TILE = 128
-MARGIN = 16  # A tile answers for its inner 96 px; the rim is context, and where neighbours blend.
+# A tile answers for its inner 112 px; the rim is context, and where neighbours blend. Twice the rim
+# is no better on whole held-out scenes, and takes a quarter more tiles.
+MARGIN = 8
 _BLOCK = 16  # Placement works on blocks of this many pixels: fine enough, and 256 times cheaper.
 
 
 def place(roi: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Cover the ROI with few 128-px tiles.
 
-    Every ROI pixel lies in the inner 96×96 px of some tile, or in a tile's rim where that rim is
+    Every ROI pixel lies in the inner 112×112 px of some tile, or in a tile's rim where that rim is
     the border of the image. Greedy: the topmost uncovered block fixes a tile's top, and of the
     positions that cover it the one with the most uncovered blocks wins.
 

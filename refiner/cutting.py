@@ -36,8 +36,8 @@ class Cutting:
     #: Of these, patches that show most or all of the scene: what the generator sees first of a
     #: photo. Only these teach it what stands before what.
     glances: int = 3
-    #: How far from the coarse edge changes count, in cells: further than in use, for practice.
-    reach: float = 6.0
+    #: How far from the coarse edge changes count, in cells: as in use.
+    reach: float = Pipeline.reach
     #: How far they count in a patch that shows most of it: it is to find what is missing.
     glance_reach: float = 16.0
 

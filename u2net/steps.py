@@ -14,6 +14,7 @@ import torch
 
 from u2net import losses
 from u2net.network import U2Net
+from u2net.precision import autocast
 from u2net.settings import Settings
 
 
@@ -39,7 +40,7 @@ def match_level(model: U2Net, x: torch.Tensor, inner: list[torch.Tensor]) -> Non
     """
     for k, block in enumerate(model.blocks):
         for _ in range(2):
-            with torch.autocast(x.device.type, torch.bfloat16):
+            with autocast(x.device):
                 found = block(model.block_input(k, x, inner[:k]))
             block.ends[0].bias.sub_((found.float() - inner[k].float()).mean((0, 2, 3)))
 
@@ -47,7 +48,7 @@ def match_level(model: U2Net, x: torch.Tensor, inner: list[torch.Tensor]) -> Non
 def watch(guide: U2Net, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """The teacher's eleven features, and its seven maps in 0..1, for normalised photos."""
     with torch.no_grad():
-        inner = guide.features(x.to(torch.bfloat16))
+        inner = guide.features(x.to(next(guide.parameters()).dtype))
         return inner, [d.float().sigmoid() for d in guide.heads(inner)]
 
 
@@ -64,12 +65,12 @@ def block_step(
 
     def one(k: int) -> tuple[str, float]:
         if k == len(inner):
-            with torch.autocast(x.device.type, torch.bfloat16):
+            with autocast(x.device):
                 loss = losses.map_loss(model.heads(inner), maps, s.overlap)
             loss.backward()
             return "maps", loss.item()
         count = seen_by(model, k, len(x), s)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with autocast(x.device):
             fed = model.block_input(k, x[:count], [f[:count] for f in inner[:k]])
             loss = losses.feature_loss(model.blocks[k](fed), inner[k])
         loss.backward()
@@ -87,7 +88,7 @@ def whole_step(
         model, x, truth, has = job
         inner, maps = watch(guide, x)
         target = losses.targets(maps, truth, has, s.trust, s.gain)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with autocast(x.device):
             features = model.features(x)
             logits = model.heads(features)
             loss = map_loss = losses.map_loss(logits, target, s.overlap)
@@ -122,7 +123,7 @@ def chain_step(
         log = {}
         for k, block in enumerate(model.blocks):
             count = seen_by(model, k, len(x), s)
-            with torch.autocast(x.device.type, torch.bfloat16):
+            with autocast(x.device):
                 fed = model.block_input(k, x, outputs)
                 found = block(fed[:count])
                 loss = losses.feature_loss(losses.thinned(found), losses.thinned(inner[k]))
@@ -131,7 +132,7 @@ def chain_step(
             loss.backward()
             outputs.append(torch.cat([found.detach(), *rest]))
             log[f"block/{k}"] = loss.item()
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with autocast(x.device):
             logits = model.heads(outputs)
             loss = losses.map_loss(logits, target, s.overlap)
         loss.backward()

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.models import own, store
-from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, WEIGHTS, CoarseModel, RefinerModel
+from pipeline.models.catalogue import (
+    COARSE,
+    PUBLIC,
+    REFINERS,
+    SURE,
+    WEIGHTS,
+    CoarseModel,
+    RefinerModel,
+)
 from pipeline.models.providers import open_session
 from pipeline.models.store import checksum
 
@@ -61,7 +69,7 @@ def coarse_model(name: str, quiet: bool = False) -> CoarseModel:
     known = store.recognise(path)
     if known:
         return replace(PUBLIC[known], path=path)
-    return CoarseModel(path, "unknown", name, "")
+    return CoarseModel(path, "unknown", name, "", levels=SURE)
 
 
 def refiner_model(name: str) -> RefinerModel:

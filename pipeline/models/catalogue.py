@@ -56,6 +56,10 @@ class RefinerModel:
     purpose: str = ""
 
 
+#: What a U²-Net says this close to an end means that end: an alpha of 0.97 is a subject seen
+#: through, one of 0.03 a veil over the background, and nobody means either.
+SURE = (0.05, 0.95)
+
 #: Stage-1 models that ship with Wisp.
 COARSE: dict[str, CoarseModel] = {
     # The default: as good as in 32 bits, and twice as fast on processors with VNNI. Its weights
@@ -65,9 +69,7 @@ COARSE: dict[str, CoarseModel] = {
         licence="see MODEL_CARD_coarse.md beside the file",
         source="bundled; trained by train_u2net.py",
         sha256="e7b6ae5f5b14d11a2ac384d34963da1b232b9121a380da65999952392f263151",
-        # What is this close to an end means that end: an alpha of 0.97 is a subject seen through,
-        # and nobody means it. It lowers the absolute error, too. See the model card.
-        levels=(0.05, 0.95),
+        levels=SURE,
         purpose="people, animals, things; the default",
         exact="wisp-fp32",
     ),
@@ -76,7 +78,7 @@ COARSE: dict[str, CoarseModel] = {
         licence="see MODEL_CARD_coarse.md beside the file",
         source="bundled; trained by train_u2net.py",
         sha256="1be17fed0b9e3eea00fa7b946f44a507406bf05f852071e056768d8a731df04e",
-        levels=(0.05, 0.95),
+        levels=SURE,
         purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
 }
@@ -116,6 +118,7 @@ def _u2net(file: str, length: int, md5: str, sha256: str, purpose: str) -> Coars
         licence="Apache-2.0",
         source="Qin et al., 2020, github.com/xuebinqin/U-2-Net",
         sha256=sha256,
+        levels=SURE,
         purpose=purpose,
         url=_REMBG + file,
         length=length,
