@@ -103,3 +103,13 @@ def test_preparation_is_the_published_one():
 def test_a_black_photo_divides_by_nothing():
     card = models.COARSE["wisp"]
     assert np.isfinite(coarse.prepare(np.zeros((5, 9, 3), np.uint8), card)).all()
+
+
+@pytest.mark.parametrize(
+    ("answer", "meant"), [(0.0, 0.0), (0.04, 0.0), (0.5, 0.5), (0.96, 1.0), (1.0, 1.0)]
+)
+def test_what_a_u2net_is_all_but_sure_of_is_sure(tmp_path, answer, meant):
+    path = networks.constant_stage1(tmp_path / "a.onnx", answer)
+    session, card = models.open_coarse(models.coarse_model(str(path)), CPU, 1)
+    raw = coarse.predict(session, card, np.zeros((9, 9, 3), np.uint8))
+    assert np.allclose(raw, meant, atol=1e-6)
