@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,23 @@ def restore(checkpoint: Path) -> Generator:
     except (KeyError, TypeError, RuntimeError, EOFError, OSError) as error:
         raise ModelInvalid(f"{checkpoint} is no checkpoint of train_refiner.py: {error}") from error
     return generator.eval()
+
+
+def mean(checkpoints: Sequence[Path]) -> Generator:
+    """Build the generator whose weights are the mean of several (Wortsman et al., 2022, "soups").
+
+    They have one shape, and one went on from the other: else the mean is noise. Raises
+    :class:`pipeline.errors.ModelInvalid` where the shapes differ, or a file is no checkpoint.
+    """
+    first, *others = (restore(checkpoint) for checkpoint in checkpoints)
+    if any(other.shape != first.shape for other in others):
+        raise ModelInvalid("generators of different shapes have no mean")
+    state = first.state_dict()
+    for name, value in state.items():
+        if value.is_floating_point():
+            rest = [other.state_dict()[name] for other in others]
+            value.copy_(torch.stack([value, *rest]).mean(0))
+    return first
 
 
 def _reimport(path: Path) -> Generator:
@@ -123,13 +141,14 @@ def difference(path: Path, generator: Generator, patches: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max())
 
 
-def export(checkpoint: Path, path: Path, half: bool = False) -> float:
+def export(checkpoint: Path, path: Path, half: bool = False, others: Sequence[Path] = ()) -> float:
     """Write the ONNX file, whole or not at all; return its largest difference from FP32.
 
-    Raises :class:`pipeline.errors.ModelInvalid` where that exceeds :data:`TOLERANCE`, or the file
+    With ``others``, it is the :func:`mean` of them all. Raises
+    :class:`pipeline.errors.ModelInvalid` where the difference exceeds :data:`TOLERANCE`, or a file
     is no checkpoint.
     """
-    generator = restore(checkpoint)
+    generator = mean([checkpoint, *others])
     part = path.with_name(path.name + ".part")
     try:
         model = to_onnx(generator, part)
@@ -163,10 +182,17 @@ def probe() -> Any:
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--half", is_flag=True, help="Compute in FP16, too: for GPUs.")
-def main(checkpoint: Path, path: Path, half: bool) -> None:
+@click.option(
+    "--mean",
+    "others",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Another checkpoint or exported file: export the mean of their weights. Repeatable.",
+)
+def main(checkpoint: Path, path: Path, half: bool, others: tuple[Path, ...]) -> None:
     """Export the averaged generator of CHECKPOINT to the ONNX file PATH."""
     try:
-        worst = export(checkpoint, path, half)
+        worst = export(checkpoint, path, half, others)
     except ModelInvalid as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{path}: {path.stat().st_size:,} bytes, within {worst * 255:.2f} of 255 of FP32")

@@ -89,7 +89,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="baea58708c466815c8a746a3000c03a88b58ea22c379ee7f465759658fd47599",
+        sha256="3a06c8729d79ba515e74380aaee1215ddae56a14957c446b35a98131927eecd7",
         purpose="hair, fur and other edges; the default",
     ),
 }

@@ -197,6 +197,22 @@ def test_fp16_differs_from_fp32_by_two_grey_levels_at_most(
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_the_mean_of_two_lies_between_them(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.onnx" for name in "abc"]
+    for number, (file, width) in enumerate(zip(files, (8, 8, 16), strict=True)):
+        net = trained(Shape(width=width, bottom=1))
+        torch.nn.init.normal_(net.stem[0].weight, std=0.1 * (1 + number))
+        onnx.save(export.to_onnx(net, file), str(file))
+    first, second, both = (
+        g.state_dict() for g in (*map(export.restore, files[:2]), export.mean(files[:2]))
+    )
+    assert not torch.equal(first["stem.0.weight"], second["stem.0.weight"])
+    for name, value in both.items():
+        torch.testing.assert_close(value, (first[name] + second[name]) / 2)
+    with pytest.raises(ModelInvalid, match="different shapes"):
+        export.mean(files)
+
+
 def test_an_exported_identity_is_bit_for_bit(tmp_path: Path) -> None:
     train_refiner.save(tmp_path / "last.pt", {"average": Generator(TINY.shape)}, TINY, 0)
     export.export(tmp_path / "last.pt", tmp_path / "refiner.onnx")
