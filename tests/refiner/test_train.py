@@ -201,7 +201,7 @@ def test_the_mean_of_two_lies_between_them(tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.onnx" for name in "abc"]
     for number, (file, width) in enumerate(zip(files, (8, 8, 16), strict=True)):
         net = trained(Shape(width=width, bottom=1))
-        torch.nn.init.normal_(net.stem[0].weight, std=0.1 * (1 + number))
+        torch.nn.init.normal_(next(net.stem.parameters()), std=0.1 * (1 + number))
         onnx.save(export.to_onnx(net, file), str(file))
     first, second, both = (
         g.state_dict() for g in (*map(export.restore, files[:2]), export.mean(files[:2]))
