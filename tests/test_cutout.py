@@ -11,7 +11,16 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from pipeline import Cutout, ImageTooLarge, Settings, UnreadableImage, coarse, compose, models
+from pipeline import (
+    Cutout,
+    ImageTooLarge,
+    Settings,
+    UnreadableImage,
+    coarse,
+    compose,
+    glance,
+    models,
+)
 from tests import networks
 
 
@@ -19,7 +28,7 @@ from tests import networks
 def nets(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("nets")
     networks.stage1(folder / "bright.onnx", gain=6.0)
-    networks.constant_stage1(folder / "nothing.onnx", 0.02)
+    networks.constant_stage1(folder / "nothing.onnx", 0.2)
     networks.constant_stage1(folder / "nan.onnx", float("nan"))
     networks.stage2(folder / "identity.onnx")
     networks.constant_stage2(folder / "half.onnx", 0.5)
@@ -96,14 +105,15 @@ def test_progress_calls_the_work_off(nets):
     cutout._stage2 = spy
     with pytest.raises(Enough):
         cutout(data.astronaut(), progress=stop)
-    assert len(spy.batches) == 2  # the look at the whole and one batch; no further network call
-    assert len(cutout(data.astronaut()).tiles) > spy.batches[1]  # and it goes on as before
+    # The looks at the whole and one batch; no further network call.
+    assert len(spy.batches) == glance.LOOKS + 1
+    assert len(cutout(data.astronaut()).tiles) > spy.batches[-1]  # and it goes on as before
 
 
 def test_an_empty_scene_stays_empty_and_says_so(nets):
     result = make(nets, stage1="nothing")(data.coffee())
     assert result.empty
-    assert result.alpha.max() == pytest.approx(0.02)
+    assert result.alpha.max() == pytest.approx((0.2 - 0.05) / 0.9)  # not stretched to its extremes
     assert not make(nets)(data.astronaut()).empty
 
 
