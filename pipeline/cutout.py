@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from typing import BinaryIO, Protocol
 
@@ -141,8 +141,9 @@ class Cutout:
             tiles = patches.place(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
-                guide = glance.guide(stage2, seen, mask) if len(tiles) else mask
-                redrawn = self._redraw(stage2, seen, guide, tiles, progress)
+                guide = glance.guide(stage2, seen, mask, edge, s.batch_size)
+                told = partial(progress, "refine")
+                redrawn = generator.redraw(stage2, seen, guide, tiles, s.batch_size, told)
                 alpha, colours = blend.blend(seen, mask, edge, tiles, redrawn)
             else:
                 alpha = mask.copy()
@@ -154,22 +155,6 @@ class Cutout:
                 np.minimum(alpha, photo.alpha, out=alpha)
                 colours = np.where((photo.alpha < 1)[..., None], photo.image, colours)
         return Result(photo, alpha, colours, mask, edge, tiles, clock.seconds)
-
-    def _redraw(
-        self,
-        session: models.Session,
-        image: NDArray[np.uint8],
-        mask: NDArray[np.float32],
-        tiles: NDArray[np.intp],
-        progress: Progress,
-    ) -> Iterator[NDArray[np.float32]]:
-        """Redraw patch after patch, a batch at a time: a large photo has hundreds."""
-        size = self.settings.batch_size
-        for start in range(0, len(tiles), size):
-            cut = patches.cut(image, mask, tiles[start : start + size])
-            redrawn = generator.run(session, cut)
-            progress("refine", min(1.0, (start + size) / len(tiles)))
-            yield from redrawn
 
 
 def _on_white(photo: Photo) -> NDArray[np.uint8]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models import Session
+from pipeline.patches import cut
 
 INPUT, OUTPUT = "patches", "refined"
 
@@ -29,3 +32,23 @@ def run(session: Session, patches: NDArray[np.float32]) -> NDArray[np.float32]:
     bad = ~np.isfinite(refined).all((1, 2, 3))
     refined[bad] = patches[bad][:, [3, 0, 1, 2]]
     return np.clip(refined, 0, 1, out=refined)
+
+
+def redraw(
+    session: Session,
+    image: NDArray[np.uint8],
+    mask: NDArray[np.float32],
+    origins: NDArray[np.intp],
+    batch: int,
+    told: Callable[[float], None] | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Redraw patch after patch, ``batch`` of them at a time: a large photo has hundreds.
+
+    ``image``, ``mask`` and ``origins`` are those of :func:`pipeline.patches.cut`. Yields what
+    :func:`run` makes of each, (4, 128, 128); ``told`` hears after each batch what share is done.
+    """
+    for start in range(0, len(origins), batch):
+        redrawn = run(session, cut(image, mask, origins[start : start + batch]))
+        if told:
+            told(min(1.0, (start + batch) / len(origins)))
+        yield from redrawn

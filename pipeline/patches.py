@@ -85,9 +85,9 @@ def cut(
     return patches
 
 
-def fitted(height: int, width: int) -> tuple[int, int]:
-    """Return the size (width, height) at which a picture's longer side is a tile's."""
-    scale = TILE / max(height, width)
+def fitted(height: int, width: int, side: int = TILE) -> tuple[int, int]:
+    """Return the size (width, height) at which a picture's longer side is ``side``, a tile's."""
+    scale = side / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

@@ -56,7 +56,7 @@ def cut(
     and with ``guide`` for a coarse mask; a few others show most of the scene, with ``coarse``.
     Of a scene that is true as a whole only, there are none but those.
     """
-    area = roi.find(coarse, GRID, Pipeline.roi_threshold, how.reach)
+    area = region(coarse, how.reach)
     if not area.any():
         return np.empty((0, CHANNELS, TILE, TILE), np.uint8)
     near = layered(scene, guide, area)
@@ -75,8 +75,7 @@ def cut(
     found = [piece(near[y : y + side, x : x + side]) for y, x in origins[chosen]]
     found = [patch for patch in found if teaches(patch, HOPELESS)]
     if glances:
-        wide = roi.find(coarse, GRID, Pipeline.roi_threshold, how.glance_reach)
-        far = layered(scene, coarse, wide)
+        far = layered(scene, coarse, region(coarse, how.glance_reach))
         views = [piece(far)]
         for _ in range(glances - 1):
             h, w = (max(TILE, int(n * rng.uniform(0.4, 1))) for n in area.shape)
@@ -87,6 +86,11 @@ def cut(
             views.append(piece(far[y : y + h, x : x + w]))
         found += [view for view in views if teaches(view, HOPELESS_AFAR)]
     return np.array(found, np.uint8).reshape(-1, CHANNELS, TILE, TILE)
+
+
+def region(coarse: NDArray[np.float32], reach: float) -> NDArray[np.bool_]:
+    """The ROI of a coarse mask, (H, W) float32 to bool, with the pipeline's settings but reach."""
+    return roi.find(coarse, GRID, Pipeline.roi_threshold, reach)
 
 
 def layered(

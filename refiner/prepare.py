@@ -29,7 +29,7 @@ from pipeline.errors import SettingsError, WispError
 from pipeline.patches import TILE
 from refiner import composite, guidance, procedural, subjects
 from refiner.composite import GRID, Scene
-from refiner.cutting import CHANNELS, Cutting, cut
+from refiner.cutting import CHANNELS, Cutting, cut, region
 
 Random = np.random.Generator
 SPLITS = ("train", "valid")
@@ -118,7 +118,10 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
     for scene, zoom in scenes(folders, recipe, rng):
         stage1 = networks[rng.integers(len(networks))] if networks else None
         coarse = guidance.guide(scene, stage1, recipe.real, rng)
-        guide = glance.guide(refiner, scene.image, coarse) if refiner else coarse
+        guide = coarse
+        if refiner:
+            near = region(coarse, recipe.cutting.reach)
+            guide = glance.guide(refiner, scene.image, coarse, near)
         found = cut(scene, coarse, guide, zoom, recipe.cutting, rng)[: recipe.shard_size - done]
         shard[done : done + len(found)] = found
         done += len(found)

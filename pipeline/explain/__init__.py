@@ -131,7 +131,8 @@ def look(
     if len(tiles):
         refiner = models.refiner_model(settings.refiner)
         stage2 = models.open_refiner(refiner, settings.providers, settings.threads)
-        cut = patches.cut(photo, glance.guide(stage2, photo, result.coarse), tiles)
+        guide = glance.guide(stage2, photo, result.coarse, result.roi, settings.batch_size)
+        cut = patches.cut(photo, guide, tiles)
         generator.run(stage2, cut[:1])  # the first call sets up; it is not what a tile costs
         for i, patch in enumerate(cut):
             report("tiles", i / len(tiles))
