@@ -53,7 +53,7 @@ def cut(
     """Cut training patches out of a scene, (n, 9, 128, 128) uint8, n ≤ ``how.per_scene``.
 
     Placed as the pipeline places them, shifted a little, since in use the edge may lie anywhere,
-    and with ``guide`` for a coarse mask; a few others show most of the scene, with ``coarse``.
+    and with ``guide`` for a coarse mask; a few others show most of the scene, with either mask.
     Of a scene that is true as a whole only, there are none but those.
     """
     area = region(coarse, how.reach)
@@ -75,14 +75,17 @@ def cut(
     found = [piece(near[y : y + side, x : x + side]) for y, x in origins[chosen]]
     found = [patch for patch in found if teaches(patch, HOPELESS)]
     if glances:
-        far = layered(scene, coarse, region(coarse, how.glance_reach))
-        views = [piece(far)]
+        wide = region(coarse, how.glance_reach)
+        # A look begins with stage 1's mask, the next one with what the first made of it.
+        first, later = (layered(scene, mask, wide) for mask in (coarse, guide))
+        views = [piece(first)]
         for _ in range(glances - 1):
             h, w = (max(TILE, int(n * rng.uniform(0.4, 1))) for n in area.shape)
             y, x = (
                 int(rng.integers(0, max(1, n - k + 1)))
                 for n, k in zip(area.shape, (h, w), strict=True)
             )
+            far = later if rng.random() < 0.5 else first
             views.append(piece(far[y : y + h, x : x + w]))
         found += [view for view in views if teaches(view, HOPELESS_AFAR)]
     return np.array(found, np.uint8).reshape(-1, CHANNELS, TILE, TILE)

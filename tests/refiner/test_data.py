@@ -232,7 +232,7 @@ def test_a_few_patches_show_the_scene_and_the_others_have_what_was_seen_there() 
     found = cutting.cut(scene, coarse, guide, 1.0, recipe, RNG(0))
     assert len(found) == 8
     sure = found[:, cutting.COARSE].max((1, 2))
-    assert (sure[:5] == 230).all() and (sure[5:] == 204).all()
+    assert (sure[:5] == 230).all() and sure[5] == 204 and {*sure[6:]} <= {204, 230}
     whole = found[5]  # 128 × 102 px, continued below by reflection
     assert abs((whole[cutting.ALPHA] > 127).mean() - 0.5) < 0.02
     np.testing.assert_array_equal(whole[:, 102], whole[:, 101])
@@ -248,9 +248,12 @@ def test_what_is_true_as_a_whole_only_is_shown_from_afar_only() -> None:
     assert not scene.exact
     coarse = scene.alpha * np.float32(0.8)
     recipe = cutting.Cutting(per_scene=8, glances=3)
-    found = cutting.cut(scene, coarse, scene.alpha, 1.0, recipe, RNG(0))
-    assert len(found) == 3  # with stage 1's own mask
-    assert (found[:, cutting.COARSE].max((1, 2)) == 204).all()
+    many = [cutting.cut(scene, coarse, scene.alpha, 1.0, recipe, RNG(i)) for i in range(8)]
+    assert max(len(found) for found in many) == 3
+    # As a first look sees it, or as a later one does.
+    sure = [found[:, cutting.COARSE].max((1, 2)) for found in many]
+    assert {found[0] for found in sure} == {204}
+    assert {mask for found in sure for mask in found[1:]} == {204, 255}
 
 
 @pytest.mark.parametrize(("coarse", "near", "afar"), [(0.8, 1, 1), (0.65, 0, 1), (0.55, 0, 0)])
