@@ -89,7 +89,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="3a06c8729d79ba515e74380aaee1215ddae56a14957c446b35a98131927eecd7",
+        sha256="a4dfe204266252f02bfa9b304a164c0d3c21481c730e0807702fb15f84c71c19",
         purpose="hair, fur and other edges; the default",
     ),
 }
