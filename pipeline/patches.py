@@ -86,7 +86,7 @@ def cut(
 
 
 def fitted(height: int, width: int, side: int = TILE) -> tuple[int, int]:
-    """Return the size (width, height) at which a picture's longer side is ``side``, a tile's."""
+    """Return the size (width, height) at which a picture's longer side is ``side``, in px."""
     scale = side / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
