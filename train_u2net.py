@@ -6,10 +6,13 @@
         --init A/last.pt --run B
     python train_u2net.py train --prepared PREPARED --teacher u2netp.onnx --preset finish \
         --init B/last.pt --run C
-    python train_u2net.py export C/last.pt --prepared PREPARED --out WEIGHTS
+    python train_u2net.py features C/last.pt --prepared PREPARED --teacher u2netp.onnx --out INNER
+    python train_u2net.py train --prepared PREPARED --teacher u2netp.onnx --preset inner \
+        --init C/last.pt --features INNER --run D
+    python train_u2net.py export D/last.pt --prepared PREPARED --out WEIGHTS
     python train_u2net.py evaluate WEIGHTS/coarse.onnx --prepared PREPARED --teacher u2netp.onnx
 
-Three ways to learn from the teacher, one loop. ``blocks``: each of the eleven RSU blocks is fed the
+Four ways to learn from the teacher, one loop. ``blocks``: each of the eleven RSU blocks is fed the
 teacher's features and regresses the teacher's output of that block, all of them in one step
 (FitNets, Romero et al. 2015; blockwise distillation, Li et al. 2020). Every block has a dense
 64-channel target from the first step on, where the maps give one value a pixel through all of
@@ -24,6 +27,7 @@ import dataclasses
 import math
 import os
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,7 +38,7 @@ from pytorch_optimizer import SOAP
 from tqdm import tqdm
 
 from pipeline.errors import SettingsError, WispError
-from u2net import data, evaluate, export, steps, teacher
+from u2net import data, evaluate, export, inner, steps, teacher
 from u2net.network import WIDTHS, U2Net, fused, normalise, unfused
 from u2net.precision import autocast, fastest
 from u2net.settings import PRESETS, SOURCES, Settings, changed
@@ -61,6 +65,11 @@ def average(ema: U2Net, model: U2Net, decay: float, step: int) -> None:
 def place(model: U2Net, device: torch.device) -> U2Net:
     """On the device, channels last: which bf16 is fast in."""
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def ready(photos: torch.Tensor) -> torch.Tensor:
+    """Photos (B, 3, H, W) uint8 as the network is fed them, channels last."""
+    return normalise(photos).to(memory_format=torch.channels_last)
 
 
 def save(path: Path, content: dict) -> None:
@@ -96,6 +105,7 @@ def train(
     teacher_file: Path,
     run: Path,
     init: Path | None = None,
+    features: Path | None = None,
     resume: bool = False,
     stop: int | None = None,
     quiet: bool = False,
@@ -153,15 +163,16 @@ def train(
     # --- data: a batch depends on the seed and the step alone
     train_set, held_set = data.Prepared(prepared, "train"), data.Prepared(prepared, "held")
     end = min(s.steps, stop or s.steps)
-    batches = data.batches(
-        train_set,
-        data.odds(train_set, SOURCES),
-        s.seed,
-        range(first, end),
-        s.batch,
-        s.size,
-        s.strength,
-    )
+    numbers = range(first, end)
+    batches: Iterator[Sequence]
+    if s.phase == "inner":
+        if features is None:
+            raise SettingsError("This phase learns from prepared features: give --features DIR.")
+        rows = inner.Rows(features, s.size, model)
+        batches = rows.batches(s.seed, numbers, s.batch)
+    else:
+        chance = data.odds(train_set, SOURCES)
+        batches = data.batches(train_set, chance, s.seed, numbers, s.batch, s.size, s.strength)
     writer = SummaryWriter(str(run), purge_step=first)
     models = steps.twins(model, s.workers)
     torch.set_num_threads(1)
@@ -172,25 +183,27 @@ def train(
     model.train()
     started = time.time()
 
-    for step, (images, truth, has) in zip(range(first, end), batches, strict=True):
-        x = normalise(torch.from_numpy(images).to(device)).to(memory_format=torch.channels_last)
-        truth_t, has_t = torch.from_numpy(truth).to(device), torch.from_numpy(has).to(device)
+    for step, batch in zip(numbers, batches, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate(s, step) * group["scale"]
         for parameter in (p for m in models for p in m.parameters()):
             parameter.grad = None
 
         # --- forward and backward, the teacher on the very same pixels
-        if s.phase == "blocks":
+        placed = [torch.as_tensor(part).to(device) for part in batch]
+        if s.phase == "inner":
+            log = inner.step(models, placed, s, pool)
+        elif s.phase == "blocks":
+            x = ready(placed[0])
             if step == 0:
-                inner, _ = steps.watch(guide, x)
+                told, _ = steps.watch(guide, x)
                 if init is None:
-                    steps.match_spread(model, inner)
-                steps.match_level(model, x, inner)
+                    steps.match_spread(model, told)
+                steps.match_level(model, x, told)
             log = steps.block_step(model, guide, x, s, pool)
         else:
             step_of = {"chain": steps.chain_step, "whole": steps.whole_step}[s.phase]
-            log = step_of(models, guide, (x, truth_t, has_t), s, pool)
+            log = step_of(models, guide, (ready(placed[0]), *placed[1:]), s, pool)
         torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
         optimizer.step()
         average(ema, model, s.ema, step)
@@ -282,12 +295,42 @@ def prepare(root: Path, out: Path, composites: int, seed: int) -> None:
         click.echo(f"{split}: " + ", ".join(f"{k} {v}" for k, v in counts.items()))
 
 
+@main.command("features")
+@click.argument("network", type=click.Path(path_type=Path, exists=True))
+@click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--teacher", "teacher_file", type=click.Path(path_type=Path), required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--samples", default=12800, show_default=True, help="0.75 MB and 0.4 s each.")
+@click.option("--seed", default=0, show_default=True, help="Another one adds to what OUT holds.")
+@click.option("--quiet", is_flag=True)
+def features_command(
+    network: Path,
+    prepared: Path,
+    teacher_file: Path,
+    out: Path,
+    samples: int,
+    seed: int,
+    quiet: bool,
+) -> None:
+    """Write what the inner blocks of NETWORK (ONNX, or a checkpoint) are to learn, to OUT."""
+    try:
+        exported = network.suffix == ".onnx"
+        student = teacher.load(network) if exported else export.read_checkpoint(network)
+        photos = data.Prepared(prepared, "train")
+        chance = data.odds(photos, SOURCES)
+        guide = teacher.load(teacher_file)
+        inner.prepare(photos, chance, student, guide, out, samples, seed, quiet=quiet)
+    except WispError as error:
+        raise click.ClickException(str(error)) from error
+
+
 @main.command("train")
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--teacher", "teacher_file", type=click.Path(path_type=Path), required=True)
 @click.option("--run", type=click.Path(path_type=Path), required=True)
 @click.option("--preset", type=click.Choice(sorted(PRESETS)), default="blocks", show_default=True)
 @click.option("--init", type=click.Path(path_type=Path, exists=True))
+@click.option("--features", type=click.Path(path_type=Path, exists=True), help="For inner.")
 @click.option("--resume", is_flag=True)
 @click.option("--set", "changes", multiple=True, help="NAME=VALUE of a setting.")
 @click.option("--quiet", is_flag=True)
@@ -297,6 +340,7 @@ def train_command(
     run: Path,
     preset: str,
     init: Path | None,
+    features: Path | None,
     resume: bool,
     changes: tuple[str, ...],
     quiet: bool,
@@ -304,7 +348,7 @@ def train_command(
     """Train one run. A preset is changed by --set steps=3000 --set lr=1e-3 and so on."""
     try:
         settings = changed(PRESETS[preset], changes)
-        last = train(settings, prepared, teacher_file, run, init, resume, quiet=quiet)
+        last = train(settings, prepared, teacher_file, run, init, features, resume, quiet=quiet)
     except WispError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"Trained: {last}")

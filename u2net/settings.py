@@ -15,7 +15,7 @@ class Settings:
     """One training run. Each preset below is one of these."""
 
     phase: str = "whole"  # "blocks": each fed by the teacher; "chain": each fed by the student;
-    # "whole": end to end
+    # "inner": those of low resolution, on prepared features; "whole": end to end
     widths: str = "p"  # u2net.network.WIDTHS; "p" has the teacher's channels, as hints need
     size: int = 160  # px; 160 costs a quarter of the 320 in use
     steps: int = 2000
@@ -72,6 +72,22 @@ PRESETS = {
         strength=0.7,
         ema=0.98,
         every=50,
+    ),
+    # The five blocks that decide, on features that lie ready: so cheap that a batch can be large.
+    "inner": Settings(
+        phase="inner",
+        folded=True,
+        size=320,
+        steps=2000,
+        batch=32,
+        soap=True,
+        lr=1.5e-3,
+        weight_decay=0.0,
+        warmup=20,
+        hint=30.0,
+        gain=1.5,
+        overlap=1.0,
+        ema=0.99,
     ),
     # At the size in use, with the truth. The hints weigh most: they are many and steady, where the
     # maps' gradient, through all blocks, is mostly noise. Cross-entropy alone makes an unsure map

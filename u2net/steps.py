@@ -160,7 +160,8 @@ def in_parts(
     jobs = zip(models, *(part.chunk(len(models)) for part in batch), strict=True)
     logs = list(pool.map(one, jobs))
     for copies in zip(*(m.parameters() for m in models), strict=True):
-        copies[0].grad = torch.stack([p.grad for p in copies]).mean(0)
+        if copies[0].grad is not None:
+            copies[0].grad = torch.stack([p.grad for p in copies]).mean(0)
     for copies in zip(*(m.buffers() for m in models), strict=True):
         mean = torch.stack(copies).to(torch.float32).mean(0)
         for statistic in copies:

@@ -1,0 +1,216 @@
+"""The blocks of the lower resolutions, trained on features that lie ready on disk.
+
+What a student takes for the subject is decided deep inside: with a student's first three blocks
+before the teacher's last eight, the map differs from the teacher's by 0.017, with its first five
+by 0.042. The five blocks of the three lowest resolutions (En_4, En_5, En_6, De_5, De_4) cost 4 % of
+a forward pass, though. So the blocks before them are frozen and run once for each augmented photo,
+the teacher too, and what those five are fed and should answer is written to disk: each pass over
+it costs a fiftieth of one end to end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pipeline.errors import SettingsError
+from u2net import collage, data, losses, steps
+from u2net.network import DEPTH, U2Net, normalise
+from u2net.precision import autocast
+from u2net.settings import Settings
+
+BLOCKS = range(3, 8)  # En_4 .. De_4: levels 3 to 5, and nothing that they need comes after them
+SHARD = 256  # samples a file: some 180 MB
+MAP = 80  # px: the side of the truth kept, twice that of the finest of these blocks' maps
+
+
+class _Tap(nn.Module):
+    """What the inner blocks are fed by the student, and what the teacher answers there."""
+
+    def __init__(self, student: U2Net, teacher: U2Net):
+        super().__init__()
+        self.student, self.teacher = student, teacher
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        ours: list[Tensor] = []
+        for k in range(BLOCKS.start):
+            ours.append(self.student.blocks[k](self.student.block_input(k, x, ours)))
+        theirs: list[Tensor] = []
+        for k in range(BLOCKS.stop):
+            theirs.append(self.teacher.blocks[k](self.teacher.block_input(k, x, theirs)))
+        fed = self.student.block_input(BLOCKS.start, x, ours)
+        return fed, *theirs[BLOCKS.start :], *sides(self.teacher, theirs[BLOCKS.start :])
+
+
+def _session(tap: _Tap, size: int) -> onnxruntime.InferenceSession:
+    """The tap in onnxruntime, which takes two thirds of torch's time for it; one thread a run."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/tap.onnx"
+        photo = torch.zeros(1, 3, size, size)
+        torch.onnx.export(tap, (photo,), path, input_names=["x"], opset_version=17, dynamo=False)
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def sides(model: U2Net, inner: list[Tensor]) -> list[Tensor]:
+    """The logits of the side maps d4, d5, d6 from the features of ``BLOCKS``, each at its size."""
+    below = BLOCKS.start  # De_1 .. De_3 come before De_4 among the side outputs
+    fed = inner[: -DEPTH + 2 : -1]
+    return [conv(feature) for conv, feature in zip(model.side[below:], fed, strict=True)]
+
+
+def answers(model: U2Net, fed: Tensor) -> list[Tensor]:
+    """The outputs of ``BLOCKS`` from the input of the first of them, (B, C, H, W)."""
+    outputs: list[Tensor] = []
+    for k in BLOCKS:
+        if k == BLOCKS.start:
+            outputs.append(model.blocks[k](fed))
+            continue
+        # block_input counts from the first block; those before BLOCKS are asked for by none of them
+        behind = [fed] * BLOCKS.start + outputs
+        outputs.append(model.blocks[k](model.block_input(k, fed, behind)))
+    return outputs
+
+
+def step(models: list[U2Net], rows: list[Tensor], s: Settings, pool: Executor) -> dict[str, float]:
+    """Backward of the inner blocks' features and maps; gradients of nothing else."""
+
+    def one(job: tuple) -> dict[str, float]:
+        model, fed, *rest = job
+        theirs, logits, truth, has = rest[:5], rest[5:8], rest[8], rest[9].flatten()
+        maps = [_enlarged(d).sigmoid() for d in logits]
+        target = losses.targets(maps, truth, has, s.trust, s.gain)
+        with autocast(fed.device):
+            ours = answers(model, fed)
+            found = [_enlarged(d) for d in sides(model, ours)]
+            map_loss = losses.map_loss(found, target, s.overlap)
+            pairs = zip(ours, theirs, strict=True)
+            each = torch.stack([losses.feature_loss(a, b) for a, b in pairs])
+        (map_loss + s.hint * each.mean()).backward()
+        names = [f"block/{k}" for k in BLOCKS]
+        error = float(losses.truth_error(found, truth, has))
+        log = dict(zip(names, each.tolist(), strict=True))
+        return {"maps": map_loss.item(), "hint": each.mean().item(), "truth": error} | log
+
+    return steps.in_parts(models, tuple(rows), one, pool)
+
+
+def _enlarged(logit: Tensor) -> Tensor:
+    return F.interpolate(logit, (MAP, MAP), mode="bilinear", align_corners=False)
+
+
+def front(student: U2Net) -> str:
+    """A name for the weights of the blocks before ``BLOCKS``, which features belong to."""
+    digest = hashlib.sha256()
+    for block in student.blocks[: BLOCKS.start]:
+        for value in block.state_dict().values():
+            digest.update(value.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def shapes(size: int, channels: int) -> list[tuple[int, int, int]]:
+    """The (C, H, W) of what a row holds: the input, five features, three maps, the truth, has."""
+    levels = [U2Net.block_level(k) for k in BLOCKS]
+    side = [-(-size // 2**level) for level in levels]
+    return [
+        (channels, side[0], side[0]),
+        *((channels, s, s) for s in side),
+        *((1, s, s) for s in (side[4], side[3], side[2])),
+        (1, MAP, MAP),
+        (1, 1, 1),
+    ]
+
+
+def prepare(
+    prepared: data.Prepared,
+    chance: np.ndarray,
+    student: U2Net,
+    teacher: U2Net,
+    out: Path,
+    samples: int,
+    seed: int = 0,
+    strength: float = 0.7,
+    size: int = data.SIZE,
+    workers: int = 2,
+    quiet: bool = False,
+) -> None:
+    """Write ``samples`` rows, in whole files of 256, under ``out``; those that lie there are kept.
+
+    A file depends on the seed and its number alone, so that a stopped command goes on. Runs on
+    the CPU, one thread a worker. Raises ``SettingsError`` where ``out`` holds another student's.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    mark = out / "front.txt"
+    if mark.is_file() and mark.read_text() != front(student):
+        raise SettingsError(f"{out} holds the features of other weights: give another folder.")
+    mark.write_text(front(student))
+    session = _session(_Tap(student, teacher).eval(), size)
+
+    def row(i: int) -> np.ndarray:
+        image, truth, has = collage.draw(prepared, chance, seed, i, size, strength)
+        x = normalise(torch.from_numpy(image[None])).numpy()
+        small = F.interpolate(torch.from_numpy(truth[None, None]), (MAP, MAP), mode="area").numpy()
+        parts = [*session.run(None, {"x": x}), small, np.array([has])]
+        return np.concatenate([part.ravel() for part in parts]).astype(np.float16)
+
+    files = -(-samples // SHARD)
+    with ThreadPoolExecutor(workers) as pool:
+        for number in tqdm(range(files), desc="features", disable=quiet or None):
+            path = out / f"{seed:03d}-{number:04d}.npy"
+            if path.is_file():
+                continue
+            rows = np.stack(list(pool.map(row, range(number * SHARD, (number + 1) * SHARD))))
+            part = path.with_suffix(".part")
+            with part.open("wb") as file:
+                np.save(file, rows)
+            os.replace(part, path)
+
+
+class Rows:
+    """Prepared features: N rows of float16, each the parts of ``shapes`` one after the other.
+
+    Raises ``SettingsError`` where ``folder`` holds none that ``student`` can learn from.
+    """
+
+    def __init__(self, folder: Path, size: int, student: U2Net):
+        self.files = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))]
+        if not self.files:
+            raise SettingsError(f"No features in {folder}: run the features command first.")
+        if (folder / "front.txt").read_text() != front(student):
+            raise SettingsError(f"The features in {folder} are of another network's first blocks.")
+        self.shapes = shapes(size, student.blocks[0].cin.conv.out_channels)
+        length = sum(int(np.prod(s)) for s in self.shapes)
+        if any(f.shape[1] != length for f in self.files):
+            raise SettingsError(f"The features in {folder} are of photos of another size.")
+        self.ends = np.cumsum([len(f) for f in self.files])
+
+    def draw(self, seed: int, step: int, batch: int) -> list[Tensor]:
+        """The parts of ``batch`` rows, float32 (B, C, H, W): a function of seed and step alone."""
+        chosen = np.random.default_rng((seed, step)).integers(self.ends[-1], size=batch)
+        files = np.searchsorted(self.ends, chosen, "right")
+        rows = [self.files[f][k - self.ends[f]] for f, k in zip(files, chosen, strict=True)]
+        flat = torch.from_numpy(np.stack(rows))
+        parts = flat.split([int(np.prod(s)) for s in self.shapes], 1)
+        return [p.reshape(-1, *s).float() for p, s in zip(parts, self.shapes, strict=True)]
+
+    def batches(self, seed: int, steps: range, batch: int) -> Iterator[list[Tensor]]:
+        """``draw`` for each step, one step ahead of its use."""
+        with ThreadPoolExecutor(1) as ahead:
+            jobs = [ahead.submit(self.draw, seed, step, batch) for step in steps[:1]]
+            for step in steps:
+                ready = jobs.pop()
+                if step + 1 < steps.stop:
+                    jobs.append(ahead.submit(self.draw, seed, step + 1, batch))
+                yield ready.result()
