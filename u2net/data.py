@@ -16,10 +16,11 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -255,6 +256,7 @@ def augment(
 
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+Drawn = TypeVar("Drawn")
 
 
 def draw(
@@ -292,14 +294,15 @@ def batches(
     strength: float,
 ) -> Iterator[Batch]:
     """``draw`` for each step, one step ahead of its use."""
-    with ThreadPoolExecutor(1) as ahead:
-        jobs = [
-            ahead.submit(draw, prepared, chance, seed, s, batch, size, strength) for s in steps[:1]
-        ]
+    return ahead(lambda k: draw(prepared, chance, seed, k, batch, size, strength), steps)
+
+
+def ahead(one: Callable[[int], Drawn], steps: range) -> Iterator[Drawn]:
+    """``one`` of each step, made while the step before it is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        jobs = [pool.submit(one, step) for step in steps[:1]]
         for step in steps:
             ready = jobs.pop()
             if step + 1 < steps.stop:
-                jobs.append(
-                    ahead.submit(draw, prepared, chance, seed, step + 1, batch, size, strength)
-                )
+                jobs.append(pool.submit(one, step + 1))
             yield ready.result()

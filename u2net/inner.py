@@ -5,7 +5,7 @@ before the teacher's last eight, the map differs from the teacher's by 0.017, wi
 by 0.042. The five blocks of the three lowest resolutions (En_4, En_5, En_6, De_5, De_4) cost 4 % of
 a forward pass, though. So the blocks before them are frozen and run once for each augmented photo,
 the teacher too, and what those five are fed and should answer is written to disk: each pass over
-it costs a fiftieth of one end to end.
+it costs an eightieth of one end to end.
 """
 
 from __future__ import annotations
@@ -207,10 +207,4 @@ class Rows:
 
     def batches(self, seed: int, steps: range, batch: int) -> Iterator[list[Tensor]]:
         """``draw`` for each step, one step ahead of its use."""
-        with ThreadPoolExecutor(1) as ahead:
-            jobs = [ahead.submit(self.draw, seed, step, batch) for step in steps[:1]]
-            for step in steps:
-                ready = jobs.pop()
-                if step + 1 < steps.stop:
-                    jobs.append(ahead.submit(self.draw, seed, step + 1, batch))
-                yield ready.result()
+        return data.ahead(lambda step: self.draw(seed, step, batch), steps)
