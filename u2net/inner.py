@@ -32,6 +32,7 @@ from u2net.settings import Settings
 
 BLOCKS = range(3, 8)  # En_4 .. De_4: levels 3 to 5, and nothing that they need comes after them
 SHARD = 256  # samples a file: some 180 MB
+DEEP = range(4, 7)  # En_5, En_6, De_5: at a 16th and a 32nd, what they answer costs next to nothing
 MAP = 80  # px: the side of the truth kept, twice that of the finest of these blocks' maps
 
 
@@ -65,41 +66,45 @@ def _session(tap: _Tap, size: int) -> onnxruntime.InferenceSession:
 
 
 def sides(model: U2Net, inner: list[Tensor]) -> list[Tensor]:
-    """The logits of the side maps d4, d5, d6 from the features of ``BLOCKS``, each at its size."""
-    below = BLOCKS.start  # De_1 .. De_3 come before De_4 among the side outputs
-    fed = inner[: -DEPTH + 2 : -1]
-    return [conv(feature) for conv, feature in zip(model.side[below:], fed, strict=True)]
+    """The logits of the side maps d4, d5, d6 from the features of ``BLOCKS``, each at its size;
+    of d5 and d6 without the last of them."""
+    fed = list(zip(BLOCKS, inner, strict=False))[DEPTH - 1 - BLOCKS.start :]
+    return [model.side[2 * DEPTH - 2 - k](feature) for k, feature in reversed(fed)]
 
 
-def answers(model: U2Net, fed: Tensor) -> list[Tensor]:
-    """The outputs of ``BLOCKS`` from the input of the first of them, (B, C, H, W)."""
+def answers(model: U2Net, fed: Tensor, learn: range = BLOCKS) -> list[Tensor]:
+    """The outputs of ``BLOCKS``, to the last of ``learn``, from the input of the first of them,
+    (B, C, H, W). Those before ``learn`` get no gradient."""
     outputs: list[Tensor] = []
-    for k in BLOCKS:
-        if k == BLOCKS.start:
-            outputs.append(model.blocks[k](fed))
-            continue
+    for k in range(BLOCKS.start, learn.stop):
         # block_input counts from the first block; those before BLOCKS are asked for by none of them
         behind = [fed] * BLOCKS.start + outputs
-        outputs.append(model.blocks[k](model.block_input(k, fed, behind)))
+        x = fed if k == BLOCKS.start else model.block_input(k, fed, behind)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and k in learn):
+            outputs.append(model.blocks[k](x))
     return outputs
 
 
 def step(models: list[U2Net], rows: list[Tensor], s: Settings, pool: Executor) -> dict[str, float]:
-    """Backward of the inner blocks' features and maps; gradients of nothing else."""
+    """Backward of the inner blocks' features and maps, or of ``DEEP``'s; of nothing else."""
+    learn = DEEP if s.deep else BLOCKS
 
     def one(job: tuple) -> dict[str, float]:
         model, fed, *rest = job
         theirs, logits, truth, has = rest[:5], rest[5:8], rest[8], rest[9].flatten()
+        theirs = theirs[learn.start - BLOCKS.start : learn.stop - BLOCKS.start]
+        logits = logits[BLOCKS.stop - learn.stop :]
         maps = [_enlarged(d).sigmoid() for d in logits]
         target = losses.targets(maps, truth, has, s.trust, s.gain)
         with autocast(fed.device):
-            ours = answers(model, fed)
+            ours = answers(model, fed, learn)
             found = [_enlarged(d) for d in sides(model, ours)]
+            ours = ours[learn.start - BLOCKS.start :]
             map_loss = losses.map_loss(found, target, s.overlap)
             pairs = zip(ours, theirs, strict=True)
             each = torch.stack([losses.feature_loss(a, b) for a, b in pairs])
         (map_loss + s.hint * each.mean()).backward()
-        names = [f"block/{k}" for k in BLOCKS]
+        names = [f"block/{k}" for k in learn]
         error = float(losses.truth_error(found, truth, has))
         log = dict(zip(names, each.tolist(), strict=True))
         return {"maps": map_loss.item(), "hint": each.mean().item(), "truth": error} | log

@@ -120,6 +120,29 @@ def test_only_the_inner_blocks_learn_and_a_resumed_run_equals_the_unbroken_one(
     assert all(any(n.startswith(part) for n in moved) for part in inside)
 
 
+def test_the_deep_blocks_learn_alone(features, prepared, student_file, teacher_file, tmp_path):
+    settings = dataclasses.replace(SETTINGS, deep=True)
+    run = train_u2net.train(
+        settings, prepared, teacher_file, tmp_path, init=student_file, features=features, quiet=True
+    )
+    after = torch.load(run, weights_only=True)["model"]
+    before = teacher.load(student_file).state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    inside = ("encoder.4.", "encoder.5.", "decoder.0.", "side.4.", "side.5.")
+    assert all(name.startswith(inside) for name in moved)
+    assert all(any(name.startswith(part) for name in moved) for part in inside)
+
+
+def test_the_deep_blocks_answer_as_among_the_others(features, student_file):
+    student = teacher.load(student_file)
+    fed = inner.Rows(features, SIZE, student).draw(0, 0, 2)[0]
+    every = inner.answers(student, fed)
+    deep = inner.answers(student, fed, inner.DEEP)
+    assert len(deep) == 4 and all(map(torch.equal, deep, every))
+    sides = inner.sides(student, deep)
+    assert len(sides) == 2 and all(map(torch.equal, sides, inner.sides(student, every)[1:]))
+
+
 def test_learning_lowers_the_loss(features, student_file):
     student = teacher.load(student_file).requires_grad_(True)
     rows = inner.Rows(features, SIZE, student)
