@@ -26,7 +26,7 @@ class Settings:
     # 2024) instead of AdamW, at the same cost: end to end it went on where AdamW was level
     weight_decay: float = 1e-4
     clip: float = 5.0  # norm of the gradient
-    deep: bool = False  # inner phase: the three blocks below a 16th alone, a third of the cost
+    deep: bool = False  # inner phase: its blocks at a 16th and a 32nd alone, a third of the cost
     full_size_share: float = 0.375  # blocks phase: share of the batch that the two full-size
     # blocks see. They are 70 % of the cost and have most pixels to learn from; but with a single
     # photo their batch normalisation takes away its level, and they learn badly.
