@@ -31,8 +31,8 @@ from u2net.precision import autocast
 from u2net.settings import Settings
 
 BLOCKS = range(3, 8)  # En_4 .. De_4: levels 3 to 5, and nothing that they need comes after them
-SHARD = 256  # samples a file: some 180 MB
 DEEP = range(4, 7)  # En_5, En_6, De_5: at a 16th and a 32nd, what they answer costs next to nothing
+SHARD = 256  # samples a file: some 180 MB
 MAP = 80  # px: the side of the truth kept, twice that of the finest of these blocks' maps
 
 
@@ -69,7 +69,7 @@ def sides(model: U2Net, inner: list[Tensor]) -> list[Tensor]:
     """The logits of the side maps d4, d5, d6 from the features of ``BLOCKS``, each at its size;
     of d5 and d6 without the last of them."""
     fed = list(zip(BLOCKS, inner, strict=False))[DEPTH - 1 - BLOCKS.start :]
-    return [model.side[2 * DEPTH - 2 - k](feature) for k, feature in reversed(fed)]
+    return [model.side[U2Net.block_level(k)](feature) for k, feature in reversed(fed)]
 
 
 def answers(model: U2Net, fed: Tensor, learn: range = BLOCKS) -> list[Tensor]:
@@ -92,17 +92,14 @@ def step(models: list[U2Net], rows: list[Tensor], s: Settings, pool: Executor) -
     def one(job: tuple) -> dict[str, float]:
         model, fed, *rest = job
         theirs, logits, truth, has = rest[:5], rest[5:8], rest[8], rest[9].flatten()
-        theirs = theirs[learn.start - BLOCKS.start : learn.stop - BLOCKS.start]
-        logits = logits[BLOCKS.stop - learn.stop :]
-        maps = [_enlarged(d).sigmoid() for d in logits]
+        maps = [_enlarged(d).sigmoid() for d in logits[BLOCKS.stop - learn.stop :]]
         target = losses.targets(maps, truth, has, s.trust, s.gain)
         with autocast(fed.device):
             ours = answers(model, fed, learn)
             found = [_enlarged(d) for d in sides(model, ours)]
-            ours = ours[learn.start - BLOCKS.start :]
             map_loss = losses.map_loss(found, target, s.overlap)
-            pairs = zip(ours, theirs, strict=True)
-            each = torch.stack([losses.feature_loss(a, b) for a, b in pairs])
+            at = [k - BLOCKS.start for k in learn]
+            each = torch.stack([losses.feature_loss(ours[i], theirs[i]) for i in at])
         (map_loss + s.hint * each.mean()).backward()
         names = [f"block/{k}" for k in learn]
         error = float(losses.truth_error(found, truth, has))
