@@ -150,7 +150,7 @@ def train(
         start = load(checkpoint, parts, s)
     out.mkdir(parents=True, exist_ok=True)
 
-    shards, held = Shards(data, "train"), Shards(data, "valid")
+    shards, held = (Shards(data, split, fabric.device) for split in ("train", "valid"))
     batches = prefetch(
         epochs(shards, s.batch, s.seed, start, fabric.global_rank, fabric.world_size)
     )
@@ -163,7 +163,7 @@ def train(
         range(start, total), initial=start, total=total, disable=quiet or not fabric.is_global_zero
     )
     for step in bar:
-        batch = next(batches).to(fabric.device)
+        batch = next(batches)
         adversarial = step >= s.steps
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, s)

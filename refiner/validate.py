@@ -34,9 +34,8 @@ def validate(model: nn.Module, shards: Shards, patches: int) -> tuple[dict[str, 
     sums, area = torch.zeros(7, dtype=torch.float64), 1e-9
     shown: list[tuple[Batch, Tensor]] = []
     model.eval()
-    device = next(model.parameters()).device
     for start in range(0, len(index), 32):
-        batch = shards.batch(index[start : start + 32]).to(device)
+        batch = shards.batch(index[start : start + 32])
         refined = model(batch.patches)
         ours = (refined[:, :1] - batch.alpha) * batch.weight
         before = (batch.coarse - batch.alpha) * batch.weight
