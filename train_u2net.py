@@ -9,7 +9,9 @@
     python train_u2net.py features C/last.pt --prepared PREPARED --teacher u2netp.onnx --out INNER
     python train_u2net.py train --prepared PREPARED --teacher u2netp.onnx --preset inner \
         --init C/last.pt --features INNER --run D
-    python train_u2net.py export D/last.pt --prepared PREPARED --out WEIGHTS
+    python train_u2net.py train --prepared PREPARED --teacher u2netp.onnx --preset gpu \
+        --init D/last.pt --run E
+    python train_u2net.py export E/last.pt --prepared PREPARED --out WEIGHTS
     python train_u2net.py evaluate WEIGHTS/coarse.onnx --prepared PREPARED --teacher u2netp.onnx
 
 Four ways to learn from the teacher, one loop. ``blocks``: each of the eleven RSU blocks is fed the
@@ -38,7 +40,7 @@ from pytorch_optimizer import SOAP
 from tqdm import tqdm
 
 from pipeline.errors import SettingsError, WispError
-from u2net import data, evaluate, export, inner, steps, teacher
+from u2net import data, evaluate, export, inner, steps, teacher, views
 from u2net.network import WIDTHS, U2Net, fused, normalise, unfused
 from u2net.precision import autocast, fastest
 from u2net.settings import PRESETS, SOURCES, Settings, changed
@@ -55,10 +57,11 @@ def rate(s: Settings, step: int) -> float:
 def average(ema: U2Net, model: U2Net, decay: float, step: int) -> None:
     """Move the averaged weights (and normalisation statistics) towards the model's."""
     decay = min(decay, (1 + step) / (10 + step))
-    for a, b in zip(ema.state_dict().values(), model.state_dict().values(), strict=True):
-        if a.is_floating_point():
-            a.lerp_(b, 1 - decay)
-        else:
+    pairs = list(zip(ema.state_dict().values(), model.state_dict().values(), strict=True))
+    real = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in real], [b for _, b in real], 1 - decay)
+    for a, b in pairs:
+        if not a.is_floating_point():
             a.copy_(b)
 
 
@@ -171,8 +174,12 @@ def train(
         rows = inner.Rows(features, s.size, model)
         batches = rows.batches(s.seed, numbers, s.batch)
     else:
-        chance = data.odds(train_set, SOURCES)
-        batches = data.batches(train_set, chance, s.seed, numbers, s.batch, s.size, s.strength)
+        drawn = (train_set, data.odds(train_set, SOURCES), s.seed, numbers, s.batch, s.size)
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            batches = views.batches(*drawn, s.strength, s.joined, device)
+        else:
+            batches = data.batches(*drawn, s.strength)
     writer = SummaryWriter(str(run), purge_step=first)
     models = steps.twins(model, s.workers)
     torch.set_num_threads(1)

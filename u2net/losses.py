@@ -58,7 +58,7 @@ def map_loss(logits: list[Tensor], target: list[Tensor], overlap: float) -> Tens
     """
     total = torch.zeros((), device=logits[0].device)
     for d, t in zip(logits, target, strict=True):
-        entropy = F.binary_cross_entropy(t, t)
+        entropy = (torch.special.entr(t) + torch.special.entr(1 - t)).mean()
         total = total + F.binary_cross_entropy_with_logits(d.float(), t) - entropy
         if overlap:
             p = d.float().sigmoid()

@@ -17,7 +17,12 @@ def bf16_pays(device: torch.device) -> bool:
 
 
 def fastest(device: torch.device) -> torch.dtype:
-    """The type that a network which is not trained computes fastest in."""
+    """The type that a network which is not trained computes fastest in.
+
+    On a GPU float16, as fast as bfloat16 and eight times finer: a U²-Net's features stay below 30.
+    """
+    if device.type == "cuda":
+        return torch.float16
     return torch.bfloat16 if bf16_pays(device) else torch.float32
 
 

@@ -159,6 +159,8 @@ def in_parts(
     """
     jobs = zip(models, *(part.chunk(len(models)) for part in batch), strict=True)
     logs = list(pool.map(one, jobs))
+    if len(models) == 1:
+        return logs[0]
     for copies in zip(*(m.parameters() for m in models), strict=True):
         if copies[0].grad is not None:
             copies[0].grad = torch.stack([p.grad for p in copies]).mean(0)
