@@ -57,11 +57,10 @@ def rate(s: Settings, step: int) -> float:
 def average(ema: U2Net, model: U2Net, decay: float, step: int) -> None:
     """Move the averaged weights (and normalisation statistics) towards the model's."""
     decay = min(decay, (1 + step) / (10 + step))
-    pairs = list(zip(ema.state_dict().values(), model.state_dict().values(), strict=True))
-    real = [pair for pair in pairs if pair[0].is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in real], [b for _, b in real], 1 - decay)
-    for a, b in pairs:
-        if not a.is_floating_point():
+    for a, b in zip(ema.state_dict().values(), model.state_dict().values(), strict=True):
+        if a.is_floating_point():
+            a.lerp_(b, 1 - decay)
+        else:
             a.copy_(b)
 
 

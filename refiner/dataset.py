@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.errors import SettingsError
 from refiner.cutting import ALPHA, COARSE, FOREGROUND, RGB, WEIGHT
+from u2net.views import some
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,6 @@ def augment(batch: Batch, rng: np.random.Generator) -> Batch:
     image, foreground = elsewhere(image, alpha, foreground, rng)
     image, foreground = tint(image, foreground, rng)
     return Batch(torch.cat([image, displace(coarse, rng)], 1), alpha, foreground, weight)
-
-
-def some(n: int, share: float, rng: np.random.Generator) -> Tensor:
-    """Choose about a ``share`` of ``n`` patches: their indices."""
-    return torch.from_numpy(np.flatnonzero(rng.random(n) < share))
 
 
 def move(layers: Tensor, rng: np.random.Generator, share: float = 0.5) -> Tensor:

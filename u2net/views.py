@@ -55,9 +55,9 @@ def column(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(values.astype(np.float32)).reshape(len(values), -1, 1, 1).to(like)
 
 
-def some(n: int, share: float, rng: Random, like: Tensor) -> Tensor:
-    """The indices of about a ``share`` of ``n``."""
-    return torch.from_numpy(np.flatnonzero(rng.random(n) < share)).to(like.device)
+def some(n: int, share: float, rng: Random) -> Tensor:
+    """Choose about a ``share`` of ``n`` pictures: their indices."""
+    return torch.from_numpy(np.flatnonzero(rng.random(n) < share))
 
 
 def moved(layers: Tensor, size: int, strength: float, rng: Random) -> Tensor:
@@ -133,12 +133,12 @@ def worn(image: Tensor, strength: float, rng: Random) -> Tensor:
     """Small originals enlarged, blur and noise, each on some; how much is one draw a batch."""
     n, side = len(image), image.shape[-1]
     image = image.clone()
-    chosen = some(n, 0.25 * strength, rng, image)
+    chosen = some(n, 0.25 * strength, rng)
     small = int(rng.integers(side // 3, side))
     if len(chosen):
         tiny = F.interpolate(image[chosen], (small, small), mode="area")
         image[chosen] = F.interpolate(tiny, (side, side), mode="bilinear")
-    chosen = some(n, 0.15 * strength, rng, image)
+    chosen = some(n, 0.15 * strength, rng)
     sigma = rng.uniform(0.4, 1.6)
     if len(chosen):
         image[chosen] = blurred(image[chosen], sigma)

@@ -58,7 +58,7 @@ def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> No
     for name, value in back.state_dict().items():
         torch.testing.assert_close(value, grown.state_dict()[name], atol=1e-3, rtol=1e-3)
     train_refiner.train(shards, tmp_path / "run", replace(TINY, rate=0.0), init=file, quiet=True)
-    state = torch.load(tmp_path / "run/last.pt", weights_only=True)
+    state = torch.load(tmp_path / "run/last.pt", map_location="cpu", weights_only=True)
     assert_equal(dict(state["average"]), dict(back.state_dict()))
     with pytest.raises(SettingsError, match="another shape"):
         other = replace(TINY, shape=Shape(width=16, middle=1, bottom=1))
