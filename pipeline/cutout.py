@@ -22,6 +22,7 @@ from pipeline import (
     generator,
     glance,
     image_io,
+    lines,
     models,
     patches,
     roi,
@@ -144,6 +145,7 @@ class Cutout:
                 guide = glance.guide(stage2, seen, mask, edge, s.batch_size)
                 told = partial(progress, "refine")
                 redrawn = generator.redraw(stage2, seen, guide, tiles, s.batch_size, told)
+                redrawn = lines.follow(seen, guide, tiles, redrawn)
                 alpha, colours = blend.blend(seen, mask, edge, tiles, redrawn)
             else:
                 alpha = mask.copy()

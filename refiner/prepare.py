@@ -296,14 +296,16 @@ def main(
     pictures = tuple(path for folder in backgrounds for path in subjects.pictures(folder))
     everything = Folders(found, pictures, stage1, refiner)
     jobs = []
-    for split, numbers in (("valid", range(valid)), ("train", range(first, first + shards))):
-        mine = split_of(everything, split)
-        for number in numbers:
-            path = out / f"{split}-{number:03d}.npy"
-            if not path.exists():
-                jobs.append((path, mine, recipe, split, number))
-    if whole:
-        write_scenes(out / "scenes", split_of(everything, "valid"), recipe, whole)
+    try:
+        for split, numbers in (("valid", range(valid)), ("train", range(first, first + shards))):
+            paths = [(number, out / f"{split}-{number:03d}.npy") for number in numbers]
+            missing = [(number, path) for number, path in paths if not path.exists()]
+            mine = split_of(everything, split) if missing else everything
+            jobs += [(path, mine, recipe, split, number) for number, path in missing]
+        if whole:
+            write_scenes(out / "scenes", split_of(everything, "valid"), recipe, whole)
+    except WispError as error:
+        raise click.ClickException(str(error)) from error
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     _pool(_work, jobs, processes, "shards", quiet)
 
