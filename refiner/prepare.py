@@ -270,33 +270,31 @@ def main(
 
     What exists already is kept, so an interrupted run goes on where it stopped.
     """
+    recipe = Recipe(
+        seed, shard_size, procedural, natural, real, cutting=Cutting(per_scene, glances)
+    )
     try:
         for name in stage1:
             models.coarse_model(name)
         if refiner:
             models.refiner_model(refiner)
-    except WispError as error:
-        raise click.ClickException(str(error)) from error
-    recipe = Recipe(
-        seed, shard_size, procedural, natural, real, cutting=Cutting(per_scene, glances)
-    )
-    ready = out / "subjects"
-    ready.mkdir(parents=True, exist_ok=True)
-    groups = [
-        [subjects.Source("rgba", path) for path in subjects.pictures(folder)] for folder in cutouts
-    ]
-    groups += [list(subjects.pairs("alpha", *pair)) for pair in alphas]
-    groups += [list(subjects.pairs("mask", *pair)) for pair in masks]
-    groups += [list(subjects.pairs("guess", *pair)) for pair in guesses]
-    todo = {s.name: (s, ready) for group in groups for s in group}
-    _pool(_make_subject, list(todo.values()), processes, "subjects", quiet)
-    found = tuple(
-        tuple(p for s in group if (p := ready / f"{s.name}.png").exists()) for group in groups
-    )
-    pictures = tuple(path for folder in backgrounds for path in subjects.pictures(folder))
-    everything = Folders(found, pictures, stage1, refiner)
-    jobs = []
-    try:
+        groups = [
+            [subjects.Source("rgba", path) for path in subjects.pictures(folder)]
+            for folder in cutouts
+        ]
+        groups += [list(subjects.pairs("alpha", *pair)) for pair in alphas]
+        groups += [list(subjects.pairs("mask", *pair)) for pair in masks]
+        groups += [list(subjects.pairs("guess", *pair)) for pair in guesses]
+        pictures = tuple(path for folder in backgrounds for path in subjects.pictures(folder))
+        ready = out / "subjects"
+        ready.mkdir(parents=True, exist_ok=True)
+        todo = {s.name: (s, ready) for group in groups for s in group}
+        _pool(_make_subject, list(todo.values()), processes, "subjects", quiet)
+        found = tuple(
+            tuple(p for s in group if (p := ready / f"{s.name}.png").exists()) for group in groups
+        )
+        everything = Folders(found, pictures, stage1, refiner)
+        jobs = []
         for split, numbers in (("valid", range(valid)), ("train", range(first, first + shards))):
             paths = [(number, out / f"{split}-{number:03d}.npy") for number in numbers]
             missing = [(number, path) for number, path in paths if not path.exists()]

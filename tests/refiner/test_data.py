@@ -325,6 +325,25 @@ def test_a_network_that_is_not_there_is_refused_at_once(folders: Path, tmp_path:
     assert result.exit_code == 1 and "no model 'no-such-network'" in result.output
 
 
+def test_what_is_missing_is_said_and_only_of_what_is_asked_for(tmp_path: Path) -> None:
+    held = next(name for i in range(99) if prepare.held_out(name := f"{i}.png"))
+    (tmp_path / "held").mkdir()
+    Image.new("RGB", (200, 150), (9, 90, 30)).save(tmp_path / "held" / held)
+    asked = ["--backgrounds", str(tmp_path / "held"), "--procedural", "1", "--quiet"]
+    whole = [*asked, "--shards", "0", "--valid", "0", "--scenes", "1", "--out", str(tmp_path / "a")]
+    assert CliRunner().invoke(prepare.main, whole).exit_code == 0
+    assert len(list((tmp_path / "a/scenes/images").iterdir())) == 1
+    shards = CliRunner().invoke(
+        prepare.main, [*asked, "--shards", "1", "--valid", "0", "--out", str(tmp_path / "b")]
+    )
+    assert shards.exit_code == 1 and "no background belongs to the train split" in shards.output
+    (tmp_path / "empty").mkdir()
+    empty = CliRunner().invoke(
+        prepare.main, ["--backgrounds", str(tmp_path / "empty"), "--out", str(tmp_path / "c")]
+    )
+    assert empty.exit_code == 1 and "Traceback" not in empty.output
+
+
 def test_whole_scenes_of_what_is_held_out_can_be_measured_on(folders: Path, tmp_path: Path) -> None:
     everything = prepare.Folders((), tuple((folders / "backgrounds").iterdir()))
     recipe = prepare.Recipe(cells=(1.2, 1.5), procedural=1.0)
