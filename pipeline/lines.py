@@ -38,9 +38,10 @@ def follow(
 ) -> Iterator[NDArray[np.float32]]:
     """Let each redrawn patch's alpha follow the photo.
 
-    ``redrawn`` is what :func:`pipeline.generator.redraw` yields of the others, (4, 128, 128) in
-    0..1 each, and so is what this yields: alpha moved, colours as they were. The redrawn patches
-    are changed in place. One that kept its mask, as on a failure, keeps it.
+    ``image``, ``mask`` and ``origins`` are those of :func:`pipeline.generator.redraw`, ``redrawn``
+    what it yields of them, (4, 128, 128) float32 in 0..1 each, and so is what this yields: alpha
+    moved, colours as they were. The redrawn patches are changed in place. One that kept its mask,
+    as on a failure, keeps it.
 
     It is for the patches at full size only: at what the generator sees from afar there are no
     strands, and on the same scenes their edges lose what these gain.
@@ -72,12 +73,11 @@ def towards_line(image: Plane, alpha: Plane) -> Plane:
 def _guided(image: Plane, alpha: Plane) -> Plane:
     """The guided filter of ``alpha`` with a colour guide, (H, W) float32."""
     height, width = alpha.shape
-    size = (width, height)
     guide = image - np.float32(0.5)  # about zero, means of products keep their small digits
     half = ((width + 1) // 2, (height + 1) // 2)
     small = cv2.resize(np.dstack([guide, alpha]), half, interpolation=cv2.INTER_AREA)
     fields = _coefficients(np.asarray(small, np.float32).transpose(2, 0, 1).copy())
-    *along, rest = (cv2.resize(field, size, interpolation=cv2.INTER_LINEAR) for field in fields)
+    *along, rest = (cv2.resize(field, (width, height)) for field in fields)
     for slope, colour in zip(along, cv2.split(guide), strict=True):
         rest += slope * colour
     return np.asarray(rest, np.float32)

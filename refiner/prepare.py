@@ -302,10 +302,10 @@ def main(
             jobs += [(path, mine, recipe, split, number) for number, path in missing]
         if whole:
             write_scenes(out / "scenes", split_of(everything, "valid"), recipe, whole)
+        (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+        _pool(_work, jobs, processes, "shards", quiet)
     except WispError as error:
         raise click.ClickException(str(error)) from error
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    _pool(_work, jobs, processes, "shards", quiet)
 
 
 if __name__ == "__main__":
