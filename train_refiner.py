@@ -25,14 +25,15 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from pipeline.errors import SettingsError, WispError
+from pipeline.command import Command
+from pipeline.errors import SettingsError
 from refiner import losses
 from refiner.dataset import Batch, Shards, epochs, prefetch
 from refiner.discriminator import Discriminator, over
 from refiner.export import restore
 from refiner.network import Generator, Shape, grow
 from refiner.perceptual import perceptual
-from refiner.validate import validate
+from refiner.validate import mended, validate
 from u2net.precision import bf16_pays
 
 
@@ -60,6 +61,9 @@ class Settings:
     adversarial: float = 0.01
     matching: float = 0.05
     perceptual: float = 0.02
+    #: Above 0, trains the looks from afar: their change is used smoothed by a Gaussian of so many
+    #: pixels (:mod:`pipeline.glance`), so the losses are of that.
+    spread: float = 0.0
     #: Averaging of the weights: over about the last 500 steps.
     ema: float = 0.998
     #: Longest gradient; a batch of odd patches must not undo a hundred others.
@@ -119,7 +123,7 @@ def train(
     fabric = Fabric(accelerator="auto", devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
     torch.manual_seed(s.seed)
-    generator = grow(restore(init), s.shape) if init else Generator(s.shape)
+    generator = grow(restore(init, afar=s.spread > 0), s.shape) if init else Generator(s.shape)
     generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(generator).requires_grad_(False).to(fabric.device)
     judge = Discriminator() if s.gan_steps else None
@@ -168,6 +172,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, s)
         refined = model(batch.patches.contiguous(memory_format=torch.channels_last))
+        refined = mended(refined, batch.coarse, s.spread)
         loss = losses.reconstruction(
             refined, batch.image, batch.alpha, batch.foreground, batch.weight, s.weights
         )
@@ -200,7 +205,7 @@ def train(
             if adversarial:
                 log.add_scalar("train/critic", critic_loss.item(), step)
         if log and ((step + 1) % s.validate_every == 0 or last):
-            figures, picture = validate(average, held, s.validate_on)
+            figures, picture = validate(average, held, s.validate_on, s.spread)
             for name, value in figures.items():
                 log.add_scalar(f"valid/{name}", value, step + 1)
             log.add_image("patches", picture, step + 1)
@@ -262,7 +267,7 @@ def load(path: Path, parts: dict[str, Any], s: Settings) -> int:
     return int(state["step"])
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/refiner"))
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="cpu")
@@ -277,6 +282,8 @@ def load(path: Path, parts: dict[str, Any], s: Settings) -> int:
 @click.option("--aspp/--no-aspp", default=None, help="ASPP in the bottleneck.")
 @click.option("--attention/--no-attention", default=None, help="Attention in the bottleneck.")
 @click.option("--colours/--no-colours", default=None, help="First guess from nearby colours.")
+@click.option("--lines/--no-lines", default=None, help="Alpha follows the photo's colours.")
+@click.option("--spread", type=float, help="Train looks from afar, smoothed by so many pixels.")
 @click.option("--without", multiple=True, help="Leave a loss term out, by its name; repeatable.")
 @click.option("--seed", type=int, help="Numbers all randomness.")
 @click.option("--perceptual-weights", type=click.Path(exists=True, path_type=Path))
@@ -300,6 +307,8 @@ def main(
     aspp: bool | None,
     attention: bool | None,
     colours: bool | None,
+    lines: bool | None,
+    spread: float | None,
     without: tuple[str, ...],
     seed: int | None,
     perceptual_weights: Path | None,
@@ -312,8 +321,9 @@ def main(
     """Train the edge refiner on prepared patches."""
     s = PRESETS[preset]
     shape = dict(width=width, bottom=bottom, norm=norm, gates=gates, aspp=aspp)
-    shape |= dict(attention=attention, colours=colours)
+    shape |= dict(attention=attention, colours=colours, lines=lines)
     given = dict(steps=steps, gan_steps=gan_steps, batch=batch, rate=rate, seed=seed)
+    given |= dict(spread=spread)
     unknown = set(without) - set(asdict(s.weights))
     if unknown:
         raise click.BadParameter(f"no such loss term: {', '.join(sorted(unknown))}")
@@ -325,10 +335,7 @@ def main(
     )
     if threads:
         torch.set_num_threads(threads)
-    try:
-        train(data, out, s, devices, resume, perceptual_weights, quiet, init)
-    except WispError as error:
-        raise click.ClickException(str(error)) from error
+    train(data, out, s, devices, resume, perceptual_weights, quiet, init)
 
 
 def _set(options: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ import torch
 from pytorch_optimizer import SOAP
 from tqdm import tqdm
 
-from pipeline.errors import SettingsError, WispError
+from pipeline.command import Command
+from pipeline.errors import SettingsError
 from u2net import data, evaluate, export, inner, steps, teacher, views
 from u2net.network import WIDTHS, U2Net, fused, normalise, unfused
 from u2net.precision import autocast, fastest
@@ -290,7 +291,7 @@ def main() -> None:
     """Train, export and measure the first stage."""
 
 
-@main.command()
+@main.command(cls=Command)
 @click.option("--data", "root", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--composites", default=1600, show_default=True, help="Cutouts over backgrounds.")
@@ -301,7 +302,7 @@ def prepare(root: Path, out: Path, composites: int, seed: int) -> None:
         click.echo(f"{split}: " + ", ".join(f"{k} {v}" for k, v in counts.items()))
 
 
-@main.command("features")
+@main.command("features", cls=Command)
 @click.argument("network", type=click.Path(path_type=Path, exists=True))
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--teacher", "teacher_file", type=click.Path(path_type=Path), required=True)
@@ -319,18 +320,15 @@ def features_command(
     quiet: bool,
 ) -> None:
     """Write what the inner blocks of NETWORK (ONNX, or a checkpoint) are to learn, to OUT."""
-    try:
-        exported = network.suffix == ".onnx"
-        student = teacher.load(network) if exported else export.read_checkpoint(network)
-        photos = data.Prepared(prepared, "train")
-        chance = data.odds(photos, SOURCES)
-        guide = teacher.load(teacher_file)
-        inner.prepare(photos, chance, student, guide, out, samples, seed, quiet=quiet)
-    except WispError as error:
-        raise click.ClickException(str(error)) from error
+    exported = network.suffix == ".onnx"
+    student = teacher.load(network) if exported else export.read_checkpoint(network)
+    photos = data.Prepared(prepared, "train")
+    chance = data.odds(photos, SOURCES)
+    guide = teacher.load(teacher_file)
+    inner.prepare(photos, chance, student, guide, out, samples, seed, quiet=quiet)
 
 
-@main.command("train")
+@main.command("train", cls=Command)
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--teacher", "teacher_file", type=click.Path(path_type=Path), required=True)
 @click.option("--run", type=click.Path(path_type=Path), required=True)
@@ -352,34 +350,28 @@ def train_command(
     quiet: bool,
 ) -> None:
     """Train one run. A preset is changed by --set steps=3000 --set lr=1e-3 and so on."""
-    try:
-        settings = changed(PRESETS[preset], changes)
-        last = train(settings, prepared, teacher_file, run, init, features, resume, quiet=quiet)
-    except WispError as error:
-        raise click.ClickException(str(error)) from error
+    settings = changed(PRESETS[preset], changes)
+    last = train(settings, prepared, teacher_file, run, init, features, resume, quiet=quiet)
     click.echo(f"Trained: {last}")
 
 
-@main.command("export")
+@main.command("export", cls=Command)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--gain", default=1.0, show_default=True, help="How decided d0 is; 1: as trained.")
 def export_command(checkpoint: Path, prepared: Path, out: Path, gain: float) -> None:
     """Write coarse.onnx and coarse_int8.onnx, calibrated on training photos, to OUT."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        fp32, int8 = out / "coarse.onnx", out / "coarse_int8.onnx"
-        export.write_fp32(export.decided(export.read_checkpoint(checkpoint), gain), fp32)
-        photos = evaluate.spread(data.Prepared(prepared, "train"), export.Quantisation().photos)
-        export.write_int8(fp32, int8, photos)
-    except WispError as error:
-        raise click.ClickException(str(error)) from error
+    out.mkdir(parents=True, exist_ok=True)
+    fp32, int8 = out / "coarse.onnx", out / "coarse_int8.onnx"
+    export.write_fp32(export.decided(export.read_checkpoint(checkpoint), gain), fp32)
+    photos = evaluate.spread(data.Prepared(prepared, "train"), export.Quantisation().photos)
+    export.write_int8(fp32, int8, photos)
     for path in (fp32, int8):
         click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
-@main.command("gains")
+@main.command("gains", cls=Command)
 @click.argument("network", type=click.Path(path_type=Path))
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--most", default=64, show_default=True, help="Photos, spread over all with truth.")
@@ -388,14 +380,11 @@ def gains_command(network: Path, prepared: Path, most: int) -> None:
 
     NETWORK is the ONNX file of an export with --gain 1.
     """
-    try:
-        photos = data.Prepared(prepared, "train")
-        click.echo(evaluate.gain_table(network, photos, (1, 1.25, 1.5, 2, 2.5, 3, 4), most))
-    except WispError as error:
-        raise click.ClickException(str(error)) from error
+    photos = data.Prepared(prepared, "train")
+    click.echo(evaluate.gain_table(network, photos, (1, 1.25, 1.5, 2, 2.5, 3, 4), most))
 
 
-@main.command("evaluate")
+@main.command("evaluate", cls=Command)
 @click.argument("networks", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--teacher", "teacher_file", type=click.Path(path_type=Path), required=True)
@@ -412,14 +401,11 @@ def evaluate_command(
 ) -> None:
     """Measure NETWORKS (ONNX) and the teacher side by side; print Markdown tables."""
     paths = {path.stem: path for path in networks}
-    try:
-        held = data.Prepared(prepared, "held")
-        click.echo(evaluate.table(paths, teacher_file, held, most) + "\n")
-        click.echo(evaluate.example_table(paths, teacher_file, sheet) + "\n")
-        for name, taken in evaluate.seconds({"teacher": teacher_file} | paths, threads).items():
-            click.echo(f"{name}: {taken:.3f} s a photo, {threads} threads")
-    except WispError as error:
-        raise click.ClickException(str(error)) from error
+    held = data.Prepared(prepared, "held")
+    click.echo(evaluate.table(paths, teacher_file, held, most) + "\n")
+    click.echo(evaluate.example_table(paths, teacher_file, sheet) + "\n")
+    for name, taken in evaluate.seconds({"teacher": teacher_file} | paths, threads).items():
+        click.echo(f"{name}: {taken:.3f} s a photo, {threads} threads")
 
 
 if __name__ == "__main__":

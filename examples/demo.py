@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline import Cutout, Result, WispError
+from pipeline import Cutout, Result
+from pipeline.command import Command
 from pipeline.compose import over
 from pipeline.foreground import estimate
 from pipeline.patches import TILE
@@ -125,7 +126,7 @@ def sheet(result: Result, name: str) -> Image.Image:
     return page
 
 
-@click.command(help="Cut out photos and lay each on a contact sheet.")
+@click.command(cls=Command, help="Cut out photos and lay each on a contact sheet.")
 @click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
 @click.option("-o", "--out", default="demo", type=click.Path(path_type=Path), show_default=True)
 def main(photos: tuple[Path, ...], out: Path) -> None:
@@ -138,10 +139,7 @@ def main(photos: tuple[Path, ...], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     cutout = Cutout()
     for name, source in sources.items():
-        try:
-            result = cutout(source)
-        except WispError as error:
-            raise click.ClickException(str(error)) from error
+        result = cutout(source)
         result.save(out / f"{name}.png")
         sheet(result, name).save(out / f"{name}-sheet.png")
         click.echo(f"{out / name}.png   {out / name}-sheet.png")

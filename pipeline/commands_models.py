@@ -254,14 +254,14 @@ def _opened(name: str) -> Iterator[tuple[CoarseModel | RefinerModel, Any]]:
 
     for card in _look_up(name):
         if isinstance(card, RefinerModel):
-            yield card, open_refiner(card, _CPU, 1)
+            yield card, open_refiner(card, _CPU, 1).session
             continue
         try:
             session, opened = open_coarse(card, _CPU, 1)
         except ModelInvalid as error:
             try:  # a file may be of either stage
                 refiner = RefinerModel(card.path, card.licence, card.source, card.sha256)
-                yield refiner, open_refiner(refiner, _CPU, 1)
+                yield refiner, open_refiner(refiner, _CPU, 1).session
             except ModelInvalid:
                 raise error from None
         else:

@@ -22,7 +22,6 @@ from pipeline import (
     generator,
     glance,
     image_io,
-    lines,
     models,
     patches,
     roi,
@@ -104,7 +103,7 @@ class Cutout:
         self.settings = s = settings or Settings()
         card = models.coarse_model(s.model)
         self._stage1, self.model = models.open_coarse(card, s.providers, s.threads)
-        self._stage2 = None
+        self._stage2: models.Refiner | None = None
         if s.refine:
             refiner = models.refiner_model(s.refiner)
             self._stage2 = models.open_refiner(refiner, s.providers, s.threads)
@@ -142,10 +141,9 @@ class Cutout:
             tiles = patches.place(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
-                guide = glance.guide(stage2, seen, mask, edge, s.batch_size)
+                guide = glance.guide(stage2.afar, seen, mask, edge, s.batch_size)
                 told = partial(progress, "refine")
-                redrawn = generator.redraw(stage2, seen, guide, tiles, s.batch_size, told)
-                redrawn = lines.follow(seen, guide, tiles, redrawn)
+                redrawn = generator.redraw(stage2.near, seen, guide, tiles, s.batch_size, told)
                 alpha, colours = blend.blend(seen, mask, edge, tiles, redrawn)
             else:
                 alpha = mask.copy()

@@ -98,6 +98,19 @@ def natural(subject: Subject, cell: float, rng: Random) -> Scene:
     )
 
 
+def blur(picture: Floats, sigma: float) -> Floats:
+    """Blur by a Gaussian of any width, (H, W[, C]) float32 to the same.
+
+    A wide one leaves nothing that a reduced picture could not hold, at a tenth of the time.
+    """
+    factor = max(1, int(sigma / 2))
+    height, width = picture.shape[:2]
+    size = (max(1, width // factor), max(1, height // factor))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if factor > 1 else picture
+    small = cv2.GaussianBlur(small, (0, 0), sigma / factor)
+    return cv2.resize(small, (width, height)) if factor > 1 else small
+
+
 def camera(image: Floats, rng: Random) -> NDArray[np.uint8]:
     """Add grain and compression, (H, W, 3) float 0..255 to uint8 of the same shape."""
     if rng.random() < 0.6:
@@ -162,7 +175,7 @@ def _backdrop(picture: NDArray[np.uint8], shape: tuple[int, int], rng: Random) -
     if rng.random() < 0.5:
         back = back[:, ::-1]
     if rng.random() < 0.5:  # out of focus, as behind most portraits
-        back = cv2.GaussianBlur(back, (0, 0), max(height, width) * rng.uniform(0.001, 0.012))
+        back = blur(back, max(height, width) * rng.uniform(0.001, 0.012))
     return np.ascontiguousarray(back * rng.uniform(0.6, 1.25)).clip(0, 255)
 
 

@@ -61,7 +61,7 @@ def cut(
         return np.empty((0, CHANNELS, TILE, TILE), np.uint8)
     near = layered(scene, guide, area)
     side = round(TILE / zoom)
-    glances = min(how.glances, how.per_scene // 2)
+    glances = min(how.glances, how.per_scene)
     count = how.per_scene - glances if scene.exact else 0
     origins = patches.place(area) if zoom == 1 else np.empty((0, 2), np.intp)
     if len(origins) < count:  # the same edge once more, at other places in the tile
@@ -80,7 +80,7 @@ def cut(
         first, later = (layered(scene, mask, wide) for mask in (coarse, guide))
         views = [piece(first)]
         for _ in range(glances - 1):
-            h, w = (max(TILE, int(n * rng.uniform(0.4, 1))) for n in area.shape)
+            h, w = (max(TILE, int(n * rng.uniform(0.3, 1))) for n in area.shape)
             y, x = (
                 int(rng.integers(0, max(1, n - k + 1)))
                 for n, k in zip(area.shape, (h, w), strict=True)

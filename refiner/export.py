@@ -2,7 +2,8 @@
 
 The file's weights are FP16, half the bytes; the arithmetic is float32: a CPU has no fast FP16, and
 onnxruntime turns the weights back once, when it opens the file. ``--half`` makes a graph that
-computes in FP16, for GPUs; its inputs and outputs are float32 all the same.
+computes in FP16, for GPUs; its inputs and outputs are float32 all the same. With ``--afar`` the
+file holds two generators, and an input that tells which of them is asked.
 """
 
 from __future__ import annotations
@@ -16,27 +17,34 @@ from typing import Any
 import click
 import numpy as np
 import onnx
-import onnxruntime
+import onnx.compose
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from pipeline.command import Command
 from pipeline.errors import ModelInvalid
 from pipeline.generator import INPUT, OUTPUT
+from pipeline.models import RefinerModel, Session, open_refiner
 from pipeline.patches import TILE
-from refiner.network import Generator, Shape
+from refiner.network import COEFFICIENTS, Generator, Shape
 
 #: Largest difference from the FP32 generator that an export may have: half a grey level is seen by
 #: nobody, two are the limit.
 TOLERANCE = 2 / 255
+#: Of a file of two generators: which branch, and what its names begin with, by ``afar``.
+BRANCHES = ("else_branch", "then_branch")
+PREFIXES = ("near/", "afar/")
 
 
-def restore(checkpoint: Path) -> Generator:
+def restore(checkpoint: Path, afar: bool = False) -> Generator:
     """Build the averaged generator of a checkpoint, or that of an exported file, ready to run.
+
+    Of a file of two it is the one that redraws patches, or the one that looks from ``afar``.
 
     Raises :class:`pipeline.errors.ModelInvalid` where the file is neither.
     """
     if checkpoint.suffix == ".onnx":
-        return _reimport(checkpoint)
+        return _reimport(checkpoint, afar)
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         generator = Generator(Shape(**state["settings"]["shape"]))
@@ -46,13 +54,13 @@ def restore(checkpoint: Path) -> Generator:
     return generator.eval()
 
 
-def mean(checkpoints: Sequence[Path]) -> Generator:
+def mean(checkpoints: Sequence[Path], afar: bool = False) -> Generator:
     """Build the generator whose weights are the mean of several (Wortsman et al., 2022, "soups").
 
     They have one shape, and one went on from the other: else the mean is noise. Raises
     :class:`pipeline.errors.ModelInvalid` where the shapes differ, or a file is no checkpoint.
     """
-    first, *others = (restore(checkpoint) for checkpoint in checkpoints)
+    first, *others = (restore(checkpoint, afar) for checkpoint in checkpoints)
     if any(other.shape != first.shape for other in others):
         raise ModelInvalid("generators of different shapes have no mean")
     state = first.state_dict()
@@ -63,14 +71,17 @@ def mean(checkpoints: Sequence[Path]) -> Generator:
     return first
 
 
-def _reimport(path: Path) -> Generator:
+def _reimport(path: Path, afar: bool) -> Generator:
     """Read a generator back from its ONNX file; normalisation, gates and ASPP do not come back."""
     try:
+        graph = onnx.load(str(path)).graph
+        if graph.node[0].op_type == "If":
+            graph = {part.name: part.g for part in graph.node[0].attribute}[BRANCHES[afar]]
         weights = {
-            tensor.name.removesuffix("_half"): torch.from_numpy(
+            tensor.name.removeprefix(PREFIXES[afar]).removesuffix("_half"): torch.from_numpy(
                 numpy_helper.to_array(tensor).astype(np.float32)
             )
-            for tensor in onnx.load(str(path)).graph.initializer
+            for tensor in graph.initializer
         }
 
         def count(part: str) -> int:
@@ -78,7 +89,8 @@ def _reimport(path: Path) -> Generator:
 
         width = len(weights["stem.0.weight"])
         attention = any(name.startswith("attend.") for name in weights)
-        shape = Shape(width, count("middle1"), count("bottom"), attention=attention)
+        lines = len(weights["head.bias"]) == COEFFICIENTS + 4 + 1
+        shape = Shape(width, count("middle1"), count("bottom"), attention=attention, lines=lines)
         generator = Generator(shape)
         generator.load_state_dict(weights)
     except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
@@ -123,39 +135,70 @@ def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def halve_arithmetic(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn the whole graph to FP16, but for its input and output."""
+    """Turn the graph to FP16, but for its input and output, and the fit to the colours."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    half = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
+    exact = [node.name for node in model.graph.node if node.name.startswith("/lines/")]
+    half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=exact))
+    # Between two exact operations it puts a cast down and another one up again.
+    half.remove_cascaded_cast_nodes()
     half.topological_sort()  # the casts were put last
     return half.model
 
 
-def difference(path: Path, generator: Generator, patches: np.ndarray) -> float:
-    """Largest difference between an exported file and the FP32 generator on some patches."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+def join(near: onnx.ModelProto, afar: onnx.ModelProto) -> onnx.ModelProto:
+    """Put two generators into one graph, with a truth value ``afar`` for a second input."""
+    branches = []
+    for model, prefix in zip((near, afar), PREFIXES, strict=True):
+        graph = onnx.compose.add_prefix(model, prefix).graph
+        for node in graph.node:
+            node.input[:] = [INPUT if name == prefix + INPUT else name for name in node.input]
+        del graph.input[:]  # a branch reads what lies around it
+        branches.append(graph)
+    which = dict(zip(BRANCHES, branches, strict=True))
+    choose = helper.make_node("If", ["afar"], [OUTPUT], **which)
+    inputs = [near.graph.input[0], helper.make_tensor_value_info("afar", TensorProto.BOOL, [])]
+    graph = helper.make_graph([choose], "refiner", inputs, [near.graph.output[0]])
+    return helper.make_model(graph, opset_imports=near.opset_import, ir_version=near.ir_version)
+
+
+def difference(session: Session, generator: Generator, patches: np.ndarray) -> float:
+    """Largest difference between an exported network and the FP32 generator on some patches."""
     ours = session.run([OUTPUT], {INPUT: patches})[0]
     with torch.no_grad():
         theirs = generator(torch.from_numpy(patches)).numpy()
     return float(np.abs(ours - theirs).max())
 
 
-def export(checkpoint: Path, path: Path, half: bool = False, others: Sequence[Path] = ()) -> float:
+def export(
+    checkpoint: Path,
+    path: Path,
+    half: bool = False,
+    others: Sequence[Path] = (),
+    afar: Sequence[Path] = (),
+) -> float:
     """Write the ONNX file, whole or not at all; return its largest difference from FP32.
 
-    With ``others``, it is the :func:`mean` of them all. Raises
-    :class:`pipeline.errors.ModelInvalid` where the difference exceeds :data:`TOLERANCE`, or a file
-    is no checkpoint.
+    With ``others``, it is the :func:`mean` of them all; with ``afar``, that of these is put beside
+    it, for the looks from afar. Raises :class:`pipeline.errors.ModelInvalid` where the difference
+    exceeds :data:`TOLERANCE`, or a file is no checkpoint.
     """
-    generator = mean([checkpoint, *others])
+    generators = [mean([checkpoint, *others])]
+    if afar:
+        generators.append(mean(afar, afar=True))
     part = path.with_name(path.name + ".part")
     try:
-        model = to_onnx(generator, part)
-        model = halve_arithmetic(model) if half else halve_weights(model)
+        models = [to_onnx(generator, part) for generator in generators]
+        models = [halve_arithmetic(m) if half else halve_weights(m) for m in models]
+        model = join(*models) if afar else models[0]
         onnx.checker.check_model(model)
         onnx.save(model, str(part))
-        worst = difference(part, generator, probe())
+        opened = open_refiner(RefinerModel(part, "", "", ""), ("CPUExecutionProvider",), 0)
+        worst = max(
+            difference(session, generator, probe())
+            for session, generator in zip((opened.near, opened.afar), generators, strict=False)
+        )
         if worst > TOLERANCE:
             raise ModelInvalid(f"FP16 changes the answer by {worst * 255:.1f} of 255: not exported")
         os.replace(part, path)
@@ -178,7 +221,7 @@ def probe() -> Any:
     return patches.clip(0, 1)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--half", is_flag=True, help="Compute in FP16, too: for GPUs.")
@@ -189,12 +232,17 @@ def probe() -> Any:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Another checkpoint or exported file: export the mean of their weights. Repeatable.",
 )
-def main(checkpoint: Path, path: Path, half: bool, others: tuple[Path, ...]) -> None:
+@click.option(
+    "--afar",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A second generator, for the looks from afar; of several, the mean. Repeatable.",
+)
+def main(
+    checkpoint: Path, path: Path, half: bool, others: tuple[Path, ...], afar: tuple[Path, ...]
+) -> None:
     """Export the averaged generator of CHECKPOINT to the ONNX file PATH."""
-    try:
-        worst = export(checkpoint, path, half, others)
-    except ModelInvalid as error:
-        raise click.ClickException(str(error)) from error
+    worst = export(checkpoint, path, half, others, afar)
     click.echo(f"{path}: {path.stat().st_size:,} bytes, within {worst * 255:.2f} of 255 of FP32")
 
 

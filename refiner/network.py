@@ -29,6 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import SettingsError
+from refiner.lines import Lines
+from refiner.resampling import box, double
 
 COEFFICIENTS = 1 + 3 + 1 + 1 + 3 + 1  # g, A, b, h, D, k
 
@@ -54,6 +56,9 @@ class Shape:
     #: Every cell of the bottleneck looks at every other (non-local; Wang et al., 2018): what is
     #: hair at one end of a patch is known at the other, which no convolution's reach tells.
     attention: bool = True
+    #: Alpha is made to follow the photo's colours at the end (:mod:`refiner.lines`), as far as the
+    #: generator says. What looks from afar has no use for it: it sees no strands.
+    lines: bool = False
 
 
 class Generator(nn.Module):
@@ -78,8 +83,10 @@ class Generator(nn.Module):
         self.middle2 = nn.Sequential(*(Residual(2 * w, s.norm) for _ in range(s.middle)))
         self.up1 = conv(2 * w, w, s.norm, kernel=1)
         self.gate1 = Gate(w) if s.gates else Add()
-        # The last convolution answers for the coefficients and, as 2×2 sub-pixels, for r.
-        self.head = nn.Conv2d(w, COEFFICIENTS + 4, 3, padding=1)
+        # The last convolution answers for the coefficients and, as 2×2 sub-pixels, for r; and at
+        # last, if alpha is to follow the colours, for how far.
+        self.head = nn.Conv2d(w, COEFFICIENTS + 4 + s.lines, 3, padding=1)
+        self.lines = Lines()
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
@@ -105,13 +112,15 @@ class Generator(nn.Module):
         x = self.head(self.gate1(x1, double(self.up1(x), 2))).float()
 
         field = double(x[:, :COEFFICIENTS], 2)
-        residual = F.pixel_shuffle(x[:, COEFFICIENTS:], 2)
+        residual = F.pixel_shuffle(x[:, COEFFICIENTS : COEFFICIENTS + 4], 2)
         g, a, b, h, d, k = field.split((1, 3, 1, 1, 3, 1), 1)
         alpha = coarse - torch.tanh(g) * coarse + (a * detail).sum(1, keepdim=True) + b + residual
         if self.shape.colours:
             alpha = alpha + torch.tanh(h) * (line - coarse)
             d = d + k * (large_f - large_b)
         alpha = alpha.clamp(0, 1)
+        if self.shape.lines:
+            alpha = self.lines(half, image, alpha, double(x[:, COEFFICIENTS + 4 :], 2))
         foreground = (image + (1 - alpha) * d).clamp(0, 1)
         return torch.cat([alpha, foreground], 1)
 
@@ -123,26 +132,26 @@ def grow(small: Generator, shape: Shape) -> Generator:
     more than it began with. Raises :class:`pipeline.errors.SettingsError` for any other change.
     """
     had = small.shape
-    attention, bottom = shape.attention or had.attention, max(shape.bottom, had.bottom)
-    if replace(had, attention=attention, bottom=bottom) != shape:
+    more = replace(
+        had,
+        attention=shape.attention or had.attention,
+        bottom=max(shape.bottom, had.bottom),
+        lines=shape.lines or had.lines,
+    )
+    if more != shape:
         raise SettingsError(f"The first weights are those of a generator of another shape: {had}")
     large = Generator(shape)
-    large.load_state_dict(small.state_dict(), strict=False)
+    state = small.state_dict()
+    for name in ("head.weight", "head.bias"):
+        lacking = len(large.state_dict()[name]) - len(state[name])
+        state[name] = torch.cat(
+            [state[name], state[name].new_zeros(lacking, *state[name].shape[1:])]
+        )
+    large.load_state_dict(state, strict=False)
     for block in list(large.bottom.children())[had.bottom :]:
         assert isinstance(block, Residual)
         block.silence()
     return large
-
-
-def box(x: Tensor, size: int) -> Tensor:
-    """Mean over ``size`` × ``size`` pixels, of those that lie inside; the shape stays."""
-    rows = F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
-    return F.avg_pool2d(rows, (1, size), 1, (0, size // 2), count_include_pad=False)
-
-
-def double(x: Tensor, factor: int) -> Tensor:
-    """Enlarge bilinearly, (N, C, H, W) to (N, C, H·factor, W·factor)."""
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def colours_nearby(image: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:

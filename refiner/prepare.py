@@ -25,7 +25,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from pipeline import glance, models
-from pipeline.errors import SettingsError, WispError
+from pipeline.command import Command
+from pipeline.errors import SettingsError
 from pipeline.patches import TILE
 from refiner import composite, guidance, procedural, subjects
 from refiner.composite import GRID, Scene
@@ -110,7 +111,7 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
     cv2.setNumThreads(1)
     rng = np.random.default_rng([recipe.seed, SPLITS.index(split), number])
     networks = [_stage1(name) for name in folders.stage1]
-    refiner = _refiner(folders.refiner) if folders.refiner else None
+    refiner = _afar(folders.refiner) if folders.refiner else None
     part = path.with_name(path.name + ".part")
     shape = (recipe.shard_size, CHANNELS, TILE, TILE)
     shard = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
@@ -176,9 +177,9 @@ def _stage1(name: str) -> guidance.Stage1:
 
 
 @lru_cache(maxsize=1)
-def _refiner(name: str) -> models.Session:
+def _afar(name: str) -> models.Session:
     card = models.refiner_model(name)
-    return models.open_refiner(card, ("CPUExecutionProvider",), 1)
+    return models.open_refiner(card, ("CPUExecutionProvider",), 1).afar
 
 
 def _drawn(folders: Folders, cell: float, rng: Random) -> subjects.Subject:
@@ -219,7 +220,7 @@ def _pool(work: Any, jobs: list[Any], processes: int, title: str, quiet: bool) -
 Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where shards go.")
 @click.option("--cutouts", type=Folder, multiple=True, help="RGBA cutouts; give twice to double.")
 @click.option("--alphas", type=(Folder, Folder), multiple=True, help="Images, soft alphas.")
@@ -241,6 +242,7 @@ Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--real", default=Recipe.real, help="Share of coarse masks that stage 1 makes.")
 @click.option("--natural", default=Recipe.natural, help="Share of subjects left on their photo.")
 @click.option("--procedural", default=Recipe.procedural, help="Share of scenes drawn, not photo.")
+@click.option("--cells", nargs=2, default=Recipe.cells, help="Pixels a stage-1 cell, from and to.")
 @click.option("--processes", default=os.cpu_count() or 1, help="Processes.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def main(
@@ -263,6 +265,7 @@ def main(
     real: float,
     natural: float,
     procedural: float,
+    cells: tuple[float, float],
     processes: int,
     quiet: bool,
 ) -> None:
@@ -270,42 +273,37 @@ def main(
 
     What exists already is kept, so an interrupted run goes on where it stopped.
     """
-    recipe = Recipe(
-        seed, shard_size, procedural, natural, real, cutting=Cutting(per_scene, glances)
+    how = Cutting(per_scene, glances)
+    recipe = Recipe(seed, shard_size, procedural, natural, real, cells, cutting=how)
+    for name in stage1:
+        models.coarse_model(name)
+    if refiner:
+        models.refiner_model(refiner)
+    groups = [
+        [subjects.Source("rgba", path) for path in subjects.pictures(folder)] for folder in cutouts
+    ]
+    groups += [list(subjects.pairs("alpha", *pair)) for pair in alphas]
+    groups += [list(subjects.pairs("mask", *pair)) for pair in masks]
+    groups += [list(subjects.pairs("guess", *pair)) for pair in guesses]
+    pictures = tuple(path for folder in backgrounds for path in subjects.pictures(folder))
+    ready = out / "subjects"
+    ready.mkdir(parents=True, exist_ok=True)
+    todo = {s.name: (s, ready) for group in groups for s in group}
+    _pool(_make_subject, list(todo.values()), processes, "subjects", quiet)
+    found = tuple(
+        tuple(p for s in group if (p := ready / f"{s.name}.png").exists()) for group in groups
     )
-    try:
-        for name in stage1:
-            models.coarse_model(name)
-        if refiner:
-            models.refiner_model(refiner)
-        groups = [
-            [subjects.Source("rgba", path) for path in subjects.pictures(folder)]
-            for folder in cutouts
-        ]
-        groups += [list(subjects.pairs("alpha", *pair)) for pair in alphas]
-        groups += [list(subjects.pairs("mask", *pair)) for pair in masks]
-        groups += [list(subjects.pairs("guess", *pair)) for pair in guesses]
-        pictures = tuple(path for folder in backgrounds for path in subjects.pictures(folder))
-        ready = out / "subjects"
-        ready.mkdir(parents=True, exist_ok=True)
-        todo = {s.name: (s, ready) for group in groups for s in group}
-        _pool(_make_subject, list(todo.values()), processes, "subjects", quiet)
-        found = tuple(
-            tuple(p for s in group if (p := ready / f"{s.name}.png").exists()) for group in groups
-        )
-        everything = Folders(found, pictures, stage1, refiner)
-        jobs = []
-        for split, numbers in (("valid", range(valid)), ("train", range(first, first + shards))):
-            paths = [(number, out / f"{split}-{number:03d}.npy") for number in numbers]
-            missing = [(number, path) for number, path in paths if not path.exists()]
-            mine = split_of(everything, split) if missing else everything
-            jobs += [(path, mine, recipe, split, number) for number, path in missing]
-        if whole:
-            write_scenes(out / "scenes", split_of(everything, "valid"), recipe, whole)
-        (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-        _pool(_work, jobs, processes, "shards", quiet)
-    except WispError as error:
-        raise click.ClickException(str(error)) from error
+    everything = Folders(found, pictures, stage1, refiner)
+    jobs = []
+    for split, numbers in (("valid", range(valid)), ("train", range(first, first + shards))):
+        paths = [(number, out / f"{split}-{number:03d}.npy") for number in numbers]
+        missing = [(number, path) for number, path in paths if not path.exists()]
+        mine = split_of(everything, split) if missing else everything
+        jobs += [(path, mine, recipe, split, number) for number, path in missing]
+    if whole:
+        write_scenes(out / "scenes", split_of(everything, "valid"), recipe, whole)
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    _pool(_work, jobs, processes, "shards", quiet)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from refiner.composite import blur
+
 SCALE = 4  # sub-pixels a side: a strand of 0.25 px is one sub-pixel wide
 
 Random = np.random.Generator
@@ -303,7 +305,7 @@ def _glass(shape: tuple[int, int], rng: Random) -> Layer:
 
 
 def _smoke(shape: tuple[int, int], rng: Random) -> Layer:
-    inside = cv2.GaussianBlur(_polygon(shape, _outline(shape, rng)), (0, 0), max(shape) / 25)
+    inside = blur(_polygon(shape, _outline(shape, rng)), max(shape) / 25)
     cloud = sum(_noise(shape, max(shape) / 2**k, rng) / 1.7**k for k in range(1, 7))
     alpha = inside * np.clip(0.5 + rng.uniform(0.2, 0.6) * cloud, 0, 1)
     base = np.full(3, rng.uniform(20, 250), np.float32) + rng.uniform(-10, 10, 3)
@@ -349,9 +351,7 @@ def _defocus(shape: tuple[int, int], rng: Random) -> Layer:
     colour, alpha = (_product if rng.random() < 0.6 else _hair)(shape, rng)
     radius = SCALE * rng.uniform(1.0, 6.0)
     paint = np.dstack([colour * alpha[..., None], alpha])
-    # So wide a blur is the same from the small picture, at a tenth of the time.
-    small = cv2.resize(paint, None, fx=1 / SCALE, fy=1 / SCALE, interpolation=cv2.INTER_AREA)
-    soft = cv2.resize(cv2.GaussianBlur(small, (0, 0), radius / SCALE), paint.shape[1::-1])
+    soft = blur(paint, radius)
     ramp = np.linspace(0, 1, shape[1], dtype=np.float32)
     mix = ramp if rng.random() < 0.5 else np.ones_like(ramp)
     paint = (paint + mix[None, :, None] * (soft - paint)).astype(np.float32)

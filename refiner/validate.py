@@ -11,16 +11,20 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.command import Command
 from refiner import subjects
 from refiner.dataset import Batch, Shards
 from refiner.export import restore
 
 
 @torch.no_grad()
-def validate(model: nn.Module, shards: Shards, patches: int) -> tuple[dict[str, float], Tensor]:
-    """Measure a generator in full precision.
+def validate(
+    model: nn.Module, shards: Shards, patches: int, spread: float = 0.0
+) -> tuple[dict[str, float], Tensor]:
+    """Measure a generator in full precision; ``spread`` as for :func:`mended`.
 
     Returns figures and a picture of some patches, (3, H, W) float 0..1:
 
@@ -36,7 +40,7 @@ def validate(model: nn.Module, shards: Shards, patches: int) -> tuple[dict[str, 
     model.eval()
     for start in range(0, len(index), 32):
         batch = shards.batch(index[start : start + 32])
-        refined = model(batch.patches)
+        refined = mended(model(batch.patches), batch.coarse, spread)
         ours = (refined[:, :1] - batch.alpha) * batch.weight
         before = (batch.coarse - batch.alpha) * batch.weight
         mixed = batch.weight * ((batch.alpha > 0.05) & (batch.alpha < 0.95))
@@ -67,6 +71,23 @@ def validate(model: nn.Module, shards: Shards, patches: int) -> tuple[dict[str, 
         "worse": worse / len(index),
     }
     return figures, torch.cat([sheet(*pair, rows=2) for pair in shown[:8]], 1)
+
+
+def mended(refined: Tensor, coarse: Tensor, spread: float) -> Tensor:
+    """What use is made of an answer, (N, 4, H, W): at ``spread`` 0 all of it.
+
+    Of a look from afar it is the change of the mask, (N, 1, H, W), smoothed by a Gaussian of
+    ``spread`` pixels; see :mod:`pipeline.glance`.
+    """
+    if not spread:
+        return refined
+    reach = round(3 * spread)
+    at = torch.arange(-reach, reach + 1, device=refined.device)
+    weights = torch.exp(-0.5 * (at / spread) ** 2)
+    weights = weights / weights.sum()
+    change = F.pad(refined[:, :1] - coarse, (reach,) * 4, "reflect")
+    change = F.conv2d(F.conv2d(change, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
+    return torch.cat([(coarse + change).clamp(0, 1), refined[:, 1:]], 1)
 
 
 def sheet(batch: Batch, refined: Tensor, rows: int) -> Tensor:
@@ -106,7 +127,7 @@ def colours_beside_multilevel(
     return ours / max(area, 1e-9), theirs / max(area, 1e-9)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--patches", default=100_000, help="At most so many, evenly spread.")

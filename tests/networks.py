@@ -87,6 +87,30 @@ def constant_stage2(path: Path, level: float) -> Path:
     )
 
 
+def two_stage2(path: Path, kind: int = TensorProto.BOOL) -> Path:
+    """A file of two generators: near returns its input, afar answers 1 in all four channels."""
+    out = value("refined", ["n", 4, 128, 128])
+    near = helper.make_graph(
+        [helper.make_node("Gather", ["patches", "order"], ["near"], axis=1)], "near", [],
+        [value("near", ["n", 4, 128, 128])],
+        [numpy_helper.from_array(np.array((3, 0, 1, 2), np.int64), "order")],
+    )  # fmt: skip
+    afar = helper.make_graph(
+        [
+            helper.make_node("Sub", ["patches", "patches"], ["zero"]),
+            helper.make_node("Exp", ["zero"], ["afar_out"]),
+        ],
+        "afar", [], [value("afar_out", ["n", 4, 128, 128])],
+    )  # fmt: skip
+    choose = helper.make_node("If", ["which"], ["refined"], then_branch=afar, else_branch=near)
+    return save(
+        path,
+        [helper.make_node("Cast", ["afar"], ["which"], to=TensorProto.BOOL), choose],
+        [value("patches", ["n", 4, 128, 128]), value("afar", [], kind)],
+        [out],
+    )
+
+
 class Function:
     """A session made of a Python function, for what needs no ONNX."""
 

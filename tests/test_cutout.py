@@ -16,6 +16,7 @@ from pipeline import (
     ImageTooLarge,
     Settings,
     UnreadableImage,
+    blend,
     coarse,
     compose,
     models,
@@ -63,7 +64,7 @@ def test_outside_the_roi_the_alpha_is_the_coarse_mask_bit_for_bit(nets):
 def test_an_image_with_no_edge_costs_no_generator_call(nets):
     cutout = make(nets)
     spy = networks.Function(lambda batch: batch[:, [3, 0, 1, 2]])
-    cutout._stage2 = spy
+    cutout._stage2 = models.Refiner(spy)
     result = cutout(np.full((300, 400, 3), 128, np.uint8))
     assert spy.batches == []
     assert len(result.tiles) == 0
@@ -79,6 +80,16 @@ def test_stage_2_is_left_out_of_one_call(nets):
     assert np.array_equal(plain.foreground, never.foreground)
     assert len(plain.tiles) == 0
     assert len(cutout(data.rocket()).tiles)  # of that call alone
+
+
+def test_the_looks_ask_one_generator_and_the_tiles_the_other(nets):
+    """From afar everything is subject, and what is near leaves it at that."""
+    networks.two_stage2(nets / "two.onnx")
+    one, two = (make(nets, stage2=name)(data.rocket()) for name in ("identity", "two"))
+    assert np.array_equal(one.coarse, two.coarse)
+    assert np.array_equal(one.alpha, one.coarse)
+    inside = blend.fade(two.roi) == 1
+    assert two.alpha[inside].mean() > 0.9 > two.coarse[inside].mean()
 
 
 def test_progress_is_told_stage_by_stage(nets):
@@ -101,7 +112,7 @@ def test_progress_calls_the_work_off(nets):
 
     cutout = make(nets)
     spy = networks.Function(lambda batch: batch[:, [3, 0, 1, 2]])
-    cutout._stage2 = spy
+    cutout._stage2 = models.Refiner(spy)
     with pytest.raises(Enough):
         cutout(data.astronaut(), progress=stop)
     assert spy.batches == [1, 1, 8]  # the looks and one batch; no further network call

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from skimage import data
 
-from pipeline import coarse, models
+from pipeline import coarse, generator, models
 from pipeline.errors import ModelInvalid, ModelMissing, ProviderMissing
 from tests import networks
 from tests.networks import save, value
@@ -82,6 +82,21 @@ def test_a_network_of_another_shape(tmp_path):
     )
     with pytest.raises(ModelInvalid, match=r"first output of stage 1 must be \(N, 1, H, W\)"):
         models.open_coarse(models.coarse_model(str(rgb)), CPU, 1)
+
+
+def test_a_file_of_two_generators(tmp_path):
+    file = networks.two_stage2(tmp_path / "both.onnx")
+    opened = models.open_refiner(models.refiner_model(str(file)), CPU, 1)
+    patches = np.random.default_rng(0).random((2, 4, 128, 128), np.float32)
+    near, afar = (generator.run(session, patches) for session in (opened.near, opened.afar))
+    assert np.array_equal(near, patches[:, [3, 0, 1, 2]])
+    assert (afar == 1).all()
+    single = networks.stage2(tmp_path / "one.onnx")
+    opened = models.open_refiner(models.refiner_model(str(single)), CPU, 1)
+    assert opened.near is opened.afar
+    strange = networks.two_stage2(tmp_path / "strange.onnx", TensorProto.FLOAT)
+    with pytest.raises(ModelInvalid, match="at most a bool 'afar'"):
+        models.open_refiner(models.refiner_model(str(strange)), CPU, 1)
 
 
 def test_an_accelerator_that_is_not_there_is_an_error(tmp_path):

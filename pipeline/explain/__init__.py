@@ -131,16 +131,16 @@ def look(
     if len(tiles):
         refiner = models.refiner_model(settings.refiner)
         stage2 = models.open_refiner(refiner, settings.providers, settings.threads)
-        guide = glance.guide(stage2, photo, result.coarse, result.roi, settings.batch_size)
+        guide = glance.guide(stage2.afar, photo, result.coarse, result.roi, settings.batch_size)
         cut = patches.cut(photo, guide, tiles)
-        generator.run(stage2, cut[:1])  # the first call sets up; it is not what a tile costs
+        generator.run(stage2.near, cut[:1])  # the first call sets up; it is not what a tile costs
         for i, patch in enumerate(cut):
             report("tiles", i / len(tiles))
             start = time.perf_counter()
-            after[i] = generator.run(stage2, patch[None])[0, 0]
+            after[i] = generator.run(stage2.near, patch[None])[0, 0]
             seconds[i] = time.perf_counter() - start
             flipped = np.ascontiguousarray(patch[None, ..., ::-1])
-            mirrored[i] = generator.run(stage2, flipped)[0, 0, :, ::-1]
+            mirrored[i] = generator.run(stage2.near, flipped)[0, 0, :, ::-1]
     return Inside(
         result=result,
         model=settings.model,

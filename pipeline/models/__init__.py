@@ -6,9 +6,11 @@ A file that is not in the catalogue is taken for a U²-Net, and checked when it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.models import own, store
@@ -33,6 +35,7 @@ __all__ = [
     "REFINERS",
     "WEIGHTS",
     "CoarseModel",
+    "Refiner",
     "RefinerModel",
     "Session",
     "checksum",
@@ -47,6 +50,35 @@ class Session(Protocol):
     """What a stage needs of a network: the one method of ``onnxruntime.InferenceSession``."""
 
     def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """Stage 2, opened. A file holds one generator for everything, or ``two``."""
+
+    session: Session
+    two: bool = False
+
+    @property
+    def near(self) -> Session:
+        """What redraws a patch at full size."""
+        return _One(self.session, afar=False) if self.two else self.session
+
+    @property
+    def afar(self) -> Session:
+        """What looks at the whole from afar."""
+        return _One(self.session, afar=True) if self.two else self.session
+
+
+@dataclass(frozen=True)
+class _One:
+    """One of the two generators of a file."""
+
+    session: Session
+    afar: bool
+
+    def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]:
+        return self.session.run(outputs, {**inputs, "afar": np.array(self.afar)})
 
 
 def coarse_model(name: str, quiet: bool = False) -> CoarseModel:
@@ -135,27 +167,30 @@ def open_coarse(
     )
 
 
-def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> Session:
+def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> Refiner:
     """Open a stage-2 network.
 
     Raises :class:`ModelInvalid` unless ``patches`` and ``refined`` are float32 (N, 4, 128, 128)
-    with N free.
+    with N free. A second input, the truth value ``afar``, tells a file of two generators which of
+    them is asked.
     """
     session = _open(card.path, providers, threads)
-    ends = [*session.get_inputs(), *session.get_outputs()]
-    found = [(end.name, end.shape, end.type) for end in ends]
+    first, *more = session.get_inputs()
+    ends = [first, *session.get_outputs()]
+    found = [(end.name, end.shape, end.type) for end in [*ends, *more]]
+    two = [(end.name, list(end.shape), end.type) for end in more] == [("afar", [], "tensor(bool)")]
     good = [end.name for end in ends] == ["patches", "refined"] and all(
         list(end.shape[1:]) == [4, 128, 128]
         and not isinstance(end.shape[0], int)
         and end.type == "tensor(float)"
         for end in ends
     )
-    if not good:
+    if not good or (more and not two):
         raise ModelInvalid(
-            f"{card.path}: stage 2 needs float32 'patches' in and 'refined' out, "
-            f"each (N, 4, 128, 128) with N free; this network has {found}"
+            f"{card.path}: stage 2 needs float32 'patches' in and 'refined' out, each "
+            f"(N, 4, 128, 128) with N free, and at most a bool 'afar' in; this network has {found}"
         )
-    return session
+    return Refiner(session, two)
 
 
 def _open(path: Path, providers: Sequence[str], threads: int) -> onnxruntime.InferenceSession:

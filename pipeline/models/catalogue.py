@@ -89,7 +89,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="a4dfe204266252f02bfa9b304a164c0d3c21481c730e0807702fb15f84c71c19",
+        sha256="12d9f1f4514c2fdc442264ab9bde30af9b56520e1273c693c7020c83fbbd2f33",
         purpose="hair, fur and other edges; the default",
     ),
 }

@@ -11,7 +11,7 @@ from PIL import Image
 
 from eval import footprint, table
 from eval.metrics import METRICS
-from pipeline import Cutout, Settings
+from pipeline import Cutout, Settings, models
 from tests import networks
 
 
@@ -47,7 +47,8 @@ def test_the_cost_of_stage_2_is_its_tiles_and_not_the_pixels(tiny: Settings) -> 
     def tiles(side: int, radius: int) -> int:
         y, x = np.mgrid[:side, :side]
         disc = np.hypot(y - side / 2, x - side / 2) < radius
-        cut._stage2 = spy = networks.Function(lambda batch: batch[:, [3, 0, 1, 2]])
+        spy = networks.Function(lambda batch: batch[:, [3, 0, 1, 2]])
+        cut._stage2 = models.Refiner(spy)
         result = cut(disc.astype(np.uint8)[..., None].repeat(3, 2) * 255)
         looks = sum(spy.batches) - len(result.tiles)
         assert looks == 2 if side == 500 else 2 < looks <= 2 + (384 // 112 + 1) ** 2

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import train_refiner
-from pipeline import Cutout, Settings, generator
+from pipeline import Cutout, Settings, generator, models
 from pipeline.errors import ModelInvalid, SettingsError
 from refiner import export
 from refiner import validate as validation
@@ -189,7 +189,8 @@ def test_fp16_differs_from_fp32_by_two_grey_levels_at_most(
     worst = export.export(checkpoint, path, half)
     patches = np.random.default_rng(1).random((3, 4, 128, 128), np.float32)
     assert worst <= 2 / 255
-    assert export.difference(path, export.restore(checkpoint), patches) <= 2 / 255
+    session = onnxruntime.InferenceSession(path)
+    assert export.difference(session, export.restore(checkpoint), patches) <= 2 / 255
     graph = onnx.load(path).graph
     big = [w for w in graph.initializer if np.prod(w.dims) > 16 and w.data_type != 7]
     assert big and all(w.data_type == onnx.TensorProto.FLOAT16 for w in big)
@@ -211,6 +212,30 @@ def test_the_mean_of_two_lies_between_them(tmp_path: Path) -> None:
         torch.testing.assert_close(value, (first[name] + second[name]) / 2)
     with pytest.raises(ModelInvalid, match="different shapes"):
         export.mean(files)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_one_file_holds_two_generators(tmp_path: Path, half: bool) -> None:
+    shapes = replace(TINY.shape, lines=True), replace(TINY.shape, bottom=2)
+    nets = [trained(shape) for shape in shapes]
+    torch.nn.init.normal_(nets[1].head.weight, std=0.1)
+    files = [tmp_path / "near.pt", tmp_path / "afar.pt"]
+    for file, net, shape in zip(files, nets, shapes, strict=True):
+        train_refiner.save(file, {"average": net}, replace(TINY, shape=shape), 1)
+    both = tmp_path / "refiner.onnx"
+    assert export.export(files[0], both, half, afar=files[1:]) <= 2 / 255
+    opened = models.open_refiner(models.refiner_model(str(both)), ("CPUExecutionProvider",), 1)
+    patches = export.probe()
+    answers = [generator.run(session, patches) for session in (opened.near, opened.afar)]
+    assert np.abs(answers[0] - answers[1]).max() > 0.1
+    for answer, net, afar in zip(answers, nets, (False, True), strict=True):
+        with torch.no_grad():
+            assert np.abs(answer - net(torch.from_numpy(patches)).numpy()).max() <= 2 / 255
+        if not half:
+            back = export.restore(both, afar)
+            assert back.shape == net.shape
+            for name, value in back.state_dict().items():
+                torch.testing.assert_close(value, net.state_dict()[name], atol=1e-3, rtol=1e-3)
 
 
 def test_an_exported_identity_is_bit_for_bit(tmp_path: Path) -> None:
