@@ -284,7 +284,9 @@ def load(path: Path, parts: dict[str, Any], s: Settings) -> int:
 @click.option("--colours/--no-colours", default=None, help="First guess from nearby colours.")
 @click.option("--lines/--no-lines", default=None, help="Alpha follows the photo's colours.")
 @click.option("--spread", type=float, help="Train looks from afar, smoothed by so many pixels.")
-@click.option("--without", multiple=True, help="Leave a loss term out, by its name; repeatable.")
+@click.option(
+    "--weigh", "weights", type=(str, float), multiple=True, help="A loss term's weight; repeatable."
+)
 @click.option("--seed", type=int, help="Numbers all randomness.")
 @click.option("--perceptual-weights", type=click.Path(exists=True, path_type=Path))
 @click.option("--devices", default=1, help="GPUs, or processes on a CPU.")
@@ -309,7 +311,7 @@ def main(
     colours: bool | None,
     lines: bool | None,
     spread: float | None,
-    without: tuple[str, ...],
+    weights: tuple[tuple[str, float], ...],
     seed: int | None,
     perceptual_weights: Path | None,
     devices: int,
@@ -324,13 +326,13 @@ def main(
     shape |= dict(attention=attention, colours=colours, lines=lines)
     given = dict(steps=steps, gan_steps=gan_steps, batch=batch, rate=rate, seed=seed)
     given |= dict(spread=spread)
-    unknown = set(without) - set(asdict(s.weights))
+    unknown = {name for name, _ in weights} - set(asdict(s.weights))
     if unknown:
         raise click.BadParameter(f"no such loss term: {', '.join(sorted(unknown))}")
     s = replace(
         s,
         shape=replace(s.shape, **_set(shape)),
-        weights=replace(s.weights, **dict.fromkeys(without, 0.0)),
+        weights=replace(s.weights, **dict(weights)),
         **_set(given),
     )
     if threads:

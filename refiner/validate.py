@@ -131,12 +131,15 @@ def colours_beside_multilevel(
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--patches", default=100_000, help="At most so many, evenly spread.")
-def main(checkpoint: Path, data: Path, patches: int) -> None:
-    """Measure a CHECKPOINT on the validation shards in DATA."""
-    generator, held = restore(checkpoint), Shards(data, "valid")
-    figures, _ = validate(generator, held, patches)
+@click.option("--spread", default=0.0, help="Measure as a look from afar, smoothed by so many px.")
+def main(checkpoint: Path, data: Path, patches: int, spread: float) -> None:
+    """Measure a CHECKPOINT, or an exported file, on the validation shards in DATA."""
+    generator, held = restore(checkpoint, afar=spread > 0), Shards(data, "valid")
+    figures, _ = validate(generator, held, patches, spread)
     for name, value in figures.items():
         click.echo(f"{name}: {value:.4g}")
+    if spread:
+        return  # of a look, only the mask is used
     ours, theirs = colours_beside_multilevel(generator.eval(), held, min(patches, 500))
     click.echo(f"foreground error of 255: {ours:.2f}, multi-level estimation {theirs:.2f}")
 

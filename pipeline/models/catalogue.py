@@ -89,7 +89,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="12d9f1f4514c2fdc442264ab9bde30af9b56520e1273c693c7020c83fbbd2f33",
+        sha256="3acb303be33c18c3728f04528fe47a04554c1dd51ce1d6f482a3624c2fd75287",
         purpose="hair, fur and other edges; the default",
     ),
 }

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -163,6 +164,18 @@ def test_validation_of_identity_is_coarse(shards: Path) -> None:
     assert picture.shape == (3, 2 * 128, 5 * 128)
 
 
+@pytest.mark.parametrize("spread", [2.0, 4.0])
+def test_what_use_is_made_of_a_look_is_what_the_pipeline_makes(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    before, after = rng.random((2, 128, 128), np.float32)
+    refined = torch.from_numpy(np.stack([after, *rng.random((3, 128, 128), np.float32)]))[None]
+    mended = validation.mended(refined, torch.from_numpy(before)[None, None], spread)
+    expected = before + cv2.GaussianBlur(after - before, (0, 0), spread)
+    np.testing.assert_allclose(mended[0, 0].numpy(), expected.clip(0, 1), atol=2e-3)
+    assert torch.equal(mended[:, 1:], refined[:, 1:])
+    assert validation.mended(refined, refined[:, :1], 0.0) is refined
+
+
 def test_the_colours_stand_beside_multi_level_estimation(shards: Path) -> None:
     ours, theirs = validation.colours_beside_multilevel(
         Generator(TINY.shape).eval(), Shards(shards, "valid"), 3
@@ -264,16 +277,20 @@ def test_an_inexact_export_is_refused(checkpoint: Path, tmp_path: Path, monkeypa
 
 def test_from_shards_to_a_cutout(shards: Path, tmp_path: Path) -> None:
     """The commands as a user runs them, then the pipeline with what came out."""
-    out, path = tmp_path / "run", tmp_path / "refiner.onnx"
-    options = ["--preset", "tiny", "--steps", "4", "--without", "gradient", "--quiet"]
-    trained = CliRunner().invoke(
-        train_refiner.main, ["--data", str(shards), "--out", str(out), *options]
-    )
-    assert trained.exit_code == 0, (trained.output, trained.exception)
-    exported = CliRunner().invoke(export.main, [str(out / "last.pt"), str(path)])
+    near, afar, path = tmp_path / "near", tmp_path / "afar", tmp_path / "refiner.onnx"
+    for out, kind in ((near, ["--lines"]), (afar, ["--spread", "2"])):
+        options = ["--preset", "tiny", "--steps", "4", "--weigh", "gradient", "0", "--quiet"]
+        trained = CliRunner().invoke(
+            train_refiner.main, ["--data", str(shards), "--out", str(out), *options, *kind]
+        )
+        assert trained.exit_code == 0, (trained.output, trained.exception)
+    files = [str(out / "last.pt") for out in (near, afar)]
+    exported = CliRunner().invoke(export.main, [files[0], str(path), "--afar", files[1]])
     assert exported.exit_code == 0 and "of 255 of FP32" in exported.output
-    measured = CliRunner().invoke(validation.main, [str(out / "last.pt"), "--data", str(shards)])
-    assert measured.exit_code == 0 and "sad ratio" in measured.output
+    for spread, told in (("0", "multi-level estimation"), ("2", "sad ratio")):
+        options = ["--data", str(shards), "--spread", spread]
+        measured = CliRunner().invoke(validation.main, [str(path), *options])
+        assert measured.exit_code == 0 and told in measured.output
     y, x = np.mgrid[:180, :240]
     disc = np.clip((60 - np.hypot(y - 90, x - 120)) / 3, 0, 1)
     photo = Image.fromarray(np.repeat((disc * 255).astype(np.uint8)[..., None], 3, 2))
@@ -287,6 +304,6 @@ def test_from_shards_to_a_cutout(shards: Path, tmp_path: Path) -> None:
 def test_an_unknown_loss_term_is_refused(shards: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(
         train_refiner.main,
-        ["--data", str(shards), "--out", str(tmp_path), "--without", "luck"],
+        ["--data", str(shards), "--out", str(tmp_path), "--weigh", "luck", "1"],
     )
     assert result.exit_code == 2 and "luck" in result.output
