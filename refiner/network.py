@@ -16,7 +16,8 @@ at half the resolution, the coefficients of local models that the full-resolutio
   From I = αF + (1 − α)B follows F = I + (1 − α)(F − B), and F − B is smooth. F₀ and B₀ are the
   same nearby colours.
 
-With all coefficients 0 — as at the start of training — both answers are the input, bit for bit.
+With all coefficients 0 — as at the start of training — both answers are the input, bit for bit; of
+one that lets alpha follow the colours at the end (:mod:`refiner.lines`), but for that.
 No instance normalisation: it erases absolute level, and overlapping patches would disagree.
 """
 

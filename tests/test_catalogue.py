@@ -242,6 +242,28 @@ def test_devices():
         providers.providers("gpu")
 
 
+def test_stage_2_keeps_its_precision_where_stage_1_is_turned_to_fp16(monkeypatch):
+    """Its fit to the photo's colours would divide by zero."""
+    import onnxruntime
+
+    there = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+    asked = []
+
+    class Opened(onnxruntime.InferenceSession):
+        def __init__(self, path, options, providers):
+            asked.append(dict(providers)["TensorrtExecutionProvider"])
+            super().__init__(path, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return there
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Opened)
+    models.open_coarse(models.coarse_model("wisp"), there, 1)
+    models.open_refiner(models.refiner_model("wisp"), there, 1)
+    assert asked == [{"trt_fp16_enable": "1"}, {}]
+
+
 def test_an_accelerator_that_gives_up_is_an_error(tmp_path, monkeypatch):
     """onnxruntime lists what was compiled in; what then fails to start it leaves out in silence."""
     import onnxruntime

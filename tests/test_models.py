@@ -36,9 +36,9 @@ def test_the_default_answers_as_its_network_in_32_bits():
 def test_another_device_than_a_cpu_takes_the_network_in_32_bits(monkeypatch):
     opened = []
 
-    def open_session(path, providers, threads):
+    def open_session(path, providers, threads, exact):
         opened.append(path.name)
-        return real(path, CPU, threads)
+        return real(path, CPU, threads, exact)
 
     real = models.open_session
     monkeypatch.setattr(models, "open_session", open_session)

@@ -174,7 +174,8 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
     with N free. A second input, the truth value ``afar``, tells a file of two generators which of
     them is asked.
     """
-    session = _open(card.path, providers, threads)
+    # The fit to the photo's colours divides small differences of large means.
+    session = _open(card.path, providers, threads, exact=True)
     first, *more = session.get_inputs()
     ends = [first, *session.get_outputs()]
     found = [(end.name, end.shape, end.type) for end in [*ends, *more]]
@@ -193,7 +194,9 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
     return Refiner(session, two)
 
 
-def _open(path: Path, providers: Sequence[str], threads: int) -> onnxruntime.InferenceSession:
+def _open(
+    path: Path, providers: Sequence[str], threads: int, exact: bool = False
+) -> onnxruntime.InferenceSession:
     if not path.is_file():
         raise ModelMissing(f"the model file {path} is not there: reinstall wisp, or give a path")
-    return open_session(path, providers, threads)
+    return open_session(path, providers, threads, exact)

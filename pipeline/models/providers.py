@@ -50,10 +50,16 @@ def providers(device: str) -> tuple[str, ...]:
     return DEVICES[device]
 
 
+#: The same for a network that FP16 would break.
+_EXACT = {**_OPTIONS, "TensorrtExecutionProvider": {}}
+
+
 def open_session(
-    path: Path | bytes, providers: Sequence[str], threads: int
+    path: Path | bytes, providers: Sequence[str], threads: int, exact: bool = False
 ) -> onnxruntime.InferenceSession:
     """Open an ONNX file, or the bytes of one, with all of the given providers.
+
+    An ``exact`` network is not turned to FP16 by TensorRT.
 
     Raises :class:`ProviderMissing` where one of them is not installed, or onnxruntime gives it up
     while the session is made (it falls back to the CPU then, and says so only in its log);
@@ -68,6 +74,7 @@ def open_session(
             f"onnxruntime has no {', '.join(missing)} here: install {_source(missing)}, "
             f"or choose one of {', '.join(there)}"
         )
+    set_up = _EXACT if exact else _OPTIONS
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # its warnings are for those who made the network
@@ -77,7 +84,7 @@ def open_session(
         options.enable_mem_pattern = False  # DirectML has none
     try:
         session = onnxruntime.InferenceSession(
-            path, options, providers=[(name, _OPTIONS.get(name, {})) for name in providers]
+            path, options, providers=[(name, set_up.get(name, {})) for name in providers]
         )
     except Exception as error:  # onnxruntime's own types are private, and many
         reason = str(error).splitlines()[0]
