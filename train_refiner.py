@@ -324,8 +324,7 @@ def main(
     s = PRESETS[preset]
     shape = dict(width=width, bottom=bottom, norm=norm, gates=gates, aspp=aspp)
     shape |= dict(attention=attention, colours=colours, lines=lines)
-    given = dict(steps=steps, gan_steps=gan_steps, batch=batch, rate=rate, seed=seed)
-    given |= dict(spread=spread)
+    given = dict(steps=steps, gan_steps=gan_steps, batch=batch, rate=rate, seed=seed, spread=spread)
     unknown = {name for name, _ in weights} - set(asdict(s.weights))
     if unknown:
         raise click.BadParameter(f"no such loss term: {', '.join(sorted(unknown))}")

@@ -291,7 +291,10 @@ def main() -> None:
     """Train, export and measure the first stage."""
 
 
-@main.command(cls=Command)
+main.command_class = Command
+
+
+@main.command()
 @click.option("--data", "root", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--composites", default=1600, show_default=True, help="Cutouts over backgrounds.")
@@ -302,7 +305,7 @@ def prepare(root: Path, out: Path, composites: int, seed: int) -> None:
         click.echo(f"{split}: " + ", ".join(f"{k} {v}" for k, v in counts.items()))
 
 
-@main.command("features", cls=Command)
+@main.command("features")
 @click.argument("network", type=click.Path(path_type=Path, exists=True))
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--teacher", "teacher_file", type=click.Path(path_type=Path), required=True)
@@ -328,7 +331,7 @@ def features_command(
     inner.prepare(photos, chance, student, guide, out, samples, seed, quiet=quiet)
 
 
-@main.command("train", cls=Command)
+@main.command("train")
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--teacher", "teacher_file", type=click.Path(path_type=Path), required=True)
 @click.option("--run", type=click.Path(path_type=Path), required=True)
@@ -355,7 +358,7 @@ def train_command(
     click.echo(f"Trained: {last}")
 
 
-@main.command("export", cls=Command)
+@main.command("export")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
@@ -371,7 +374,7 @@ def export_command(checkpoint: Path, prepared: Path, out: Path, gain: float) -> 
         click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
-@main.command("gains", cls=Command)
+@main.command("gains")
 @click.argument("network", type=click.Path(path_type=Path))
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--most", default=64, show_default=True, help="Photos, spread over all with truth.")
@@ -384,7 +387,7 @@ def gains_command(network: Path, prepared: Path, most: int) -> None:
     click.echo(evaluate.gain_table(network, photos, (1, 1.25, 1.5, 2, 2.5, 3, 4), most))
 
 
-@main.command("evaluate", cls=Command)
+@main.command("evaluate")
 @click.argument("networks", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--teacher", "teacher_file", type=click.Path(path_type=Path), required=True)
