@@ -1,4 +1,4 @@
-"""Put the redrawn patches back together, and nowhere else than inside the ROI.
+"""Put the redrawn patches back together, and change nothing anywhere else.
 
 What is blended is the *change* that stage 2 makes, not the picture: where it changes nothing the
 coarse mask comes through bit for bit, because zero is zero under any weights.
@@ -8,37 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.patches import TILE
+from pipeline.patches import MARGIN, TILE
 
-FEATHER = 4.0  # px over which a change fades in from the border of the ROI: too short to blur hair.
+#: Raised cosine (Hann) weights across a tile, all above zero.
+COSINE = np.sin(np.pi * (np.arange(TILE, dtype=np.float32) + 0.5) / TILE) ** 2
+#: Sum of weights from which on a change counts in full. A tile alone reaches it where its rim ends;
+#: within the rim it fades in, over as few pixels as do not show: more would blur hair.
+FULL = COSINE[MARGIN]
 _FIXED = 1 << 14
 
 
-def window() -> NDArray[np.float32]:
-    """Return the raised-cosine (Hann) weights of a tile, (128, 128) float32, all above zero."""
-    side = np.sin(np.pi * (np.arange(TILE, dtype=np.float32) + 0.5) / TILE) ** 2
-    return np.outer(side, side)
+def window(y: int, x: int, height: int, width: int) -> NDArray[np.float32]:
+    """Return the weights of the tile at (y, x) of an image, (h, w) float32, as far as it is inside.
 
-
-def fade(roi: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return how much of a change is let through: 0 outside the ROI, 1 from 4 px inside it on.
-
-    (H, W) bool to (H, W) float32 in 0..1. The border of the image is no border of the ROI.
+    A raised cosine of the distance to the nearest border of the tile; but the border of the image
+    is none, for nobody else answers for what lies there.
     """
-    if roi.all():
-        return np.ones(roi.shape, np.float32)
-    distance = cv2.distanceTransform(roi.astype(np.uint8), cv2.DIST_L2, 3)
-    return np.minimum(distance * np.float32(1 / FEATHER), np.float32(1))
+    down, across = _side(y, height), _side(x, width)
+    return np.minimum.outer(down, across)
+
+
+def _side(start: int, length: int) -> NDArray[np.float32]:
+    weights = COSINE.copy()
+    if start == 0:
+        weights[: TILE // 2] = 1
+    if start + TILE >= length:
+        weights[TILE // 2 :] = 1
+    return weights[: length - start]
 
 
 def blend(
     image: NDArray[np.uint8],
     coarse: NDArray[np.float32],
-    roi: NDArray[np.bool_],
     origins: NDArray[np.intp],
     refined: Iterable[NDArray[np.float32]],
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -46,8 +50,8 @@ def blend(
 
     Parameters
     ----------
-    image, coarse, roi
-        (H, W, 3) uint8; (H, W) float32 in 0..1; (H, W) bool.
+    image, coarse
+        (H, W, 3) uint8; (H, W) float32 in 0..1.
     origins
         Top-left corners (y, x) of the patches, (N, 2).
     refined
@@ -56,22 +60,21 @@ def blend(
 
     Returns
     -------
-    alpha : (H, W) float32 in 0..1, equal to ``coarse`` bit for bit outside the ROI.
-    foreground : (H, W, 3) uint8 straight colour, equal to ``image`` outside the ROI.
+    alpha : (H, W) float32 in 0..1, equal to ``coarse`` bit for bit outside the tiles.
+    foreground : (H, W, 3) uint8 straight colour, equal to ``image`` outside the tiles.
     """
     alpha, foreground = coarse.copy(), image.copy()
-    weights = window()
     total = np.zeros(coarse.shape, np.float32)
     for y, x in origins:
-        piece = total[y : y + TILE, x : x + TILE]
-        piece += weights[: piece.shape[0], : piece.shape[1]]
+        total[y : y + TILE, x : x + TILE] += window(y, x, *coarse.shape)
+    np.maximum(total, FULL, out=total)
 
     # Change of colour in fixed point: a third of the memory of floats, far finer than 8 bits.
     change = np.zeros(image.shape, np.int16)
     for (y, x), patch in zip(origins, refined, strict=True):
         area = np.s_[y : y + TILE, x : x + TILE]
-        h, w = total[area].shape
-        share = _fade_tile(roi, y, x) * weights[:h, :w] / total[area]
+        share = window(y, x, *coarse.shape) / total[area]
+        h, w = share.shape
         alpha[area] += share * (patch[0, :h, :w] - coarse[area])
         colour = patch[1:, :h, :w].transpose(1, 2, 0) - image[area] * np.float32(1 / 255)
         change[area] += np.rint(share[..., None] * colour * _FIXED).astype(np.int16)
@@ -81,11 +84,3 @@ def blend(
         moved = image[area] + change[area] * np.float32(255 / _FIXED)
         foreground[area] = np.clip(moved + 0.5, 0, 255).astype(np.uint8)
     return alpha, foreground
-
-
-def _fade_tile(roi: NDArray[np.bool_], y: int, x: int) -> NDArray[np.float32]:
-    """:func:`fade` of one tile; what lies farther off than the feather has no say."""
-    rim = int(FEATHER) + 1
-    top, left = max(y - rim, 0), max(x - rim, 0)
-    near = fade(roi[top : y + TILE + rim, left : x + TILE + rim])
-    return near[y - top :, x - left :][:TILE, :TILE]

@@ -57,9 +57,10 @@ class Result:
     coarse
         The stage-1 mask at the photo's size, (H, W) float32 in 0..1.
     roi
-        Where stage 2 could change the alpha, (H, W) bool.
+        The edge and what lies near it, where the alpha is in doubt, (H, W) bool.
     tiles
-        Corners (y, x) of the patches that stage 2 redrew, (N, 2).
+        Corners (y, x) of the patches, laid over the ROI, that stage 2 redrew, (N, 2). Outside of
+        them the alpha is the coarse mask, bit for bit.
     timings
         Seconds by stage: read, coarse, roi, refine, colour.
     """
@@ -144,7 +145,7 @@ class Cutout:
                 guide = glance.guide(stage2.afar, seen, mask, edge, s.batch_size)
                 told = partial(progress, "refine")
                 redrawn = generator.redraw(stage2.near, seen, guide, tiles, s.batch_size, told)
-                alpha, colours = blend.blend(seen, mask, edge, tiles, redrawn)
+                alpha, colours = blend.blend(seen, mask, tiles, redrawn)
             else:
                 alpha = mask.copy()
         with clock("colour"):

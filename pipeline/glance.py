@@ -61,8 +61,8 @@ def guide(
     session
         The generator, as for :func:`pipeline.generator.run`.
     image, coarse, roi
-        The photo, (H, W, 3) uint8 RGB, the stage-1 mask, (H, W) float32 in 0..1, and where stage 2
-        may change it, (H, W) bool: patches from nearer by are placed there.
+        The photo, (H, W, 3) uint8 RGB, the stage-1 mask, (H, W) float32 in 0..1, and the
+        edge, (H, W) bool: patches from nearer by are placed there.
     batch
         Patches a generator call, at most.
 
@@ -82,7 +82,7 @@ def guide(
         tiles = place(near > 0)
         seen = np.clip(before + _enlarged(change, size), 0, 1)
         redrawn = generator.redraw(session, small, seen, tiles, batch)
-        after, _ = blend.blend(small, seen, np.ones(seen.shape, bool), tiles, redrawn)
+        after, _ = blend.blend(small, seen, tiles, redrawn)
         change = seen + cv2.GaussianBlur(after - seen, (0, 0), look.spread) - before
     if not change.any():
         return coarse

@@ -1,4 +1,4 @@
-"""Where stage 2 may change the alpha: around the edges of the coarse mask.
+"""Where the alpha is in doubt, and stage 2 redraws it: around the edges of the coarse mask.
 
 Stage 1 speaks on a grid of its own, ``cells`` × ``cells`` laid over the photo whatever its size,
 so the edge is looked for there: one step of the Sobel gradient is then the same thing on a
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 def find(
     coarse: NDArray[np.float32], cells: int = 320, threshold: float = 0.1, reach: float = 4.0
 ) -> NDArray[np.bool_]:
-    """Mark the pixels whose alpha stage 2 may change.
+    """Mark the pixels whose alpha stage 2 is to redraw.
 
     Parameters
     ----------

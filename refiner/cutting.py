@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import blend, patches, roi
+from pipeline import patches, roi
 from pipeline.patches import TILE
 from pipeline.settings import Settings as Pipeline
 from refiner.composite import GRID, Scene
@@ -19,9 +19,11 @@ RGB, COARSE, ALPHA, FOREGROUND, WEIGHT = slice(0, 3), 3, 4, slice(5, 8), 8
 CHANNELS = 9
 
 
-#: A patch whose coarse mask is no better than 11 dB is about another subject, which no edge refiner
-#: can know. Such patches are one in seven, with half of all squared error.
-HOPELESS = 0.08
+#: A patch whose coarse mask is no better than 12.6 dB is about another subject, which no edge
+#: refiner can know. Such patches are one in seven, with half of all squared error.
+HOPELESS = 0.055
+#: Share of a patch that is next to no edge.
+LITTLE = 0.02
 #: From afar one sees what is missing: 8 dB. Near the edge of walkers and of things in motion, on
 #: their own photos, stage 1's masks have 11 dB on average.
 HOPELESS_AFAR = 0.16
@@ -36,9 +38,8 @@ class Cutting:
     #: Of these, patches that show most or all of the scene: what the generator sees first of a
     #: photo. Only these teach it what stands before what.
     glances: int = 3
-    #: How far from the coarse edge changes count, in cells: as in use.
-    reach: float = Pipeline.reach
-    #: How far they count in a patch that shows most of it: it is to find what is missing.
+    #: How far from the coarse edge changes count in a patch that shows most of the scene, in cells:
+    #: it is to find what is missing. In the others they count all over, as in use.
     glance_reach: float = 16.0
 
 
@@ -56,10 +57,10 @@ def cut(
     and with ``guide`` for a coarse mask; a few others show most of the scene, with either mask.
     Of a scene that is true as a whole only, there are none but those.
     """
-    area = region(coarse, how.reach)
+    area = region(coarse)
     if not area.any():
         return np.empty((0, CHANNELS, TILE, TILE), np.uint8)
-    near = layered(scene, guide, area)
+    near = layered(scene, guide, np.ones_like(area))
     side = round(TILE / zoom)
     glances = min(how.glances, how.per_scene)
     count = how.per_scene - glances if scene.exact else 0
@@ -68,11 +69,12 @@ def cut(
         inside = np.argwhere(area)
         more = inside[rng.integers(0, len(inside), count - len(origins))] - side // 2
         origins = np.concatenate([origins, more])
-    origins = origins + rng.integers(-24, 25, origins.shape)
+    shift = side * patches.MARGIN // TILE
+    origins = origins + rng.integers(-shift, shift + 1, origins.shape)
     limit = np.array(area.shape) - side
     origins = origins.clip(0, np.maximum(limit, 0))
-    chosen = rng.permutation(len(origins))[:count]
-    found = [piece(near[y : y + side, x : x + side]) for y, x in origins[chosen]]
+    parts = [np.s_[y : y + side, x : x + side] for y, x in rng.permutation(origins)[:count]]
+    found = [piece(near[part]) for part in parts if area[part].mean() >= LITTLE]
     found = [patch for patch in found if teaches(patch, HOPELESS)]
     if glances:
         wide = region(coarse, how.glance_reach)
@@ -91,8 +93,8 @@ def cut(
     return np.array(found, np.uint8).reshape(-1, CHANNELS, TILE, TILE)
 
 
-def region(coarse: NDArray[np.float32], reach: float) -> NDArray[np.bool_]:
-    """The ROI of a coarse mask, (H, W) float32 to bool, with the pipeline's settings but reach."""
+def region(coarse: NDArray[np.float32], reach: float = Pipeline.reach) -> NDArray[np.bool_]:
+    """The ROI of a coarse mask, (H, W) float32 to bool, with the pipeline's settings."""
     return roi.find(coarse, GRID, Pipeline.roi_threshold, reach)
 
 
@@ -106,7 +108,7 @@ def layered(
             np.rint(coarse * 255).astype(np.uint8),
             np.rint(scene.alpha * 255).astype(np.uint8),
             scene.foreground,
-            np.rint(blend.fade(area) * 255).astype(np.uint8),
+            area.view(np.uint8) * np.uint8(255),
         ]
     )
     return layers
@@ -133,7 +135,7 @@ def teaches(patch: NDArray[np.uint8], hopeless: float) -> bool:
     ``hopeless``: there it means another subject.
     """
     weight = patch[WEIGHT] / 255.0
-    if weight.mean() < 0.02:
+    if weight.mean() < LITTLE:
         return False
     difference = (patch[COARSE].astype(np.float64) - patch[ALPHA]) / 255
     return bool((weight * difference**2).sum() < hopeless * weight.sum())

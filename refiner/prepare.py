@@ -1,8 +1,8 @@
 """Prepare training data once, to disk: ``python -m refiner.prepare --help``.
 
 A shard is one uint8 array (N, 9, 128, 128), memory-mapped in training: composite RGB, coarse mask,
-true alpha, true foreground RGB, and the weight that the pipeline gives a change at that pixel
-(0 outside the ROI). It depends on the seed, its number and the folders, and on nothing else.
+true alpha, true foreground RGB, and what a change at that pixel counts (0 far from the edge in a
+look from afar, else 255). It depends on the seed, its number and the folders, and on nothing else.
 """
 
 from __future__ import annotations
@@ -121,8 +121,7 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
         coarse = guidance.guide(scene, stage1, recipe.real, rng)
         guide = coarse
         if refiner:
-            near = region(coarse, recipe.cutting.reach)
-            guide = glance.guide(refiner, scene.image, coarse, near)
+            guide = glance.guide(refiner, scene.image, coarse, region(coarse))
         found = cut(scene, coarse, guide, zoom, recipe.cutting, rng)[: recipe.shard_size - done]
         shard[done : done + len(found)] = found
         done += len(found)

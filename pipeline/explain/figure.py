@@ -199,7 +199,7 @@ def _stage2(sheet: Sheet, inside: Inside, y: int) -> int:
         (_times(dim, inside), "time"),
         (_checked(result.foreground, result.alpha), "the cutout"),
     ]
-    notes = ["bright: alpha may change", "", "", "", "straight alpha"]
+    notes = ["bright: near the edge", "", "", "", "straight alpha"]
     if count:
         notes[1] = f"blue less, red more; mean {255 * inside.change.mean():.1f} of 255"
         notes[2] = f"beside its mirror image; agrees {100 * inside.confidence.mean():.1f} %"
