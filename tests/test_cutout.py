@@ -117,7 +117,7 @@ def test_progress_calls_the_work_off(nets):
     cutout._stage2 = models.Refiner(spy)
     with pytest.raises(Enough):
         cutout(data.astronaut(), progress=stop)
-    assert spy.batches == [1, 1, 8]  # the looks and one batch; no further network call
+    assert spy.batches == [1, 8]  # the look and one batch; no further network call
     assert len(cutout(data.astronaut()).tiles) > spy.batches[-1]  # and it goes on as before
 
 
