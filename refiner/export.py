@@ -2,15 +2,18 @@
 
 The file's weights are FP16, half the bytes; the arithmetic is float32: a CPU has no fast FP16, and
 onnxruntime turns the weights back once, when it opens the file. ``--half`` makes a graph that
-computes in FP16, for GPUs; its inputs and outputs are float32 all the same. With ``--afar`` the
-file holds two generators, and an input that tells which of them is asked.
+computes in FP16, for GPUs; its inputs and outputs are float32 all the same. ``--eight`` makes one
+that computes in 8 bits, for CPUs. With ``--afar`` the file holds two generators, and an input that
+tells which of them is asked.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,16 @@ import click
 import numpy as np
 import onnx
 import onnx.compose
+import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.command import Command
-from pipeline.errors import ModelInvalid
+from pipeline.errors import ModelInvalid, SettingsError
 from pipeline.generator import INPUT, OUTPUT
 from pipeline.models import RefinerModel, Session, open_refiner
 from pipeline.patches import TILE
+from refiner.dataset import Shards, order
 from refiner.network import COEFFICIENTS, Generator, Shape
 
 #: Largest difference from the FP32 generator that an export may have: half a grey level is seen by
@@ -72,7 +77,10 @@ def mean(checkpoints: Sequence[Path], afar: bool = False) -> Generator:
 
 
 def _reimport(path: Path, afar: bool) -> Generator:
-    """Read a generator back from its ONNX file; normalisation, gates and ASPP do not come back."""
+    """Read a generator back from its ONNX file.
+
+    Normalisation, gates and ASPP do not come back, nor what was rounded to 8 bits.
+    """
     try:
         graph = onnx.load(str(path)).graph
         if graph.node[0].op_type == "If":
@@ -94,7 +102,9 @@ def _reimport(path: Path, afar: bool) -> Generator:
         generator = Generator(shape)
         generator.load_state_dict(weights)
     except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
-        raise ModelInvalid(f"{path} is no export of a plain generator: {error}") from error
+        raise ModelInvalid(
+            f"{path} is no export of a plain generator: {str(error).splitlines()[0]}"
+        ) from error
     return generator.eval()
 
 
@@ -103,6 +113,8 @@ def to_onnx(generator: Generator, path: Path) -> onnx.ModelProto:
     with warnings.catch_warnings():
         # The tracing exporter needs no further package, and a graph without branches no other.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # The ranges of what is rounded to 8 bits are to be constants.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             generator,
             (torch.rand(2, 4, TILE, TILE),),
@@ -114,6 +126,42 @@ def to_onnx(generator: Generator, path: Path) -> onnx.ModelProto:
             dynamo=False,
         )
     return onnx.load(str(path))
+
+
+def rounded(generator: Generator, data: Path) -> Generator:
+    """Build the generator that computes in 8 bits, with ranges as prepared patches need them.
+
+    ``data`` is a folder of :mod:`refiner.prepare`, of which 1,024 patches are used. Raises
+    :class:`pipeline.errors.SettingsError` where there are none, or the generator has normalisation.
+    """
+    if generator.shape.norm != "none":
+        raise SettingsError("only a generator without normalisation can compute in 8 bits")
+    coarser = Generator(replace(generator.shape, eight=True))
+    coarser.load_state_dict(generator.state_dict(), strict=False)  # it has no ranges yet
+    shards = Shards(data, "train")
+    patches = order(shards, 0, 0)[:1024]
+    coarser.train()
+    with torch.no_grad():
+        for start in range(0, len(patches), 16):
+            coarser(shards.batch(patches[start : start + 16]).patches)
+    return coarser.eval()
+
+
+def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute what is constant: rounded weights become the bytes that they are."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        result = onnx.load(str(path))
+    standard = [imported for imported in result.opset_import if not imported.domain]
+    del result.opset_import[:]
+    result.opset_import.extend(standard)
+    return result
 
 
 def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -163,12 +211,12 @@ def join(near: onnx.ModelProto, afar: onnx.ModelProto) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=near.opset_import, ir_version=near.ir_version)
 
 
-def difference(session: Session, generator: Generator, patches: np.ndarray) -> float:
-    """Largest difference between an exported network and the FP32 generator on some patches."""
+def difference(session: Session, generator: Generator, patches: np.ndarray) -> np.ndarray:
+    """Absolute difference of an exported network from the FP32 generator, (N, 4, 128, 128)."""
     ours = session.run([OUTPUT], {INPUT: patches})[0]
     with torch.no_grad():
         theirs = generator(torch.from_numpy(patches)).numpy()
-    return float(np.abs(ours - theirs).max())
+    return np.abs(ours - theirs)
 
 
 def export(
@@ -177,30 +225,36 @@ def export(
     half: bool = False,
     others: Sequence[Path] = (),
     afar: Sequence[Path] = (),
+    eight: Path | None = None,
 ) -> float:
-    """Write the ONNX file, whole or not at all; return its largest difference from FP32.
+    """Write the ONNX file, whole or not at all; return its difference from FP32.
 
     With ``others``, it is the :func:`mean` of them all; with ``afar``, that of these is put beside
-    it, for the looks from afar. Raises :class:`pipeline.errors.ModelInvalid` where the difference
-    exceeds :data:`TOLERANCE`, or a file is no checkpoint.
+    it, for the looks from afar; with ``eight``, it is :func:`rounded`. The difference is the
+    largest of all pixels; in 8 bits the mean, for there a few pixels may fall the other way. Raises
+    :class:`pipeline.errors.ModelInvalid` where it exceeds :data:`TOLERANCE`, or a file is no
+    checkpoint.
     """
-    generators = [mean([checkpoint, *others])]
+    exact = [mean([checkpoint, *others])]
     if afar:
-        generators.append(mean(afar, afar=True))
+        exact.append(mean(afar, afar=True))
+    generators = [rounded(generator, eight) for generator in exact] if eight else exact
     part = path.with_name(path.name + ".part")
     try:
         models = [to_onnx(generator, part) for generator in generators]
+        models = [folded(m) for m in models] if eight else models
         models = [halve_arithmetic(m) if half else halve_weights(m) for m in models]
         model = join(*models) if afar else models[0]
         onnx.checker.check_model(model)
         onnx.save(model, str(part))
         opened = open_refiner(RefinerModel(part, "", "", ""), ("CPUExecutionProvider",), 0)
-        worst = max(
+        apart = [
             difference(session, generator, probe())
-            for session, generator in zip((opened.near, opened.afar), generators, strict=False)
-        )
+            for session, generator in zip((opened.near, opened.afar), exact, strict=False)
+        ]
+        worst = max(float(each.mean() if eight else each.max()) for each in apart)
         if worst > TOLERANCE:
-            raise ModelInvalid(f"FP16 changes the answer by {worst * 255:.1f} of 255: not exported")
+            raise ModelInvalid(f"it changes the answer by {worst * 255:.1f} of 255: not exported")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -238,11 +292,23 @@ def probe() -> Any:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A second generator, for the looks from afar; of several, the mean. Repeatable.",
 )
+@click.option(
+    "--eight",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Compute in 8 bits, for CPUs: ranges are taken from the prepared patches of this folder.",
+)
 def main(
-    checkpoint: Path, path: Path, half: bool, others: tuple[Path, ...], afar: tuple[Path, ...]
+    checkpoint: Path,
+    path: Path,
+    half: bool,
+    others: tuple[Path, ...],
+    afar: tuple[Path, ...],
+    eight: Path | None,
 ) -> None:
     """Export the averaged generator of CHECKPOINT to the ONNX file PATH."""
-    worst = export(checkpoint, path, half, others, afar)
+    if half and eight:
+        raise click.UsageError("--half is for GPUs, --eight for CPUs: choose one")
+    worst = export(checkpoint, path, half, others, afar, eight)
     click.echo(f"{path}: {path.stat().st_size:,} bytes, within {worst * 255:.2f} of 255 of FP32")
 
 

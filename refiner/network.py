@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import SettingsError
+from refiner.eight import Convolution, Rounded
 from refiner.lines import Lines
 from refiner.resampling import box, double
 
@@ -60,6 +61,8 @@ class Shape:
     #: Alpha is made to follow the photo's colours at the end (:mod:`refiner.lines`), as far as the
     #: generator says. What looks from afar has no use for it: it sees no strands.
     lines: bool = False
+    #: Most convolutions compute in 8 bits (:mod:`refiner.eight`).
+    eight: bool = False
 
 
 class Generator(nn.Module):
@@ -73,15 +76,15 @@ class Generator(nn.Module):
         self.shape = s = shape or Shape()
         w = s.width
         self.stem = conv(20 + 10, w, s.norm)
-        self.down1 = conv(w, 2 * w, s.norm, stride=2)
-        self.middle1 = nn.Sequential(*(Residual(2 * w, s.norm) for _ in range(s.middle)))
-        self.down2 = conv(2 * w, 4 * w, s.norm, stride=2)
+        self.down1 = conv(w, 2 * w, s.norm, stride=2, eight=s.eight)
+        self.middle1 = nn.Sequential(*(Residual(2 * w, s.norm, s.eight) for _ in range(s.middle)))
+        self.down2 = conv(2 * w, 4 * w, s.norm, stride=2, eight=s.eight)
         self.attend = Attention(4 * w) if s.attention else nn.Identity()
-        self.bottom = nn.Sequential(*(Residual(4 * w, s.norm) for _ in range(s.bottom)))
+        self.bottom = nn.Sequential(*(Residual(4 * w, s.norm, s.eight) for _ in range(s.bottom)))
         self.aspp = ASPP(4 * w, s.norm) if s.aspp else nn.Identity()
         self.up2 = conv(4 * w, 2 * w, s.norm, kernel=1)
         self.gate2 = Gate(2 * w) if s.gates else Add()
-        self.middle2 = nn.Sequential(*(Residual(2 * w, s.norm) for _ in range(s.middle)))
+        self.middle2 = nn.Sequential(*(Residual(2 * w, s.norm, s.eight) for _ in range(s.middle)))
         self.up1 = conv(2 * w, w, s.norm, kernel=1)
         self.gate1 = Gate(w) if s.gates else Add()
         # The last convolution answers for the coefficients and, as 2×2 sub-pixels, for r; and at
@@ -182,11 +185,14 @@ def project(image: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
     return (dot / (along.square().sum(1, keepdim=True) + 0.003)).clamp(0, 1)
 
 
-def conv(inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def conv(
+    inputs: int, outputs: int, norm: str, kernel: int = 3, stride: int = 1, eight: bool = False
+) -> nn.Sequential:
     """Convolution, normalisation if any, ReLU."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=norm == "none")
-    ]
+    plain = inputs, outputs, kernel, stride, kernel // 2
+    if eight:
+        return nn.Sequential(Convolution(*plain), nn.ReLU(), Rounded())
+    layers: list[nn.Module] = [nn.Conv2d(*plain, bias=norm == "none")]
     layers += normalise(outputs, norm)
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
@@ -204,14 +210,17 @@ def normalise(channels: int, norm: str) -> list[nn.Module]:
 class Residual(nn.Module):
     """x + conv(relu(conv x)); the second convolution starts small, so that depth costs nothing."""
 
-    def __init__(self, channels: int, norm: str) -> None:
+    def __init__(self, channels: int, norm: str, eight: bool = False) -> None:
         super().__init__()
-        second = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
+        first = conv(channels, channels, norm, eight=eight)
+        if eight:  # its input is rounded already
+            second: nn.Conv2d = Convolution(channels, channels, 3, padding=1, entry=False)
+        else:
+            second = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
         with torch.no_grad():
             second.weight.mul_(0.3)
-        self.body = nn.Sequential(
-            conv(channels, channels, norm), second, *normalise(channels, norm)
-        )
+        rest = [Rounded()] if eight else normalise(channels, norm)
+        self.body = nn.Sequential(first, second, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)

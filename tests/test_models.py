@@ -33,6 +33,19 @@ def test_the_default_answers_as_its_network_in_32_bits():
     assert np.abs(maps[0] - maps[1]).mean() < 0.01
 
 
+def test_the_default_redraws_as_its_network_in_32_bits():
+    photo = data.astronaut()[:128, 150:278].transpose(2, 0, 1)[None] / np.float32(255)
+    mask = np.tile(np.linspace(0, 1, 128, dtype=np.float32), (1, 1, 128, 1))
+    answers = []
+    for name in ("wisp", models.REFINERS["wisp"].exact):
+        opened = models.open_refiner(models.refiner_model(name), CPU, 1)
+        patches = np.concatenate([photo, mask], 1)
+        answers.append([generator.run(session, patches) for session in (opened.near, opened.afar)])
+    eight, full = np.array(answers)
+    assert not np.array_equal(eight, full)
+    assert np.abs(eight - full).mean() < 0.01 < np.abs(full[:, :, 0] - mask).mean()
+
+
 def test_another_device_than_a_cpu_takes_the_network_in_32_bits(monkeypatch):
     opened = []
 
@@ -44,7 +57,8 @@ def test_another_device_than_a_cpu_takes_the_network_in_32_bits(monkeypatch):
     monkeypatch.setattr(models, "open_session", open_session)
     for providers in (CPU, ("CUDAExecutionProvider", *CPU)):
         models.open_coarse(models.coarse_model("wisp"), providers, 1)
-    assert opened == ["coarse_int8.onnx", "coarse.onnx"]
+        models.open_refiner(models.refiner_model("wisp"), providers, 1)
+    assert opened == ["coarse_int8.onnx", "refiner_int8.onnx", "coarse.onnx", "refiner.onnx"]
 
 
 def test_a_file_takes_its_names_and_size_from_itself(tmp_path):

@@ -168,12 +168,14 @@ def open_coarse(
 
 
 def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> Refiner:
-    """Open a stage-2 network.
+    """Open a stage-2 network; one in 8 bits only on a CPU, elsewhere the same in 32 bits.
 
     Raises :class:`ModelInvalid` unless ``patches`` and ``refined`` are float32 (N, 4, 128, 128)
     with N free. A second input, the truth value ``afar``, tells a file of two generators which of
     them is asked.
     """
+    if card.exact and providers[0] != "CPUExecutionProvider":
+        card = REFINERS[card.exact]
     # The fit to the photo's colours divides small differences of large means.
     session = _open(card.path, providers, threads, exact=True)
     first, *more = session.get_inputs()

@@ -54,6 +54,7 @@ class RefinerModel:
     source: str
     sha256: str
     purpose: str = ""
+    exact: str = ""  # as of a :class:`CoarseModel`
 
 
 #: What a U²-Net says this close to an end means that end: an alpha of 0.97 is a subject seen
@@ -85,12 +86,21 @@ COARSE: dict[str, CoarseModel] = {
 
 #: Stage-2 models that ship with Wisp.
 REFINERS: dict[str, RefinerModel] = {
+    # The default, in 8 bits as that of stage 1.
     "wisp": RefinerModel(
+        path=WEIGHTS / "refiner_int8.onnx",
+        licence="see MODEL_CARD_refiner.md beside the file",
+        source="bundled; trained by train_refiner.py",
+        sha256="5232bc0f6e15362a21fe5037b42d44d6a96d66f96596d2ad5f99d5710250f442",
+        purpose="hair, fur and other edges; the default",
+        exact="wisp-fp32",
+    ),
+    "wisp-fp32": RefinerModel(
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
         sha256="3acb303be33c18c3728f04528fe47a04554c1dd51ce1d6f482a3624c2fd75287",
-        purpose="hair, fur and other edges; the default",
+        purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
 }
 
