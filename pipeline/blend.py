@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.patches import MARGIN, TILE
 
+FEATHER = 4.0  # px over which what may be taken away fades in: too short to blur hair.
 #: Raised cosine (Hann) weights across a tile, all above zero.
 COSINE = np.sin(np.pi * (np.arange(TILE, dtype=np.float32) + 0.5) / TILE) ** 2
 #: Sum of weights from which on a change counts in full. A tile alone reaches it where its rim ends;
@@ -40,9 +42,21 @@ def _side(start: int, length: int) -> NDArray[np.float32]:
     return weights[: length - start]
 
 
+def fade(shallow: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return how much of a loss of alpha is let through: 0 outside, 1 from 4 px inside on.
+
+    (H, W) bool to (H, W) float32 in 0..1. The border of the image is no border of it.
+    """
+    if shallow.all():
+        return np.ones(shallow.shape, np.float32)
+    distance = cv2.distanceTransform(shallow.astype(np.uint8), cv2.DIST_L2, 3)
+    return np.minimum(distance * np.float32(1 / FEATHER), np.float32(1))
+
+
 def blend(
     image: NDArray[np.uint8],
     coarse: NDArray[np.float32],
+    shallow: NDArray[np.bool_],
     origins: NDArray[np.intp],
     refined: Iterable[NDArray[np.float32]],
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -52,6 +66,9 @@ def blend(
     ----------
     image, coarse
         (H, W, 3) uint8; (H, W) float32 in 0..1.
+    shallow
+        Where alpha may become less, (H, W) bool: it may become more in all of a tile, for stage 1
+        leaves out whole limbs; but a bright spot deep inside a subject is a reflection, not a hole.
     origins
         Top-left corners (y, x) of the patches, (N, 2).
     refined
@@ -75,7 +92,9 @@ def blend(
         area = np.s_[y : y + TILE, x : x + TILE]
         share = window(y, x, *coarse.shape) / total[area]
         h, w = share.shape
-        alpha[area] += share * (patch[0, :h, :w] - coarse[area])
+        more = patch[0, :h, :w] - coarse[area]
+        less = np.minimum(more, 0)
+        alpha[area] += share * (more - less + _fade_tile(shallow, y, x) * less)
         colour = patch[1:, :h, :w].transpose(1, 2, 0) - image[area] * np.float32(1 / 255)
         change[area] += np.rint(share[..., None] * colour * _FIXED).astype(np.int16)
     np.clip(alpha, 0, 1, out=alpha)
@@ -84,3 +103,11 @@ def blend(
         moved = image[area] + change[area] * np.float32(255 / _FIXED)
         foreground[area] = np.clip(moved + 0.5, 0, 255).astype(np.uint8)
     return alpha, foreground
+
+
+def _fade_tile(shallow: NDArray[np.bool_], y: int, x: int) -> NDArray[np.float32]:
+    """:func:`fade` of one tile; what lies farther off than the feather has no say."""
+    rim = int(FEATHER) + 1
+    top, left = max(y - rim, 0), max(x - rim, 0)
+    near = fade(shallow[top : y + TILE + rim, left : x + TILE + rim])
+    return near[y - top :, x - left :][:TILE, :TILE]

@@ -138,14 +138,16 @@ class Cutout:
             raw = coarse.predict(self._stage1, self.model, seen)
             mask = coarse.upsample(raw, seen.shape[:2])
         with clock("roi"):
-            edge = roi.find(mask, max(raw.shape), s.roi_threshold, s.reach)
+            edge, shallow = (
+                roi.find(mask, max(raw.shape), s.roi_threshold, far) for far in (s.reach, s.depth)
+            )
             tiles = patches.place(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
                 guide = glance.guide(stage2.afar, seen, mask, edge, s.batch_size)
                 told = partial(progress, "refine")
                 redrawn = generator.redraw(stage2.near, seen, guide, tiles, s.batch_size, told)
-                alpha, colours = blend.blend(seen, mask, tiles, redrawn)
+                alpha, colours = blend.blend(seen, mask, shallow, tiles, redrawn)
             else:
                 alpha = mask.copy()
         with clock("colour"):

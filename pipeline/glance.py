@@ -82,7 +82,7 @@ def guide(
         tiles = place(near > 0)
         seen = np.clip(before + _enlarged(change, size), 0, 1)
         redrawn = generator.redraw(session, small, seen, tiles, batch)
-        after, _ = blend.blend(small, seen, tiles, redrawn)
+        after, _ = blend.blend(small, seen, np.ones(seen.shape, bool), tiles, redrawn)
         change = seen + cv2.GaussianBlur(after - seen, (0, 0), look.spread) - before
     if not change.any():
         return coarse

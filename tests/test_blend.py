@@ -23,7 +23,7 @@ def scene(height: int, width: int, seed: int = 0):
 def test_a_generator_that_changes_nothing_changes_no_bit(height, width, seed):
     image, coarse, where, origins = scene(height, width, seed)
     unchanged = patches.cut(image, coarse, origins)[:, [3, 0, 1, 2]]
-    alpha, foreground = blend.blend(image, coarse, origins, unchanged)
+    alpha, foreground = blend.blend(image, coarse, np.ones_like(coarse, bool), origins, unchanged)
     assert np.array_equal(alpha, coarse)
     assert np.array_equal(foreground, image)
 
@@ -33,7 +33,7 @@ def test_outside_the_tiles_nothing_changes_whatever_the_generator_says():
     where = patches.covered(origins, 400, 500)
     assert where.any() and not where.all()
     wild = np.random.default_rng(1).random((len(origins), 4, 128, 128), np.float32)
-    alpha, foreground = blend.blend(image, coarse, origins, wild)
+    alpha, foreground = blend.blend(image, coarse, np.ones_like(coarse, bool), origins, wild)
     assert np.array_equal(alpha[~where], coarse[~where])
     assert np.array_equal(foreground[~where], image[~where])
     assert not np.array_equal(alpha[where], coarse[where])
@@ -46,7 +46,7 @@ def test_where_tiles_lie_all_around_the_generator_has_its_way():
     everywhere = np.ones(coarse.shape, bool)
     origins = patches.place(everywhere)
     refined = np.full((len(origins), 4, 128, 128), 0.25, np.float32)
-    alpha, foreground = blend.blend(image, coarse, origins, refined)
+    alpha, foreground = blend.blend(image, coarse, np.ones_like(coarse, bool), origins, refined)
     assert np.abs(alpha - 0.25).max() < 1e-5
     assert (foreground == 64).all()
 
@@ -65,7 +65,7 @@ def test_no_seam():
     refined = np.broadcast_to(levels[:, None, None, None], (len(origins), 4, 128, 128))
     coarse = np.full(shape, 0.5, np.float32)
     image = np.full((*shape, 3), 128, np.uint8)
-    alpha, foreground = blend.blend(image, coarse, origins, refined)
+    alpha, foreground = blend.blend(image, coarse, np.ones_like(coarse, bool), origins, refined)
     inner = alpha[16:-16, 16:-16]
     assert inner.max() - inner.min() > 0.9
     for axis in (0, 1):
@@ -76,7 +76,7 @@ def test_no_seam():
 def test_a_change_fades_in_from_the_border_of_a_tile():
     coarse, image = np.zeros((300, 300), np.float32), np.zeros((300, 300, 3), np.uint8)
     ones = np.ones((1, 4, 128, 128), np.float32)
-    alpha, foreground = blend.blend(image, coarse, np.array([[100, 0]]), ones)
+    alpha, foreground = blend.blend(image, coarse, coarse > 0, np.array([[100, 0]]), ones)
     assert (alpha[108:220, :120] == 1).all()  # all that a tile answers for
     assert (alpha[:100] == 0).all() and (alpha[:, 128:] == 0).all()
     assert (np.diff(alpha[96:110, 64]) >= 0).all() and np.diff(alpha[:, 64]).max() < 0.25
@@ -89,9 +89,22 @@ def test_a_change_fades_in_from_the_border_of_a_tile():
 def test_all_of_the_roi_is_redrawn_in_full(height, width, seed):
     image, coarse, where, origins = scene(height, width, seed)
     refined = np.full((len(origins), 4, 128, 128), 0.5, np.float32)
-    alpha, foreground = blend.blend(image, coarse, origins, refined)
+    alpha, foreground = blend.blend(image, coarse, np.ones_like(coarse, bool), origins, refined)
     assert np.abs(alpha[where] - 0.5).max(initial=0) < 1e-5
     assert np.isin(foreground[where], (127, 128)).all()
+
+
+def test_deep_inside_nothing_is_taken_away():
+    coarse, image = np.full((200, 128), 0.5, np.float32), np.zeros((200, 128, 3), np.uint8)
+    shallow = np.zeros((200, 128), bool)
+    shallow[:80] = True
+    origins = patches.place(np.ones_like(shallow))
+    none, full = (np.full((len(origins), 4, 128, 128), value, np.float32) for value in (0, 1))
+    less, _ = blend.blend(image, coarse, shallow, origins, none)
+    assert less[:76].max() < 1e-6 and (less[80:] == 0.5).all()
+    assert 0 < np.diff(less[74:82, 64]).max() <= 0.126  # over 4 px
+    more, _ = blend.blend(image, coarse, shallow, origins, full)
+    assert more.min() > 1 - 1e-6
 
 
 def test_window_is_a_raised_cosine():
@@ -108,7 +121,7 @@ def test_window_is_a_raised_cosine():
 def test_no_tiles():
     image, coarse, _, _ = scene(100, 100)
     none = np.empty((0, 4, 128, 128), np.float32)
-    alpha, foreground = blend.blend(image, coarse, np.empty((0, 2), int), none)
+    alpha, foreground = blend.blend(image, coarse, coarse > 0, np.empty((0, 2), int), none)
     assert np.array_equal(alpha, coarse)
     assert np.array_equal(foreground, image)
     assert alpha is not coarse

@@ -32,6 +32,7 @@ def nets(tmp_path_factory) -> Path:
     networks.constant_stage1(folder / "nan.onnx", float("nan"))
     networks.stage2(folder / "identity.onnx")
     networks.constant_stage2(folder / "half.onnx", 0.5)
+    networks.constant_stage2(folder / "zero.onnx", 0.0)
     networks.constant_stage2(folder / "nan2.onnx", float("nan"))
     return folder
 
@@ -61,6 +62,13 @@ def test_outside_the_tiles_the_alpha_is_the_coarse_mask_bit_for_bit(nets):
     assert tiles[result.roi].all()
     assert np.array_equal(result.alpha[~tiles], result.coarse[~tiles])
     assert not np.array_equal(result.alpha, result.coarse)
+
+
+def test_a_subject_is_not_cut_into_deeper_than_the_settings_say(nets):
+    deep, never = make(nets, "bright", "zero", depth=64.0), make(nets, "bright", "zero", depth=0.0)
+    taken, kept = (cutout(data.rocket()) for cutout in (deep, never))
+    assert np.array_equal(taken.tiles, kept.tiles)
+    assert (taken.alpha < taken.coarse).mean() > 2 * (kept.alpha < kept.coarse).mean() > 0
 
 
 def test_an_image_with_no_edge_costs_no_generator_call(nets):
