@@ -3,7 +3,7 @@
 A patch of a large photo shows a lock of hair and not whose it is: where stage 1 left out half a
 shoulder, nothing in the patch tells that there is one. So the generator sees the photo reduced to
 one patch first, as Pix2PixHD's global generator does before its local enhancer (Wang et al., 2018,
-section 3.1), and of a large photo its edge at four patches' length. What it would change there,
+section 3.1), and then its edge in a photo of three patches' length. What it would change there,
 smoothed, corrects the coarse mask that the next look, and at last the patches, begin with.
 """
 
@@ -34,12 +34,13 @@ class Look:
 
 
 #: The looks, one beginning where the other ended. On whole held-out scenes the first takes 4 % off
-#: the absolute error of the alpha; on such enlarged twice, the second another 2 %, for some ten
-#: patches a photo. More of either help no further, and blur what the patches would see sharp.
-LOOKS = (Look(TILE, 4.0), Look(4 * TILE, 3.0))
+#: the absolute error of the alpha, the second as much again where stage 1 is often wrong and
+#: nothing where it is mostly right, for some six patches a photo. A second look at the whole gains
+#: nothing; smoothed less, the nearer one blurs what the patches would see sharp.
+LOOKS = (Look(TILE, 4.0), Look(3 * TILE, 6.0))
 #: A look is left out where the photo's longer side is not this many times its own: what it would
-#: see differs too little from what there is to see next, which alone is better then.
-FARTHER = 2.5
+#: see differs too little from what there is to see next.
+FARTHER = 1.6
 
 
 def looks(height: int, width: int) -> tuple[Look, ...]:

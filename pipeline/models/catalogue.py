@@ -91,7 +91,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner_int8.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="5232bc0f6e15362a21fe5037b42d44d6a96d66f96596d2ad5f99d5710250f442",
+        sha256="cd4bb36ee2df9ca56753ba579c8543499464617139ebe25a6d4a44db4cda953c",
         purpose="hair, fur and other edges; the default",
         exact="wisp-fp32",
     ),
@@ -99,7 +99,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="3acb303be33c18c3728f04528fe47a04554c1dd51ce1d6f482a3624c2fd75287",
+        sha256="94c6c6894c7a79364c7cd67d66064645232ac07ff11aa9366b4999afc7981a08",
         purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
 }
