@@ -1,7 +1,8 @@
 """Train stage 2, the edge refiner: ``python train_refiner.py --help``.
 
 Prepare data first (``python -m refiner.prepare --help``); afterwards export what was trained with
-``python -m refiner.export RUN/last.pt pipeline/weights/refiner.onnx``.
+``python -m refiner.export RUN/last.pt pipeline/weights/refiner.onnx``, and for CPUs once more with
+``--eight DATA``.
 
 First the reconstruction losses alone, then a short adversarial phase, if asked for. Every random
 choice follows from the seed and the step, so a resumed run is the run that was not interrupted.
