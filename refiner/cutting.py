@@ -19,7 +19,7 @@ RGB, COARSE, ALPHA, FOREGROUND, WEIGHT = slice(0, 3), 3, 4, slice(5, 8), 8
 CHANNELS = 9
 
 
-#: A patch whose coarse mask is no better than 12.6 dB, or some 11 dB near the edge, is about another
+#: A patch whose coarse mask is no better than 12.6 dB, some 11 dB near the edge, is about another
 #: subject, which no edge refiner can know. Such are one in seven, with half of all squared error.
 HOPELESS = 0.055
 #: Share of a patch that is next to no edge.
