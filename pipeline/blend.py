@@ -42,17 +42,6 @@ def _side(start: int, length: int) -> NDArray[np.float32]:
     return weights[: length - start]
 
 
-def fade(shallow: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return how much of a loss of alpha is let through: 0 outside, 1 from 4 px inside on.
-
-    (H, W) bool to (H, W) float32 in 0..1. The border of the image is no border of it.
-    """
-    if shallow.all():
-        return np.ones(shallow.shape, np.float32)
-    distance = cv2.distanceTransform(shallow.astype(np.uint8), cv2.DIST_L2, 3)
-    return np.minimum(distance * np.float32(1 / FEATHER), np.float32(1))
-
-
 def blend(
     image: NDArray[np.uint8],
     coarse: NDArray[np.float32],
@@ -94,7 +83,7 @@ def blend(
         h, w = share.shape
         more = patch[0, :h, :w] - coarse[area]
         less = np.minimum(more, 0)
-        alpha[area] += share * (more - less + _fade_tile(shallow, y, x) * less)
+        alpha[area] += share * (more - less + _fade(shallow, y, x) * less)
         colour = patch[1:, :h, :w].transpose(1, 2, 0) - image[area] * np.float32(1 / 255)
         change[area] += np.rint(share[..., None] * colour * _FIXED).astype(np.int16)
     np.clip(alpha, 0, 1, out=alpha)
@@ -105,9 +94,16 @@ def blend(
     return alpha, foreground
 
 
-def _fade_tile(shallow: NDArray[np.bool_], y: int, x: int) -> NDArray[np.float32]:
-    """:func:`fade` of one tile; what lies farther off than the feather has no say."""
-    rim = int(FEATHER) + 1
+def _fade(shallow: NDArray[np.bool_], y: int, x: int) -> NDArray[np.float32]:
+    """How much of a loss of alpha is let through in the tile at (y, x), as far as it is inside.
+
+    0 outside ``shallow``, 1 from 4 px inside it on; the border of the image is no border of it.
+    """
+    rim = int(FEATHER) + 1  # what lies farther off than the feather has no say
     top, left = max(y - rim, 0), max(x - rim, 0)
-    near = fade(shallow[top : y + TILE + rim, left : x + TILE + rim])
-    return near[y - top :, x - left :][:TILE, :TILE]
+    near = shallow[top : y + TILE + rim, left : x + TILE + rim]
+    inner = np.s_[y - top : y - top + TILE, x - left : x - left + TILE]
+    if near.all():
+        return np.ones(near[inner].shape, np.float32)
+    distance = cv2.distanceTransform(near.astype(np.uint8), cv2.DIST_L2, 3)
+    return np.minimum(distance[inner] * np.float32(1 / FEATHER), np.float32(1))

@@ -138,14 +138,13 @@ class Cutout:
             raw = coarse.predict(self._stage1, self.model, seen)
             mask = coarse.upsample(raw, seen.shape[:2])
         with clock("roi"):
-            edge, shallow = (
-                roi.find(mask, max(raw.shape), s.roi_threshold, far) for far in (s.reach, s.depth)
-            )
+            edge = roi.find(mask, max(raw.shape), s.roi_threshold, s.reach)
             tiles = patches.place(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
                 guide = glance.guide(stage2.afar, seen, mask, edge, s.batch_size)
                 told = partial(progress, "refine")
+                shallow = roi.find(mask, max(raw.shape), s.roi_threshold, s.depth)
                 redrawn = generator.redraw(stage2.near, seen, guide, tiles, s.batch_size, told)
                 alpha, colours = blend.blend(seen, mask, shallow, tiles, redrawn)
             else:

@@ -59,14 +59,6 @@ def place(roi: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.unique(np.clip(corners, 0, limit), axis=0)
 
 
-def covered(origins: NDArray[np.intp], height: int, width: int) -> NDArray[np.bool_]:
-    """Return where the tiles at ``origins``, (N, 2), lie in an image, (H, W) bool."""
-    found = np.zeros((height, width), bool)
-    for y, x in origins:
-        found[y : y + TILE, x : x + TILE] = True
-    return found
-
-
 def cut(
     image: NDArray[np.uint8], coarse: NDArray[np.float32], origins: NDArray[np.intp]
 ) -> NDArray[np.float32]:

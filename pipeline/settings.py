@@ -27,7 +27,7 @@ class Settings:
 
     #: How far around the edge tiles are laid, in stage-1 cells (1/320 of the photo's side): strands
     #: that stage 1 missed have no gradient of their own. Stage 2 may add as far as the tiles lie,
-    #: so this need not be far: 10 cells take a quarter more tiles, and are no better.
+    #: so this need not be far: 10 cells take a fifth more tiles, and are no better.
     reach: float = 4.0
 
     #: How deep into the subject stage 2 may cut, in cells from the edge. Deeper, it takes bright

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import blend, patches, roi
+from tests.tiles import covered
 
 
 def scene(height: int, width: int, seed: int = 0):
@@ -30,7 +31,7 @@ def test_a_generator_that_changes_nothing_changes_no_bit(height, width, seed):
 
 def test_outside_the_tiles_nothing_changes_whatever_the_generator_says():
     image, coarse, _, origins = scene(400, 500)
-    where = patches.covered(origins, 400, 500)
+    where = covered(origins, 400, 500)
     assert where.any() and not where.all()
     wild = np.random.default_rng(1).random((len(origins), 4, 128, 128), np.float32)
     alpha, foreground = blend.blend(image, coarse, np.ones_like(coarse, bool), origins, wild)
@@ -46,7 +47,7 @@ def test_where_tiles_lie_all_around_the_generator_has_its_way():
     everywhere = np.ones(coarse.shape, bool)
     origins = patches.place(everywhere)
     refined = np.full((len(origins), 4, 128, 128), 0.25, np.float32)
-    alpha, foreground = blend.blend(image, coarse, np.ones_like(coarse, bool), origins, refined)
+    alpha, foreground = blend.blend(image, coarse, everywhere, origins, refined)
     assert np.abs(alpha - 0.25).max() < 1e-5
     assert (foreground == 64).all()
 
@@ -65,7 +66,7 @@ def test_no_seam():
     refined = np.broadcast_to(levels[:, None, None, None], (len(origins), 4, 128, 128))
     coarse = np.full(shape, 0.5, np.float32)
     image = np.full((*shape, 3), 128, np.uint8)
-    alpha, foreground = blend.blend(image, coarse, np.ones_like(coarse, bool), origins, refined)
+    alpha, foreground = blend.blend(image, coarse, everywhere, origins, refined)
     inner = alpha[16:-16, 16:-16]
     assert inner.max() - inner.min() > 0.9
     for axis in (0, 1):

@@ -19,9 +19,9 @@ from pipeline import (
     coarse,
     compose,
     models,
-    patches,
 )
 from tests import networks
+from tests.tiles import covered
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_identity_generator_gives_the_coarse_mask_bit_for_bit(nets):
 
 def test_outside_the_tiles_the_alpha_is_the_coarse_mask_bit_for_bit(nets):
     result = make(nets, stage2="half")(data.rocket())
-    tiles = patches.covered(result.tiles, *result.alpha.shape)
+    tiles = covered(result.tiles, *result.alpha.shape)
     assert 0 < result.roi.mean() < tiles.mean() < 1
     assert tiles[result.roi].all()
     assert np.array_equal(result.alpha[~tiles], result.coarse[~tiles])
@@ -98,8 +98,7 @@ def test_the_looks_ask_one_generator_and_the_tiles_the_other(nets):
     one, two = (make(nets, stage2=name)(data.rocket()) for name in ("identity", "two"))
     assert np.array_equal(one.coarse, two.coarse)
     assert np.array_equal(one.alpha, one.coarse)
-    inside = two.roi
-    assert two.alpha[inside].mean() > 0.9 > two.coarse[inside].mean()
+    assert two.alpha[two.roi].mean() > 0.9 > two.coarse[two.roi].mean()
 
 
 def test_progress_is_told_stage_by_stage(nets):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from pipeline.models.store import checksum
 
 if TYPE_CHECKING:
     import onnxruntime
+
+Card = TypeVar("Card", CoarseModel, RefinerModel)
 
 __all__ = [
     "COARSE",
@@ -135,8 +137,7 @@ def open_coarse(
     first an output (N, 1, H, W) (the fused map; side outputs may follow);
     :class:`pipeline.errors.ProviderMissing` where an accelerator is not there.
     """
-    if card.exact and providers[0] != "CPUExecutionProvider":
-        card = COARSE[card.exact]
+    card = _fitting(card, COARSE, providers)
     session = _open(card.path, providers, threads)
     entry, *more = session.get_inputs()
     result = session.get_outputs()[0]
@@ -174,8 +175,7 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
     with N free. A second input, the truth value ``afar``, tells a file of two generators which of
     them is asked.
     """
-    if card.exact and providers[0] != "CPUExecutionProvider":
-        card = REFINERS[card.exact]
+    card = _fitting(card, REFINERS, providers)
     # The fit to the photo's colours divides small differences of large means.
     session = _open(card.path, providers, threads, exact=True)
     first, *more = session.get_inputs()
@@ -194,6 +194,13 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
             f"(N, 4, 128, 128) with N free, and at most a bool 'afar' in; this network has {found}"
         )
     return Refiner(session, two)
+
+
+def _fitting(card: Card, bundled: dict[str, Card], providers: Sequence[str]) -> Card:
+    """The same network in 32 bits, where there is one, for another device than a CPU."""
+    if card.exact and providers[0] != "CPUExecutionProvider":
+        return bundled[card.exact]
+    return card
 
 
 def _open(

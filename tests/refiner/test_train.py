@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import train_refiner
-from pipeline import Cutout, Settings, generator, models, patches
+from pipeline import Cutout, Settings, generator, models
 from pipeline.errors import ModelInvalid, SettingsError
 from refiner import export
 from refiner import validate as validation
@@ -26,6 +26,7 @@ from refiner.network import Generator, Shape
 from refiner.validate import validate
 from tests import networks
 from tests.refiner.test_network import squeezenet, trained
+from tests.tiles import covered
 
 TINY = train_refiner.PRESETS["tiny"]
 
@@ -332,7 +333,7 @@ def test_from_shards_to_a_cutout(shards: Path, tmp_path: Path) -> None:
     result = Cutout(Settings(model=str(stage1), refiner=str(path)))(photo)
     assert len(result.tiles) and result.roi.any()
     assert (result.alpha != result.coarse)[result.roi].any()
-    beyond = ~patches.covered(result.tiles, *result.alpha.shape)
+    beyond = ~covered(result.tiles, *result.alpha.shape)
     np.testing.assert_array_equal(result.alpha[beyond], result.coarse[beyond])
 
 
