@@ -5,6 +5,13 @@
 >>> result.save("photo.png")  # doctest: +SKIP
 """
 
+import os
+
+# From 1.29 on, onnxruntime writes a device id into the home folder when it is imported, and
+# reports to its makers' host; only this, set before the import, prevents it. A value that the
+# user has set stays. Whatever opens a network imports this package first.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from pipeline.compose import Output
 from pipeline.cutout import Cutout, Progress, Result
 from pipeline.errors import (
