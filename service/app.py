@@ -20,6 +20,7 @@ from pipeline.cli import version
 from pipeline.errors import WispError
 from service.api import health, rembg, removebg, wisp
 from service.api.common import told
+from service.budget import Budget
 from service.cache import open_cache
 from service.context import Context
 from service.core import Core
@@ -103,10 +104,12 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
     cache = open_cache(settings)
     shelf = Shelf(settings.data / "results.sqlite", settings.history_bytes)
     core = Core(settings, engine, cache, metrics)
-    context = Context(settings, engine, core, shelf, metrics, fetch_options)
+    memory_held = Budget(settings.held)
+    context = Context(settings, engine, core, shelf, metrics, memory_held, fetch_options)
     metrics.gauge("queued", "Jobs that wait", lambda: core.queued)
     metrics.gauge("running", "Jobs in work", lambda: core.running)
     metrics.gauge("cache_failures", "Failures of the cache", lambda: cache.failures)
+    metrics.gauge("held_bytes", "Bytes that requests hold", lambda: memory_held.used)
     metrics.gauge("resident_bytes", "Resident memory", lambda: memory()[0])
 
     @contextlib.asynccontextmanager
@@ -138,7 +141,7 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
         mount(app, context)
     # The last added is the first to see a request.
     app.add_middleware(Guarded)
-    app.add_middleware(Bounded, settings=settings)
+    app.add_middleware(Bounded, settings=settings, memory=memory_held)
     app.add_middleware(Gate, settings=settings)
     if settings.cors:
         app.add_middleware(

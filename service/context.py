@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.budget import Budget
 from service.core import Core
 from service.engine import Engine
 from service.observe import Metrics
@@ -22,6 +23,8 @@ class Context:
     core: Core
     shelf: Shelf
     metrics: Metrics
+    #: What requests hold in memory: uploads, jobs and answers, by visitor and in all.
+    memory: Budget
     #: Where names and answers come from when URLs are fetched; for tests.
     fetch_options: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)

@@ -123,7 +123,7 @@ class Engine:
         step("finish", 0.0)
         result = finish.embedded(result, photo, area)
         begun = time.perf_counter()
-        picture = finish.finish(result, job.look)
+        picture = finish.finish(result, job.look, self.settings.max_pixels)
         panes = _panes(result) if job.panes else {}
         seconds = {"read": read, **{k: v for k, v in result.timings.items() if k != "read"}}
         seconds["finish"] = time.perf_counter() - begun

@@ -150,8 +150,12 @@ class Picture:
     box: tuple[int, int, int, int]
 
 
-def finish(result: Result, look: Look) -> Picture:
-    """Make the file. Raises :class:`SettingsError` or :class:`pipeline.OutputError`."""
+def finish(result: Result, look: Look, max_pixels: int) -> Picture:
+    """Make the file.
+
+    Raises :class:`SettingsError`, :class:`pipeline.OutputError`, and what
+    :func:`pipeline.image_io.read` does for a background: at most ``max_pixels`` too.
+    """
     if look.binary:
         result = replace(result, alpha=hardened(result.alpha))
     if look.opaque:
@@ -163,7 +167,7 @@ def finish(result: Result, look: Look) -> Picture:
     if look.format == "zip":
         data = _zipped(result, look)
         return Picture(data, "zip", width, height, box)
-    pixels = _pixels(result, look)
+    pixels = _pixels(result, look, max_pixels)
     kind = look.format
     if kind == "auto":
         kind = "png" if pixels.ndim == 3 and pixels.shape[2] == 4 else "jpg"
@@ -175,7 +179,7 @@ def finish(result: Result, look: Look) -> Picture:
     return Picture(data, kind, width, height, box)
 
 
-def _pixels(result: Result, look: Look) -> Pixels:
+def _pixels(result: Result, look: Look, max_pixels: int) -> Pixels:
     if look.only_mask:
         return compose.levels(result.alpha)
     behind = look.background
@@ -194,7 +198,7 @@ def _pixels(result: Result, look: Look) -> Pixels:
         return mixed
     layer: Any = behind[:3] if isinstance(behind, tuple) else behind
     if isinstance(layer, bytes):
-        layer = image_io.read(layer, 100_000_000).image
+        layer = image_io.read(layer, max_pixels).image
     fitted = compose.background(layer, result.photo.image, result.alpha)
     return compose.over(result.foreground, result.alpha, fitted)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import ipaddress
 import math
 import time
 from dataclasses import dataclass
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse, parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,6 +24,29 @@ OPEN = ("/healthz", "/readyz", "/results/")
 #: What counts against the rate: the work, and not the page around it.
 COUNTED = ("/api/", "/v1.0/", "/gradio_api/call", "/gradio_api/queue/join", "/gradio_api/run")
 _FREE = ("/api/models",)
+
+#: Wrong keys that an address may show before it has to wait, ever longer: a slip of the hand is
+#: forgiven, a search for the key is not.
+_WRONG = parse_many("10/minute; 30/hour; 100/day")
+
+
+def address(scope: Scope) -> str:
+    """Name the address that a request comes from; of IPv6 the /64, which is one subscriber's."""
+    host = (scope.get("client") or ("",))[0]
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is None:
+            return str(ipaddress.ip_network((found, 64), strict=False))
+        found = found.ipv4_mapped
+    return str(found)
+
+
+def client(scope: Scope) -> str:
+    """Name the client that a request is counted for: its key, or its address."""
+    return str(scope.get("state", {}).get("client") or f"address {address(scope)}")
 
 
 @dataclass(frozen=True)
@@ -65,9 +89,9 @@ class Gate:
         allowance = None
         try:
             self._same_site(scope)
-            client = self._client(scope)
+            state["client"] = self._client(scope)
             if self._rate and path.startswith(COUNTED) and path not in _FREE:
-                allowance = self._count(self._rate, client)
+                allowance = self._count(self._rate, state["client"])
         except ServiceError as error:
             state.setdefault("refused", error)
             allowance = getattr(error, "allowance", None)
@@ -93,16 +117,26 @@ class Gate:
     def _client(self, scope: Scope) -> str:
         """Name the client: its key where there are keys, else its address."""
         if not self._keys:
-            address = scope.get("client")
-            return f"address {address[0] if address else ''}"
+            return client(scope)
         shown = _shown(Headers(scope=scope))
         if shown is None:
             # 401 makes a browser ask; remove.bg's clients know 403.
             status = 403 if scope["path"].startswith("/v1.0/") else 401
             raise NotAllowed("an API key is needed: send it as X-Api-Key", status=status)
+        origin = address(scope)
+        for limit in _WRONG:
+            # Before the key is looked at: the answer must not tell a right one from a wrong one.
+            if not self._limiter.test(limit, "wrong key", origin):
+                reset, _ = self._limiter.get_window_stats(limit, "wrong key", origin)
+                raise TooMany(
+                    "too many wrong API keys from this address: try again later",
+                    retry_after=max(1.0, reset - time.time()),
+                )
         for number, key in enumerate(self._keys):
             if hmac.compare_digest(shown, key):
                 return f"key {number}"
+        for limit in _WRONG:
+            self._limiter.hit(limit, "wrong key", origin)
         status = 403 if scope["path"].startswith(("/v1.0/", "/api/")) else 401
         raise NotAllowed("API Key invalid", status=status)
 

@@ -11,31 +11,39 @@ from pathlib import PurePosixPath
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.image_io import PICTURE
-from service.errors import BadRequest, TimedOut, TooLarge
+from service.budget import Budget
+from service.errors import BadRequest, ServiceError, TimedOut, TooLarge
+from service.gate import client
 from service.settings import ServiceSettings
 
 _OVERHEAD = 1_000_000  # bytes of a form beside its file: fields, boundaries, a small background
+_PART = 65_536  # bytes of an answer handed on at a time
 _RATIO = 200  # pictures are compressed already: what packs better than this is a bomb
 
 
 class Bounded:
-    """ASGI: ends a request whose body is too large or too slow, while it is being received."""
+    """ASGI: bounds what a request's body and its answer hold, and for how long.
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
-        self.app, self.settings = app, settings
+    A body that is too large or too slow ends the request while it is received; one for which there
+    is no room in memory, before a byte of it is read. An answer is handed on in parts, so that a
+    client which reads slowly is waited for here, and not in the memory of the connection.
+
+    ``scope["state"]["held"]`` is the :class:`service.budget.Hold` of the request, for a face to
+    grow by what else it takes.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, memory: Budget) -> None:
+        self.app, self.settings, self.memory = app, settings, memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self._limit(scope["path"])
-        said = dict(scope["headers"]).get(b"content-length", b"0")
-        if said.isdigit() and int(said) > limit:
-            # Not raised from receive(), so that not one byte of it is read.
-            scope.setdefault("state", {})["refused"] = self._too_large(limit)
+        limit, weight = self._limit(scope["path"]), _weight(scope)
+        state = scope.setdefault("state", {})
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.upload_timeout
-        read, complete = 0, False
+        read, promised, complete = 0, 0, False
 
         async def bounded() -> Message:
             nonlocal read, complete
@@ -45,13 +53,36 @@ class Bounded:
                 message = await asyncio.wait_for(receive(), max(0.001, deadline - loop.time()))
             except asyncio.TimeoutError:
                 raise TimedOut("the upload took too long", status=408) from None
-            read += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            held.grow(weight * max(0, min(size, read + size - promised)))
+            read += size
             complete = not message.get("more_body", False)
             if read > limit:
                 raise self._too_large(limit)
             return message
 
-        await self.app(scope, bounded, send)
+        async def in_parts(message: Message) -> None:
+            body = message.get("body", b"")
+            for at in range(0, len(body) - _PART, _PART):
+                part = {"type": message["type"], "body": body[at : at + _PART], "more_body": True}
+                await send(part)
+            if len(body) > _PART:
+                message["body"] = body[-(len(body) % _PART or _PART) :]
+            await send(message)
+
+        with self.memory.hold(client(scope)) as held:
+            state["held"] = held
+            said = dict(scope["headers"]).get(b"content-length", b"0")
+            try:
+                # Not raised from receive(), so that not one byte of it is read.
+                if said.isdigit() and int(said) > limit:
+                    raise self._too_large(limit)
+                if said.isdigit() and "refused" not in state:
+                    promised = int(said)
+                    held.grow(weight * promised)
+            except ServiceError as error:
+                state["refused"] = error
+            await self.app(scope, bounded, in_parts)
 
     def _limit(self, path: str) -> int:
         if path.startswith("/gradio_api/upload"):
@@ -62,6 +93,15 @@ class Bounded:
 
     def _too_large(self, limit: int) -> TooLarge:
         return TooLarge(f"the upload is larger than {limit / 1e6:.0f} MB: send a smaller file")
+
+
+def _weight(scope: Scope) -> int:
+    """How often a body is in memory. A file's part of a form is once: it arrives on the disk. Text
+    is twice: as it came, and decoded. What the page takes stays on the disk."""
+    if scope["path"].startswith("/gradio_api/upload"):
+        return 0
+    kind = dict(scope["headers"]).get(b"content-type", b"")
+    return 1 if kind.lower().startswith(b"multipart/form-data") else 2
 
 
 def check_size(data: bytes, settings: ServiceSettings) -> bytes:

@@ -62,6 +62,10 @@ class ServiceSettings:
     #: Largest upload in bytes: a 25-megapixel JPEG of the best quality.
     max_bytes: int = 30_000_000
 
+    #: Bytes that uploads, jobs and answers may hold in memory at a time; half of it for one
+    #: visitor. 0: seven of the largest uploads, so that one visitor may send one as base64.
+    held_bytes: int = 0
+
     #: Largest upload of a batch (several files, or a zip) in bytes, packed and unpacked.
     max_batch_bytes: int = 200_000_000
 
@@ -116,6 +120,7 @@ class ServiceSettings:
             ("timeout", 0.1),
             ("upload_timeout", 0.1),
             ("max_bytes", 1),
+            ("held_bytes", 0),
             ("max_batch_bytes", 1),
             ("max_batch_files", 1),
             ("max_pixels", 1),
@@ -128,6 +133,8 @@ class ServiceSettings:
         ):
             if getattr(self, name) < low:
                 raise SettingsError(f"{name} must be at least {low}, not {getattr(self, name)}")
+        if 0 < self.held_bytes < (least := 6 * self.max_bytes):
+            raise SettingsError(f"held_bytes must be at least {least} for uploads of max_bytes")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port must lie within 0..65535, not {self.port}")
         if self.cache not in ("disk", "off") and not self.cache.startswith(_REDIS):
@@ -139,6 +146,11 @@ class ServiceSettings:
                 raise SettingsError(f"rate must look like 60/minute, not {self.rate!r}") from error
         if "*" in self.cors and self.api_keys:
             raise SettingsError("cors: name the origins; * together with API keys is too open")
+
+    @property
+    def held(self) -> int:
+        """Bytes that requests may hold in memory, all together."""
+        return self.held_bytes or max(7 * self.max_bytes, 8_000_000)
 
     @property
     def fetches(self) -> bool:

@@ -34,6 +34,7 @@ CREATE INDEX IF NOT EXISTS by_owner ON kept (owner, made);
 CREATE INDEX IF NOT EXISTS by_made ON kept (made);
 CREATE INDEX IF NOT EXISTS by_expiry ON kept (expires);
 """
+_ABOUT = "name, owner, made, expires, format, told, thumb, size, x''"  # all but the data
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,20 @@ class Shelf:
             ).fetchone()
         return _entry(row) if row else None
 
+    def about(self, name: str) -> Kept | None:
+        """Return an entry without its data; None where there is none, or no more."""
+        with self._lock:
+            row = self._base.execute(
+                f"SELECT {_ABOUT} FROM kept WHERE name = ? AND expires > ?", (name, self._clock())
+            ).fetchone()
+        return _entry(row) if row else None
+
     def list(self, owner: str, most: int = 60) -> list[Kept]:
         """Return an owner's entries without their data, the newest first."""
         with self._lock:
             rows = self._base.execute(
-                "SELECT name, owner, made, expires, format, told, thumb, size, x'' FROM kept "
-                "WHERE owner = ? AND expires > ? ORDER BY made DESC LIMIT ?",
+                f"SELECT {_ABOUT} FROM kept WHERE owner = ? AND expires > ? "
+                "ORDER BY made DESC LIMIT ?",
                 (owner, self._clock(), most),
             ).fetchall()
         return [_entry(row) for row in rows]

@@ -10,6 +10,7 @@ from fastapi import Depends, Request, UploadFile
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
+from service.budget import Hold
 from service.context import Context
 from service.errors import BadRequest, Problem
 from service.fetch import fetch
@@ -48,9 +49,17 @@ async def _gone(request: Request) -> None:
         pass
 
 
+def held(request: Request) -> Hold:
+    """Return what the request holds of the budget for memory."""
+    found = request.scope["state"]["held"]
+    assert isinstance(found, Hold)
+    return found
+
+
 async def cut(request: Request, context: Context, job: Job) -> Answer:
     """Do a job for as long as its client waits, and note it for the log."""
     answer = await until_gone(request, context.core.cut(job))
+    held(request).grow(len(answer.data))  # it stays in memory until the client has read it
     request.scope.setdefault("state", {})["told"] = {
         "model": answer.model,
         "pixels": answer.width * answer.height,
@@ -72,6 +81,7 @@ async def fetched(url: str, request: Request, context: Context) -> bytes:
     settings = context.settings
     if not settings.fetches:
         raise BadRequest("this server fetches no URLs: send the file", code="invalid_image_url")
+    held(request).grow(settings.max_bytes)  # how much it will be is known only afterwards
     data = await until_gone(
         request,
         fetch(
@@ -81,6 +91,7 @@ async def fetched(url: str, request: Request, context: Context) -> bytes:
             **context.fetch_options,
         ),
     )
+    held(request).grow(len(data) - settings.max_bytes)
     return check_size(data, settings)
 
 

@@ -19,7 +19,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from pipeline.errors import SettingsError
-from service.api.common import PICTURE, Wisp, cut, fetched, headers
+from service.api.common import PICTURE, Wisp, cut, fetched, headers, held
 from service.context import Context
 from service.errors import BadRequest, NoForeground, ServiceError, Unsupported
 from service.job import Answer, Job
@@ -50,6 +50,7 @@ _FIELDS = {
     *("channels", "add_shadow", "shadow_type", "shadow_opacity", "semitransparency"),
     *("bg_color", "bg_image_url", "bg_image_file"),
 }
+_SPACES = dict.fromkeys(map(ord, " \t\r\n"))
 _FREE_CALLS = 1_000_000  # what an account shows: clients ask before they call
 
 _TEXT: dict[str, Any] = {"type": "string"}
@@ -186,6 +187,7 @@ async def _read(request: Request, context: Context) -> Asked:
             max_files=4, max_fields=64, max_part_size=int(context.settings.max_bytes * 1.4) + 1024
         ) as form:
             fields = {k: v for k, v in form.multi_items() if isinstance(v, str)}
+            held(request).grow(sum(map(len, fields.values())))  # beside the body itself
             files = await _files(form, context)
     unknown = set(fields) | set(files)
     unknown -= _FIELDS
@@ -228,7 +230,7 @@ async def _source(asked: Asked, request: Request, context: Context) -> bytes:
     (name,) = given
     if name in asked.files:
         return asked.files[name]
-    text = asked.fields[name]
+    text = asked.fields.pop(name)  # which may be large, and is not needed again
     if name == "image_url":
         return await fetched(text, request, context)
     if name == "image_file":
@@ -236,7 +238,7 @@ async def _source(asked: Asked, request: Request, context: Context) -> bytes:
     try:
         # As data URLs too, which browsers' clients send.
         plain = text.partition("base64,")[2] if text.startswith("data:") else text
-        data = base64.b64decode("".join(plain.split()), validate=True)
+        data = base64.b64decode(plain.translate(_SPACES), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadRequest("image_file_b64 is not base64", code="invalid_file") from error
     return check_size(data, context.settings)
@@ -340,6 +342,7 @@ def _answer(request: Request, answer: Answer) -> Response:
     }
     accept = request.headers.get("accept", "").partition(",")[0].partition(";")[0].strip()
     if accept == "application/json":
+        held(request).grow(2 * len(answer.data))  # as base64, and within the JSON
         data = {
             "result_b64": base64.b64encode(answer.data).decode(),
             "foreground_top": top,

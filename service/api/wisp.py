@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from service.api.common import PICTURE, Wisp, cut, errors, file, headers, uploaded
+from service.api.common import PICTURE, Wisp, cut, errors, file, headers, held, uploaded
 from service.errors import BadRequest, NotFound
 from service.job import Answer, Job
 from service.look import MEDIA, Look, backdrop
@@ -156,12 +156,19 @@ async def _kept(request: Request, context: Wisp, answer: Answer) -> Response:
     summary="Fetch a result",
 )
 async def result(
-    context: Wisp, name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{32}(\.[a-z]{3,4})?$")]
+    request: Request,
+    context: Wisp,
+    name: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{32}(\.[a-z]{3,4})?$")],
 ) -> Response:
     """Return a result that was handed out; gone after a day."""
     token, _, ending = name.partition(".")
-    kept = await asyncio.to_thread(context.shelf.get, token)
-    if kept is None or (ending and ending != kept.format):
+    about = await asyncio.to_thread(context.shelf.about, token)
+    if about and (not ending or ending == about.format):
+        held(request).grow(about.size)
+        kept = await asyncio.to_thread(context.shelf.get, token)
+    else:
+        kept = None
+    if kept is None:
         raise NotFound("there is no such result, or no more")
     return Response(
         kept.data,
