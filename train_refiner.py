@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from pipeline.command import Command
+from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
 from refiner import losses
 from refiner.dataset import Batch, Shards, epochs, prefetch
@@ -63,7 +63,7 @@ class Settings:
     matching: float = 0.05
     perceptual: float = 0.02
     #: Above 0, trains the looks from afar: their change is used smoothed by a Gaussian of so many
-    #: pixels (:mod:`pipeline.glance`), so the losses are of that.
+    #: pixels (:mod:`pipeline.multiscale`), so the losses are of that.
     spread: float = 0.0
     #: Averaging of the weights: over about the last 500 steps.
     ema: float = 0.998

@@ -39,7 +39,7 @@ import torch
 from pytorch_optimizer import SOAP
 from tqdm import tqdm
 
-from pipeline.command import Command
+from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
 from u2net import data, evaluate, export, inner, steps, teacher, views
 from u2net.network import WIDTHS, U2Net, fused, normalise, unfused

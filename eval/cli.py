@@ -118,7 +118,7 @@ def bench(dataset: str | None, **given: Any) -> None:
     except WispError as error:
         raise click.ClickException(str(error)) from error
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error}; install wisp[eval]") from error
+        raise click.ClickException(f"{error}; install wispcut[eval]") from error
     except KeyboardInterrupt:
         click.echo("Stopped. The same command goes on where this one was.", err=True)
         sys.exit(130)

@@ -53,7 +53,7 @@ def measure(
             for size, photo in photos.items():
                 words = ["cut", str(photo), "-o", str(out), "--overwrite", "--quiet"]
                 words += ["--model", settings.model, "--refiner", settings.refiner]
-                command = timed([sys.executable, "-m", "pipeline", *words], log)
+                command = timed([sys.executable, "-m", "wisp", *words], log)
                 result = cut(photo)
                 calls[size].append((*command, result.timings["refine"]))
                 tiles[size] = len(result.tiles)

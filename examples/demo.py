@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline import Cutout, Result
-from pipeline.command import Command
+from pipeline.cli.command import Command
 from pipeline.compose import over
 from pipeline.foreground import estimate
 from pipeline.patches import TILE

@@ -1,6 +1,6 @@
 """Wisp removes the background of a photo and keeps every wisp of hair.
 
->>> from pipeline import Cutout
+>>> from wisp import Cutout
 >>> result = Cutout()("photo.jpg")  # doctest: +SKIP
 >>> result.save("photo.png")  # doctest: +SKIP
 """
@@ -11,6 +11,8 @@ import os
 # reports to its makers' host; only this, set before the import, prevents it. A value that the
 # user has set stays. Whatever opens a network imports this package first.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+__version__ = "0.2.0"  # first: what is imported below reads it
 
 from pipeline.compose import Output
 from pipeline.cutout import Cutout, Progress, Result

@@ -60,7 +60,7 @@ def predict(session: Session, card: CoarseModel, image: NDArray[np.uint8]) -> ND
     raw = np.asarray(output, np.float32).reshape(output.shape[-2:])
     if card.sigmoid:
         raw = 1 / (1 + np.exp(-np.clip(raw, -80, 80)))
-    low, high = card.levels
+    low, high = card.output_range
     return np.clip((np.nan_to_num(raw) - low) / (high - low), 0, 1)
 
 

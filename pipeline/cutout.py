@@ -20,9 +20,9 @@ from pipeline import (
     compose,
     foreground,
     generator,
-    glance,
     image_io,
     models,
+    multiscale,
     patches,
     roi,
 )
@@ -128,7 +128,7 @@ class Cutout:
         pipeline.errors.ImageError
             When the photo cannot be read, or is larger than ``settings.max_pixels``.
         """
-        progress = progress or _unheard
+        progress = progress or _ignore
         s, clock = self.settings, _Clock(progress)
         stage2 = self._stage2 if refine else None
         with clock("read"):
@@ -139,13 +139,17 @@ class Cutout:
             mask = coarse.upsample(raw, seen.shape[:2])
         with clock("roi"):
             edge = roi.find(mask, max(raw.shape), s.roi_threshold, s.reach)
-            tiles = patches.place(edge) if stage2 else np.empty((0, 2), np.intp)
+            tiles = patches.tile_origins(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
-                guide = glance.guide(stage2.afar, seen, mask, edge, s.batch_size)
-                told = partial(progress, "refine")
+                corrected = multiscale.correct(
+                    stage2.global_generator, seen, mask, edge, s.batch_size
+                )
+                step = partial(progress, "refine")
                 shallow = roi.find(mask, max(raw.shape), s.roi_threshold, s.depth)
-                redrawn = generator.redraw(stage2.near, seen, guide, tiles, s.batch_size, told)
+                redrawn = generator.redraw(
+                    stage2.local_generator, seen, corrected, tiles, s.batch_size, step
+                )
                 alpha, colours = blend.blend(seen, mask, shallow, tiles, redrawn)
             else:
                 alpha = mask.copy()
@@ -166,8 +170,8 @@ def _on_white(photo: Photo) -> NDArray[np.uint8]:
     return compose.over(photo.image, photo.alpha, (255, 255, 255))
 
 
-def _unheard(stage: str, share: float, /) -> None:
-    """Tell nobody."""
+def _ignore(stage: str, share: float, /) -> None:
+    """Stand in where nobody watches."""
 
 
 @dataclass

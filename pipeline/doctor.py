@@ -17,7 +17,7 @@ from pipeline.cutout import Cutout
 from pipeline.errors import WispError
 from pipeline.settings import Settings
 
-_PACKAGES = ("wisp", "numpy", "opencv-python-headless", "pillow", "onnxruntime", "click", "tqdm")
+_PACKAGES = ("wispcut", "numpy", "opencv-python-headless", "pillow", "onnxruntime", "click", "tqdm")
 _EXTRAS = ("pillow-heif", "onnxruntime-gpu", "opencv-python")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models import Session
-from pipeline.patches import cut
+from pipeline.patches import extract
 
 INPUT, OUTPUT = "patches", "refined"
 
@@ -40,15 +40,16 @@ def redraw(
     mask: NDArray[np.float32],
     origins: NDArray[np.intp],
     batch: int,
-    told: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Redraw patch after patch, ``batch`` of them at a time: a large photo has hundreds.
 
-    ``image``, ``mask`` and ``origins`` are those of :func:`pipeline.patches.cut`. Yields what
-    :func:`run` makes of each, (4, 128, 128); ``told`` hears after each batch what share is done.
+    ``image``, ``mask`` and ``origins`` are those of :func:`pipeline.patches.extract`. Yields what
+    :func:`run` makes of each, (4, 128, 128). ``on_progress`` is called after each batch with the share
+    of the patches that is done, 0..1.
     """
     for start in range(0, len(origins), batch):
-        redrawn = run(session, cut(image, mask, origins[start : start + batch]))
-        if told:
-            told(min(1.0, (start + batch) / len(origins)))
+        redrawn = run(session, extract(image, mask, origins[start : start + batch]))
+        if on_progress:
+            on_progress(min(1.0, (start + batch) / len(origins)))
         yield from redrawn

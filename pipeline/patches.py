@@ -17,7 +17,7 @@ MARGIN = 8
 _BLOCK = 16  # Placement works on blocks of this many pixels: fine enough, and 256 times cheaper.
 
 
-def place(roi: NDArray[np.bool_]) -> NDArray[np.intp]:
+def tile_origins(roi: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Cover the ROI with few 128-px tiles.
 
     Every ROI pixel lies in the inner 112×112 px of some tile, or in a tile's rim where that rim is
@@ -59,7 +59,7 @@ def place(roi: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.unique(np.clip(corners, 0, limit), axis=0)
 
 
-def cut(
+def extract(
     image: NDArray[np.uint8], coarse: NDArray[np.float32], origins: NDArray[np.intp]
 ) -> NDArray[np.float32]:
     """Cut the patches that the generator sees.
@@ -69,7 +69,7 @@ def cut(
     image, coarse
         The photo, (H, W, 3) uint8 RGB, and the stage-1 mask, (H, W) float32 in 0..1.
     origins
-        Top-left corners (y, x) from :func:`place`, (N, 2).
+        Top-left corners (y, x) from :func:`tile_origins`, (N, 2).
 
     Returns
     -------

@@ -64,7 +64,7 @@ def cut(
     side = round(TILE / zoom)
     glances = min(how.glances, how.per_scene)
     count = how.per_scene - glances if scene.exact else 0
-    origins = patches.place(area) if zoom == 1 else np.empty((0, 2), np.intp)
+    origins = patches.tile_origins(area) if zoom == 1 else np.empty((0, 2), np.intp)
     if len(origins) < count:  # the same edge once more, at other places in the tile
         inside = np.argwhere(area)
         more = inside[rng.integers(0, len(inside), count - len(origins))] - side // 2

@@ -25,7 +25,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.command import Command
+from pipeline.cli.command import Command
 from pipeline.errors import ModelInvalid, SettingsError
 from pipeline.generator import INPUT, OUTPUT
 from pipeline.models import RefinerModel, Session, open_refiner
@@ -250,7 +250,9 @@ def export(
         opened = open_refiner(RefinerModel(part, "", "", ""), ("CPUExecutionProvider",), 0)
         apart = [
             difference(session, generator, probe())
-            for session, generator in zip((opened.near, opened.afar), exact, strict=False)
+            for session, generator in zip(
+                (opened.local_generator, opened.global_generator), exact, strict=False
+            )
         ]
         worst = max(float(each.mean() if eight else each.max()) for each in apart)
         if worst > TOLERANCE:

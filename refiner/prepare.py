@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from pipeline import glance, models
-from pipeline.command import Command
+from pipeline import models, multiscale
+from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
 from pipeline.patches import TILE
 from refiner import composite, guidance, procedural, subjects
@@ -121,7 +121,7 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
         coarse = guidance.guide(scene, stage1, recipe.real, rng)
         guide = coarse
         if refiner:
-            guide = glance.guide(refiner, scene.image, coarse, region(coarse))
+            corrected = multiscale.correct(refiner, scene.image, coarse, region(coarse))
         found = cut(scene, coarse, guide, zoom, recipe.cutting, rng)[: recipe.shard_size - done]
         shard[done : done + len(found)] = found
         done += len(found)
@@ -178,7 +178,7 @@ def _stage1(name: str) -> guidance.Stage1:
 @lru_cache(maxsize=1)
 def _afar(name: str) -> models.Session:
     card = models.refiner_model(name)
-    return models.open_refiner(card, ("CPUExecutionProvider",), 1).afar
+    return models.open_refiner(card, ("CPUExecutionProvider",), 1).global_generator
 
 
 def _drawn(folders: Folders, cell: float, rng: Random) -> subjects.Subject:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.command import Command
+from pipeline.cli.command import Command
 from refiner import subjects
 from refiner.dataset import Batch, Shards
 from refiner.export import restore
@@ -77,7 +77,7 @@ def mended(refined: Tensor, coarse: Tensor, spread: float) -> Tensor:
     """What use is made of an answer, (N, 4, H, W): at ``spread`` 0 all of it.
 
     Of a look from afar it is the change of the mask, (N, 1, H, W), smoothed by a Gaussian of
-    ``spread`` pixels; see :mod:`pipeline.glance`.
+    ``spread`` pixels; see :mod:`pipeline.multiscale`.
     """
     if not spread:
         return refined

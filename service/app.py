@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.cli import version
+from pipeline import __version__
 from pipeline.errors import WispError
 from service.api import health, rembg, removebg, wisp
 from service.api.common import told
@@ -124,7 +124,7 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
 
     app = FastAPI(
         title="Wisp",
-        version=version(),
+        version=__version__,
         summary="Removes image backgrounds and keeps every wisp of hair",
         lifespan=lifespan,
         redoc_url=None,

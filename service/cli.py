@@ -45,7 +45,7 @@ def run(settings: ServiceSettings) -> None:
         from service.observe import log_to
     except ImportError as error:
         raise SettingsError(
-            f"the service needs more: pip install 'wisp[serve]' ({error})"
+            f"the service needs more: pip install 'wispcut[serve]' ({error})"
         ) from error
 
     log_to()

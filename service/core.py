@@ -12,8 +12,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from pipeline import Progress
-from pipeline.cli import version
+from pipeline import Progress, __version__
 from service.cache import Cache
 from service.engine import Engine
 from service.errors import Busy, TimedOut
@@ -105,7 +104,7 @@ class Core:
 
     def _key(self, job: Job) -> str:
         name = self.engine.resolve(job.model)
-        return f"{version()}-{self.engine.checksum(name)[:16]}-{job.key}"
+        return f"{__version__}-{self.engine.checksum(name)[:16]}-{job.key}"
 
     def _launch(self, key: str, job: Job) -> _Flight:
         slots = self.settings.concurrency - self.running

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import Output, OutputError, SettingsError, batch, image_io
-from pipeline.batch import STREAM, Job, Outcome
+from pipeline import Output, OutputError, SettingsError, image_io
+from pipeline.cli import batch
+from pipeline.cli.batch import STREAM, Job, Outcome
 from tests.conftest import encoded, fake_cutout
 
 

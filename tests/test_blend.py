@@ -16,14 +16,14 @@ def scene(height: int, width: int, seed: int = 0):
     coarse = np.clip(0.5 - distance / 12, 0, 1).astype(np.float32)
     coarse = np.clip(coarse + rng.normal(0, 0.01, coarse.shape), 0, 1).astype(np.float32)
     where = roi.find(coarse, threshold=0.06, reach=4)
-    return image, coarse, where, patches.place(where)
+    return image, coarse, where, patches.tile_origins(where)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(0, 99))
 def test_a_generator_that_changes_nothing_changes_no_bit(height, width, seed):
     image, coarse, where, origins = scene(height, width, seed)
-    unchanged = patches.cut(image, coarse, origins)[:, [3, 0, 1, 2]]
+    unchanged = patches.extract(image, coarse, origins)[:, [3, 0, 1, 2]]
     alpha, foreground = blend.blend(image, coarse, np.ones_like(coarse, bool), origins, unchanged)
     assert np.array_equal(alpha, coarse)
     assert np.array_equal(foreground, image)
@@ -45,7 +45,7 @@ def test_outside_the_tiles_nothing_changes_whatever_the_generator_says():
 def test_where_tiles_lie_all_around_the_generator_has_its_way():
     image, coarse, _, _ = scene(300, 400)
     everywhere = np.ones(coarse.shape, bool)
-    origins = patches.place(everywhere)
+    origins = patches.tile_origins(everywhere)
     refined = np.full((len(origins), 4, 128, 128), 0.25, np.float32)
     alpha, foreground = blend.blend(image, coarse, everywhere, origins, refined)
     assert np.abs(alpha - 0.25).max() < 1e-5
@@ -61,7 +61,7 @@ def test_no_seam():
     """
     shape = (400, 600)
     everywhere = np.ones(shape, bool)
-    origins = patches.place(everywhere)
+    origins = patches.tile_origins(everywhere)
     levels = (np.arange(len(origins)) % 2).astype(np.float32)
     refined = np.broadcast_to(levels[:, None, None, None], (len(origins), 4, 128, 128))
     coarse = np.full(shape, 0.5, np.float32)
@@ -99,7 +99,7 @@ def test_deep_inside_nothing_is_taken_away():
     coarse, image = np.full((200, 128), 0.5, np.float32), np.zeros((200, 128, 3), np.uint8)
     shallow = np.zeros((200, 128), bool)
     shallow[:80] = True
-    origins = patches.place(np.ones_like(shallow))
+    origins = patches.tile_origins(np.ones_like(shallow))
     none, full = (np.full((len(origins), 4, 128, 128), value, np.float32) for value in (0, 1))
     less, _ = blend.blend(image, coarse, shallow, origins, none)
     assert less[:76].max() < 1e-6 and (less[80:] == 0.5).all()

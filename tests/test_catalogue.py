@@ -171,7 +171,7 @@ def test_an_imported_model_is_used_like_the_one_it_is_like(tmp_path):
     path = tiny(tmp_path / "mine.onnx", True, 1024)
     assert own.take_in(path, "birefnet-general", None, "MIT") == "mine"
     card = models.coarse_model("mine")
-    assert card.path == store.place("mine")
+    assert card.path == store.model_path("mine")
     assert card.path.read_bytes() == path.read_bytes()
     assert (card.sigmoid, card.size, card.licence) == (True, (1024, 1024), "MIT")
     assert card.sha256 == models.checksum(path)
@@ -184,7 +184,7 @@ def test_an_imported_model_is_used_like_the_one_it_is_like(tmp_path):
 def test_an_imported_refiner_is_used_by_its_name(tmp_path):
     path = networks.stage2(tmp_path / "own.onnx")
     own.take_in(path, "refiner", "own")
-    assert models.refiner_model("own").path == store.place("own")
+    assert models.refiner_model("own").path == store.model_path("own")
     assert list(own.imported(RefinerModel)) == ["own"]
     assert own.imported(CoarseModel) == {}
 
@@ -196,7 +196,9 @@ def test_a_file_that_is_a_public_model_is_known(tmp_path, monkeypatch):
     monkeypatch.setitem(PUBLIC, "birefnet-general-lite", known)
     assert models.coarse_model(str(path)) == replace(known, path=path)
     assert own.take_in(path, None, None) == "birefnet-general-lite"
-    assert models.coarse_model("birefnet-general-lite").path == store.place("birefnet-general-lite")
+    assert models.coarse_model("birefnet-general-lite").path == store.model_path(
+        "birefnet-general-lite"
+    )
 
 
 def test_what_cannot_be_imported(tmp_path):

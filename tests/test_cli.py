@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from pipeline import ModelMissing, cli, image_io
+from pipeline import ModelMissing, __version__, cli, image_io
+from pipeline.cli import cut, group, terminal
 from tests import networks
 from tests.conftest import encoded, fake_cutout
 
@@ -36,7 +37,7 @@ def run(tmp_path, monkeypatch):
             return fake_cutout(source, self.limit)
 
     loaded: list = []
-    monkeypatch.setattr(cli, "Cutout", Fake)
+    monkeypatch.setattr(cut, "Cutout", Fake)
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str, stdin: bytes = b"") -> Result:
@@ -56,7 +57,7 @@ def jpeg(photo) -> bytes:
 
 def wisp(*arguments: str, **options) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pipeline", *arguments]
+    command = [sys.executable, "-m", "wisp", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, timeout=60, **options)
 
 
@@ -221,7 +222,7 @@ def test_an_empty_folder(run):
 
 
 def test_a_bar_on_a_terminal(run, folder, monkeypatch):
-    monkeypatch.setattr(cli, "_on_terminal", lambda *_: True)
+    monkeypatch.setattr(terminal, "on_terminal", lambda *_: True)
     result = run("cut", "in", "-o", "out")
     assert "4/4" in result.stderr and "photo/s" in result.stderr
     assert "in/broken.png: the JPEG is broken" in result.stderr
@@ -265,14 +266,14 @@ def test_a_model_that_is_not_there(run, jpeg, monkeypatch):
     def missing(settings):
         raise ModelMissing(f"no model {settings.model!r}")
 
-    monkeypatch.setattr(cli, "Cutout", missing)
+    monkeypatch.setattr(cut, "Cutout", missing)
     Path("a.jpg").write_bytes(jpeg)
     result = run("cut", "a.jpg", "--model", "none")
     assert result.exit_code == 2 and result.stderr == "Error: no model 'none'\n"
 
 
 def test_a_picture_is_not_written_to_a_terminal(run, jpeg, monkeypatch):
-    monkeypatch.setattr(cli, "_on_terminal", lambda *_: True)
+    monkeypatch.setattr(terminal, "on_terminal", lambda *_: True)
     result = run("cut", "-", stdin=jpeg)
     assert result.exit_code == 2 and "terminal" in result.stderr
 
@@ -282,7 +283,7 @@ def test_a_picture_is_not_written_to_a_terminal(run, jpeg, monkeypatch):
 
 def plugins(monkeypatch, **values: str) -> None:
     found = {name: EntryPoint(name, value, "wisp.commands") for name, value in values.items()}
-    monkeypatch.setattr(cli, "_plugins", lambda: found)
+    monkeypatch.setattr(group, "_plugins", lambda: found)
 
 
 @click.command()
@@ -317,14 +318,14 @@ def test_cut_does_not_look_for_others(run, jpeg, monkeypatch):
     def never():
         raise AssertionError("looked for plugins")
 
-    monkeypatch.setattr(cli, "_plugins", never)
+    monkeypatch.setattr(group, "_plugins", never)
     Path("a.jpg").write_bytes(jpeg)
     assert run("cut", "a.jpg").exit_code == 0
 
 
 def test_version(run):
     result = run("--version")
-    assert result.exit_code == 0 and result.output == f"wisp {cli.version()}\n"
+    assert result.exit_code == 0 and result.output == f"wisp {__version__}\n"
 
 
 # -- the real thing --------------------------------------------------------------------------------
@@ -348,7 +349,7 @@ def test_a_real_pipe(models, photo):
 def test_a_full_disk(models, photo):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline", "cut", "-", *models],
+            [sys.executable, "-m", "wisp", "cut", "-", *models],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             input=encoded(photo, "PNG"),
             stdout=full,
@@ -361,7 +362,7 @@ def test_a_full_disk(models, photo):
 
 def test_a_reader_that_has_seen_enough(models, photo):
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "cut", "-", *models],
+        [sys.executable, "-m", "wisp", "cut", "-", *models],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -398,6 +399,7 @@ def test_start_up_loads_only_what_it_needs(models, photo, tmp_path):
 SLOW = """
 import sys, time
 from pipeline import cli
+from pipeline.cli import cut
 from tests.conftest import fake_cutout
 
 class Slow:
@@ -406,7 +408,7 @@ class Slow:
         time.sleep(0.1)
         return fake_cutout(source)
 
-cli.Cutout = Slow
+cut.Cutout = Slow
 cli.main(sys.argv[1:], prog_name="wisp")
 """
 

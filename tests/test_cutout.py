@@ -249,7 +249,7 @@ def test_coarse_mask_equals_rembgs_on_the_same_weights(monkeypatch, tmp_path):
 
     theirs = new_session("u2net_custom", model_path=str(tmp_path / "u2netp.onnx"))
     session, card = models.open_coarse(models.coarse_model(weights), ("CPUExecutionProvider",), 0)
-    card = replace(card, levels=(0.0, 1.0))
+    card = replace(card, output_range=(0.0, 1.0))
     for photo in (data.astronaut(), data.chelsea(), data.coffee(), data.rocket()):
         height, width = photo.shape[:2]
         raw = coarse.predict(session, card, photo)

@@ -395,7 +395,7 @@ def test_what_rembg_has_is_verified(catalogue, tmp_path, monkeypatch, capsys):
     theirs = tmp_path / "rembg" / "u2net.onnx"
     theirs.parent.mkdir()
     theirs.write_bytes(bytes(len(BODY)))
-    assert store.ensure("u2net") == store.place("u2net")
+    assert store.ensure("u2net") == store.model_path("u2net")
     assert "left alone" in capsys.readouterr().err
     assert theirs.read_bytes() == bytes(len(BODY))
 
@@ -405,11 +405,11 @@ def test_offline_it_says_what_to_fetch_and_where_to_put_it(catalogue, tmp_path, 
     monkeypatch.setattr(download, "PATIENCE", 1)
     with pytest.raises(ModelError) as caught:
         store.ensure("u2net")
-    for fact in (PUBLIC["u2net"].url, DIGEST, "3,000,000", str(store.place("u2net"))):
+    for fact in (PUBLIC["u2net"].url, DIGEST, "3,000,000", str(store.model_path("u2net"))):
         assert fact in str(caught.value)
     assert "\n" not in str(caught.value)
-    store.place("u2net").write_bytes(BODY)  # what it says helps
-    assert store.ensure("u2net") == store.place("u2net")
+    store.model_path("u2net").write_bytes(BODY)  # what it says helps
+    assert store.ensure("u2net") == store.model_path("u2net")
 
 
 def test_a_folder_without_room(catalogue, monkeypatch):

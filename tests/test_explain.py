@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data
 
 from pipeline import Cutout, ModelInvalid, Settings, models
-from pipeline.commands_explain import explain
+from pipeline.cli.explain import explain
 from pipeline.explain import blocks, look, onnx_file
 from pipeline.explain.figure import WIDTH, draw
 from pipeline.explain.pictures import blend

@@ -26,7 +26,7 @@ def test_the_bundled_models_open():
 
 def test_the_default_answers_as_its_network_in_32_bits():
     maps = []
-    for name in ("wisp", models.COARSE["wisp"].exact):
+    for name in ("wisp", models.COARSE["wisp"].fp32_variant):
         opened = models.open_coarse(models.coarse_model(name), CPU, 1)
         maps.append(coarse.predict(*opened, data.astronaut()))
     assert not np.array_equal(maps[0], maps[1])
@@ -37,10 +37,15 @@ def test_the_default_redraws_as_its_network_in_32_bits():
     photo = data.astronaut()[:128, 150:278].transpose(2, 0, 1)[None] / np.float32(255)
     mask = np.tile(np.linspace(0, 1, 128, dtype=np.float32), (1, 1, 128, 1))
     answers = []
-    for name in ("wisp", models.REFINERS["wisp"].exact):
+    for name in ("wisp", models.REFINERS["wisp"].fp32_variant):
         opened = models.open_refiner(models.refiner_model(name), CPU, 1)
         patches = np.concatenate([photo, mask], 1)
-        answers.append([generator.run(session, patches) for session in (opened.near, opened.afar)])
+        answers.append(
+            [
+                generator.run(session, patches)
+                for session in (opened.local_generator, opened.global_generator)
+            ]
+        )
     eight, full = np.array(answers)
     assert not np.array_equal(eight, full)
     assert np.abs(eight - full).mean() < 0.01 < np.abs(full[:, :, 0] - mask).mean()
@@ -49,9 +54,9 @@ def test_the_default_redraws_as_its_network_in_32_bits():
 def test_another_device_than_a_cpu_takes_the_network_in_32_bits(monkeypatch):
     opened = []
 
-    def open_session(path, providers, threads, exact):
+    def open_session(path, providers, threads, allow_fp16):
         opened.append(path.name)
-        return real(path, CPU, threads, exact)
+        return real(path, CPU, threads, allow_fp16)
 
     real = models.open_session
     monkeypatch.setattr(models, "open_session", open_session)
@@ -102,12 +107,15 @@ def test_a_file_of_two_generators(tmp_path):
     file = networks.two_stage2(tmp_path / "both.onnx")
     opened = models.open_refiner(models.refiner_model(str(file)), CPU, 1)
     patches = np.random.default_rng(0).random((2, 4, 128, 128), np.float32)
-    near, afar = (generator.run(session, patches) for session in (opened.near, opened.afar))
+    near, afar = (
+        generator.run(session, patches)
+        for session in (opened.local_generator, opened.global_generator)
+    )
     assert np.array_equal(near, patches[:, [3, 0, 1, 2]])
     assert (afar == 1).all()
     single = networks.stage2(tmp_path / "one.onnx")
     opened = models.open_refiner(models.refiner_model(str(single)), CPU, 1)
-    assert opened.near is opened.afar
+    assert opened.local_generator is opened.global_generator
     strange = networks.two_stage2(tmp_path / "strange.onnx", TensorProto.FLOAT)
     with pytest.raises(ModelInvalid, match="at most a bool 'afar'"):
         models.open_refiner(models.refiner_model(str(strange)), CPU, 1)

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from pipeline import ModelError, ModelMissing
 from pipeline.cli import main
-from pipeline.commands_models import models
+from pipeline.cli.models import models
 from pipeline.models import store
 from pipeline.models.catalogue import PUBLIC
 from tests import networks
@@ -146,7 +146,7 @@ def test_help_names_the_commands_without_loading_them():
         "from click.testing import CliRunner\n"
         "from pipeline.cli import main\n"
         "print(CliRunner().invoke(main, ['--help']).output)\n"
-        "assert not {'pipeline.commands_models', 'pipeline.explain'} & set(sys.modules)\n"
+        "assert not {'pipeline.cli.models', 'pipeline.explain'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "models   List models" in done.stdout

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pipeline import cli
+from pipeline.cli import cut as cut_command
 from tests import networks
 from tests.conftest import fake_cutout
 from tests.test_image_io import icc, png, tiff
@@ -142,7 +143,7 @@ def test_a_folder_of_odd_and_broken_pictures(tmp_path, monkeypatch, capfd, real)
         refiner = networks.stage2(tmp_path / "refiner.onnx")
         arguments += ["--model", str(coarse), "--refiner", str(refiner)]
     else:
-        monkeypatch.setattr(cli, "Cutout", lambda settings: fake_cutout)
+        monkeypatch.setattr(cut_command, "Cutout", lambda settings: fake_cutout)
     result = CliRunner().invoke(cli.main, arguments)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
     said = capfd.readouterr()

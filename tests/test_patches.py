@@ -25,7 +25,7 @@ def test_every_roi_pixel_is_inside_some_tile(height, width, dots, seed):
     rng = np.random.default_rng(seed)
     roi = np.zeros((height, width), bool)
     roi[rng.integers(0, height, dots), rng.integers(0, width, dots)] = True
-    origins = patches.place(roi)
+    origins = patches.tile_origins(roi)
     assert inner(origins, roi.shape)[roi].all()
     assert len(origins) <= dots
     assert (origins >= 0).all()
@@ -33,13 +33,13 @@ def test_every_roi_pixel_is_inside_some_tile(height, width, dots, seed):
 
 
 def test_no_edge_no_tile():
-    assert patches.place(np.zeros((500, 500), bool)).shape == (0, 2)
+    assert patches.tile_origins(np.zeros((500, 500), bool)).shape == (0, 2)
 
 
 def test_tiles_follow_the_edge_and_not_the_area():
     y, x = np.mgrid[:1080, :1920]
     ring = np.abs(np.hypot(y - 540, x - 960) - 400) < 8
-    origins = patches.place(ring)
+    origins = patches.tile_origins(ring)
     on_grid = sum(
         ring[top : top + 96, left : left + 96].any()
         for top in range(0, 1080, 96)
@@ -52,7 +52,7 @@ def test_count_grows_with_the_length_of_the_edge():
     def tiles(scale: int) -> int:
         roi = np.zeros((600 * scale, 600 * scale), bool)
         roi[300 * scale - 6 : 300 * scale + 6] = True
-        return len(patches.place(roi))
+        return len(patches.tile_origins(roi))
 
     assert tiles(4) == pytest.approx(4 * tiles(1), rel=0.15)  # and not 16 times
 
@@ -61,7 +61,7 @@ def test_channels_are_red_green_blue_coarse():
     image = np.zeros((200, 200, 3), np.uint8)
     image[...] = (255, 128, 0)
     coarse = np.full((200, 200), 0.25, np.float32)
-    (patch,) = patches.cut(image, coarse, np.array([[10, 20]]))
+    (patch,) = patches.extract(image, coarse, np.array([[10, 20]]))
     assert patch.shape == (4, TILE, TILE)
     assert patch.dtype == np.float32
     assert np.allclose(patch[:, 0, 0], [1, 128 / 255, 0, 0.25])
@@ -71,8 +71,8 @@ def test_channels_are_red_green_blue_coarse():
 def test_small_images_are_continued(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     coarse = np.random.default_rng(1).random(shape, np.float32)
-    origins = patches.place(np.ones(shape, bool))
-    cut = patches.cut(image, coarse, origins)
+    origins = patches.tile_origins(np.ones(shape, bool))
+    cut = patches.extract(image, coarse, origins)
     assert cut.shape == (len(origins), 4, TILE, TILE)
     (y, x), (height, width) = origins[0], shape
     there = coarse[y : y + TILE, x : x + TILE]

@@ -20,7 +20,7 @@ from pipeline import (
     SettingsError,
     models,
 )
-from pipeline.commands_models import models as command
+from pipeline.cli.models import models as command
 from pipeline.models import own, store
 from pipeline.models.quantize import quantize
 from tests import networks
@@ -46,7 +46,7 @@ def test_int8(tmp_path, photos):
     model = tiny_u2net(tmp_path / "mine.onnx", 64)
     report = quantize(str(model), photos)
     assert (report.name, report.calibrated, report.measured) == ("mine-int8", 3, 1)
-    assert report.path == store.place("mine-int8")
+    assert report.path == store.model_path("mine-int8")
     assert report.bytes_before == model.stat().st_size
     assert report.bytes_after == report.path.stat().st_size
     assert report.seconds_before > 0 and report.seconds_after > 0
@@ -91,7 +91,7 @@ def test_what_cannot_be_made(tmp_path, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ModelError, match=r"pip install 'wisp\[models\]'"):
         quantize(model, photos)
-    assert not store.place("a-int8").exists()
+    assert not store.model_path("a-int8").exists()
 
 
 def test_command(tmp_path, photos):

@@ -154,7 +154,7 @@ def build(spec: Spec) -> Method:
     try:
         return kind.build(dict(spec.options))
     except ImportError as error:
-        how = f"; install wisp[{kind.extra}]" if kind.extra else ""
+        how = f"; install wispcut[{kind.extra}]" if kind.extra else ""
         raise MethodError(f"{error}{how}") from error
 
 

@@ -59,7 +59,7 @@ def build(pretrained: bool = True) -> Distance:
         declare_missing_operators(torch)
         import lpips as package
     except ImportError as error:
-        raise Unavailable(f"{error}; install the extra wisp[lpips]") from error
+        raise Unavailable(f"{error}; install the extra wispcut[lpips]") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # lpips calls torchvision the old way

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import coarse, compose, generator, glance, models, patches
+from pipeline import coarse, compose, generator, models, multiscale, patches
 from pipeline.cutout import Cutout, Progress, Result, Source
 from pipeline.errors import ModelInvalid
 from pipeline.explain import onnx_file
@@ -125,22 +125,26 @@ def look(
         sides = [1 / (1 + np.exp(-np.clip(side, -80, 80))) for side in sides]
 
     tiles = result.tiles
-    before = patches.cut(photo, result.coarse, tiles)[:, 3]
+    before = patches.extract(photo, result.coarse, tiles)[:, 3]
     after, mirrored = np.empty((2, len(tiles), patches.TILE, patches.TILE), np.float32)
     seconds = np.zeros(len(tiles))
     if len(tiles):
         refiner = models.refiner_model(settings.refiner)
         stage2 = models.open_refiner(refiner, settings.providers, settings.threads)
-        guide = glance.guide(stage2.afar, photo, result.coarse, result.roi, settings.batch_size)
-        cut = patches.cut(photo, guide, tiles)
-        generator.run(stage2.near, cut[:1])  # the first call sets up; it is not what a tile costs
+        corrected = multiscale.correct(
+            stage2.global_generator, photo, result.coarse, result.roi, settings.batch_size
+        )
+        cut = patches.extract(photo, corrected, tiles)
+        generator.run(
+            stage2.local_generator, cut[:1]
+        )  # the first call sets up; it is not what a tile costs
         for i, patch in enumerate(cut):
             report("tiles", i / len(tiles))
             start = time.perf_counter()
-            after[i] = generator.run(stage2.near, patch[None])[0, 0]
+            after[i] = generator.run(stage2.local_generator, patch[None])[0, 0]
             seconds[i] = time.perf_counter() - start
             flipped = np.ascontiguousarray(patch[None, ..., ::-1])
-            mirrored[i] = generator.run(stage2.near, flipped)[0, 0, :, ::-1]
+            mirrored[i] = generator.run(stage2.local_generator, flipped)[0, 0, :, ::-1]
     return Inside(
         result=result,
         model=settings.model,

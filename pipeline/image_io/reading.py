@@ -238,7 +238,7 @@ def _opener(head: bytes) -> tuple[str, Callable[[BinaryIO], Image.Image]]:
                 return kind, getattr(importlib.import_module(module), name)
             except ImportError as error:
                 raise UnsupportedFormat(
-                    "HEIC needs an extra package: pip install 'wisp[heic]'"
+                    "HEIC needs an extra package: pip install 'wispcut[heic]'"
                     if kind == "HEIC"
                     else f"this Pillow cannot read {kind}: install a newer one"
                 ) from error

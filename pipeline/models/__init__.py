@@ -16,9 +16,9 @@ from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.models import own, store
 from pipeline.models.catalogue import (
     COARSE,
+    CONFIDENT,
     PUBLIC,
     REFINERS,
-    SURE,
     WEIGHTS,
     CoarseModel,
     RefinerModel,
@@ -56,31 +56,31 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Refiner:
-    """Stage 2, opened. A file holds one generator for everything, or ``two``."""
+    """Stage 2, opened: Pix2PixHD's two generators, or one that serves as both."""
 
     session: Session
-    two: bool = False
+    has_both: bool = False
 
     @property
-    def near(self) -> Session:
-        """What redraws a patch at full size."""
-        return _One(self.session, afar=False) if self.two else self.session
+    def local_generator(self) -> Session:
+        """Redraws a patch at full size."""
+        return _Generator(self.session, is_global=False) if self.has_both else self.session
 
     @property
-    def afar(self) -> Session:
-        """What looks at the whole from afar."""
-        return _One(self.session, afar=True) if self.two else self.session
+    def global_generator(self) -> Session:
+        """Corrects the mask in the reduced photo."""
+        return _Generator(self.session, is_global=True) if self.has_both else self.session
 
 
 @dataclass(frozen=True)
-class _One:
-    """One of the two generators of a file."""
+class _Generator:
+    """One of the two generators of a file, chosen by its input ``afar``."""
 
     session: Session
-    afar: bool
+    is_global: bool
 
     def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]:
-        return self.session.run(outputs, {**inputs, "afar": np.array(self.afar)})
+        return self.session.run(outputs, {**inputs, "afar": np.array(self.is_global)})
 
 
 def coarse_model(name: str, quiet: bool = False) -> CoarseModel:
@@ -103,7 +103,7 @@ def coarse_model(name: str, quiet: bool = False) -> CoarseModel:
     known = store.recognise(path)
     if known:
         return replace(PUBLIC[known], path=path)
-    return CoarseModel(path, "unknown", name, "", levels=SURE)
+    return CoarseModel(path, "unknown", name, "", output_range=CONFIDENT)
 
 
 def refiner_model(name: str) -> RefinerModel:
@@ -177,7 +177,7 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
     """
     card = _fitting(card, REFINERS, providers)
     # The fit to the photo's colours divides small differences of large means.
-    session = _open(card.path, providers, threads, exact=True)
+    session = _open(card.path, providers, threads, allow_fp16=False)
     first, *more = session.get_inputs()
     ends = [first, *session.get_outputs()]
     found = [(end.name, end.shape, end.type) for end in [*ends, *more]]
@@ -198,14 +198,14 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
 
 def _fitting(card: Card, bundled: dict[str, Card], providers: Sequence[str]) -> Card:
     """The same network in 32 bits, where there is one, for another device than a CPU."""
-    if card.exact and providers[0] != "CPUExecutionProvider":
-        return bundled[card.exact]
+    if card.fp32_variant and providers[0] != "CPUExecutionProvider":
+        return bundled[card.fp32_variant]
     return card
 
 
 def _open(
-    path: Path, providers: Sequence[str], threads: int, exact: bool = False
+    path: Path, providers: Sequence[str], threads: int, allow_fp16: bool = True
 ) -> onnxruntime.InferenceSession:
     if not path.is_file():
         raise ModelMissing(f"the model file {path} is not there: reinstall wisp, or give a path")
-    return open_session(path, providers, threads, exact)
+    return open_session(path, providers, threads, allow_fp16)

@@ -34,12 +34,12 @@ class CoarseModel:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     scale_by_max: bool = True  # divide by the brightest value in the view, not by 255
     sigmoid: bool = False  # the network answers logits
-    levels: tuple[float, float] = (0.0, 1.0)  # answers that mean fully out and fully in
+    output_range: tuple[float, float] = (0.0, 1.0)  # answers that mean fully out and fully in
     input: str = "input"
     output: str = "d0"
     purpose: str = ""
     noncommercial: bool = False  # the licence forbids commercial use
-    exact: str = ""  # the entry of the same network in 32 bits, where this one is for CPUs
+    fp32_variant: str = ""  # the entry of the same network in 32 bits, where this one is for CPUs
     url: str = ""  # of the public release; none for what is bundled or a user's own
     length: int = 0  # bytes
     md5: str = ""  # where the publisher gives one; checked beside sha256
@@ -54,12 +54,12 @@ class RefinerModel:
     source: str
     sha256: str
     purpose: str = ""
-    exact: str = ""  # as of a :class:`CoarseModel`
+    fp32_variant: str = ""  # as of a :class:`CoarseModel`
 
 
 #: What a U²-Net says this close to an end means that end: an alpha of 0.97 is a subject seen
 #: through, one of 0.03 a veil over the background, and nobody means either.
-SURE = (0.05, 0.95)
+CONFIDENT = (0.05, 0.95)
 
 #: Stage-1 models that ship with Wisp.
 COARSE: dict[str, CoarseModel] = {
@@ -70,16 +70,16 @@ COARSE: dict[str, CoarseModel] = {
         licence="see MODEL_CARD_coarse.md beside the file",
         source="bundled; trained by train_u2net.py",
         sha256="defee9702e6603ddf1ba0bc7eceee2fa763bb17b444ed310565be14f9fd46e72",
-        levels=SURE,
+        output_range=CONFIDENT,
         purpose="people, animals, things; the default",
-        exact="wisp-fp32",
+        fp32_variant="wisp-fp32",
     ),
     "wisp-fp32": CoarseModel(
         path=WEIGHTS / "coarse.onnx",
         licence="see MODEL_CARD_coarse.md beside the file",
         source="bundled; trained by train_u2net.py",
         sha256="9699b5bd657092d25f0823186918691f5c542a942c0670512effb8d39d9389e8",
-        levels=SURE,
+        output_range=CONFIDENT,
         purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
 }
@@ -93,7 +93,7 @@ REFINERS: dict[str, RefinerModel] = {
         source="bundled; trained by train_refiner.py",
         sha256="cd4bb36ee2df9ca56753ba579c8543499464617139ebe25a6d4a44db4cda953c",
         purpose="hair, fur and other edges; the default",
-        exact="wisp-fp32",
+        fp32_variant="wisp-fp32",
     ),
     "wisp-fp32": RefinerModel(
         path=WEIGHTS / "refiner.onnx",
@@ -128,7 +128,7 @@ def _u2net(file: str, length: int, md5: str, sha256: str, purpose: str) -> Coars
         licence="Apache-2.0",
         source="Qin et al., 2020, github.com/xuebinqin/U-2-Net",
         sha256=sha256,
-        levels=SURE,
+        output_range=CONFIDENT,
         purpose=purpose,
         url=_REMBG + file,
         length=length,

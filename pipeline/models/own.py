@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 
 from pipeline.errors import ModelMissing, SettingsError
 from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
-from pipeline.models.store import checksum, copy, home, locked, place, recognise, trust, write
+from pipeline.models.store import (
+    checksum,
+    copy,
+    home,
+    locked,
+    mark_verified,
+    model_path,
+    recognise,
+    write,
+)
 
 Card = TypeVar("Card", CoarseModel, RefinerModel)
 
@@ -47,7 +56,7 @@ def like(name: str) -> str:
     if name in COARSE or name in PUBLIC:
         return name
     if name in imported(CoarseModel):
-        return json.loads(place(name).with_suffix(".json").read_text())["like"]
+        return json.loads(model_path(name).with_suffix(".json").read_text())["like"]
     return "u2net"
 
 
@@ -78,12 +87,12 @@ def take_in(file: Path, like: str | None, name: str | None, licence: str = "unkn
     known = recognise(file)
     if known and name in (None, known):
         with locked(known):
-            copy(file, place(known))
-        trust(place(known))
+            copy(file, model_path(known))
+        mark_verified(model_path(known))
         return known
     name = name or file.stem
     taken = {*COARSE, *PUBLIC, *REFINERS, *imported(CoarseModel), *imported(RefinerModel)}
-    if name in taken or place(name).exists():
+    if name in taken or model_path(name).exists():
         raise SettingsError(f"{name!r} is taken: choose another with --name")
     if like == "refiner":
         open_refiner(RefinerModel(file, licence, str(file), ""), _CPU, 1)
@@ -101,12 +110,12 @@ def take_in(file: Path, like: str | None, name: str | None, licence: str = "unkn
 def register(file: Path, name: str, like: str, licence: str, source: str, purpose: str) -> None:
     """Copy a file into the models folder under a name of its own, with the facts about it."""
     with locked(name):
-        copy(file, place(name))
+        copy(file, model_path(name))
         facts = {
             "like": like,
             "licence": licence,
             "source": source,
             "purpose": purpose,
-            "sha256": checksum(place(name)),
+            "sha256": checksum(model_path(name)),
         }
-        write(place(name).with_suffix(".json"), json.dumps(facts, indent=2) + "\n")
+        write(model_path(name).with_suffix(".json"), json.dumps(facts, indent=2) + "\n")

@@ -51,15 +51,15 @@ def providers(device: str) -> tuple[str, ...]:
 
 
 #: The same for a network that FP16 would break.
-_EXACT = {**_OPTIONS, "TensorrtExecutionProvider": {}}
+_FULL_PRECISION = {**_OPTIONS, "TensorrtExecutionProvider": {}}
 
 
 def open_session(
-    path: Path | bytes, providers: Sequence[str], threads: int, exact: bool = False
+    path: Path | bytes, providers: Sequence[str], threads: int, allow_fp16: bool = True
 ) -> onnxruntime.InferenceSession:
     """Open an ONNX file, or the bytes of one, with all of the given providers.
 
-    An ``exact`` network is not turned to FP16 by TensorRT.
+    TensorRT computes in FP16 only where ``allow_fp16``.
 
     Raises :class:`ProviderMissing` where one of them is not installed, or onnxruntime gives it up
     while the session is made (it falls back to the CPU then, and says so only in its log);
@@ -74,7 +74,7 @@ def open_session(
             f"onnxruntime has no {', '.join(missing)} here: install {_source(missing)}, "
             f"or choose one of {', '.join(there)}"
         )
-    set_up = _EXACT if exact else _OPTIONS
+    set_up = _OPTIONS if allow_fp16 else _FULL_PRECISION
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # its warnings are for those who made the network

@@ -89,13 +89,13 @@ def quantize(name: str, photos: Sequence[Path], kind: str = "int8") -> Report:
     try:
         import onnx  # noqa: F401
     except ImportError as error:
-        raise ModelError("this needs the onnx package: pip install 'wisp[models]'") from error
+        raise ModelError("this needs the onnx package: pip install 'wispcut[models]'") from error
     card = models.coarse_model(name)
-    if card.exact:
-        card = models.COARSE[card.exact]
+    if card.fp32_variant:
+        card = models.COARSE[card.fp32_variant]
     before, card = models.open_coarse(card, _CPU, 0)
     variant = f"{card.path.stem if name.endswith('.onnx') else name}-{kind}"
-    if store.place(variant).exists():
+    if store.model_path(variant).exists():
         raise SettingsError(f"{variant} exists already: `wisp models remove {variant}` first")
 
     with tempfile.TemporaryDirectory(prefix="wisp-") as folder:
@@ -117,7 +117,7 @@ def quantize(name: str, photos: Sequence[Path], kind: str = "int8") -> Report:
         )
         purpose = f"{kind.upper()} variant of {name}"
         own.register(file, variant, own.like(name), card.licence, card.source, purpose)
-    return Report(variant, store.place(variant), *report)
+    return Report(variant, store.model_path(variant), *report)
 
 
 def _read(photos: Iterable[Path], what: str) -> Iterable[NDArray[np.uint8]]:

@@ -33,7 +33,7 @@ def home() -> Path:
     return user_data_path("wisp", appauthor=False)
 
 
-def place(name: str) -> Path:
+def model_path(name: str) -> Path:
     """Return where the file of a downloaded or imported model belongs.
 
     Raises :class:`SettingsError` for what can be no name: it would lead out of the folder.
@@ -43,7 +43,7 @@ def place(name: str) -> Path:
     return home() / "models" / f"{name}.onnx"
 
 
-def address(name: str) -> str:
+def download_url(name: str) -> str:
     """Return where a public model is fetched from.
 
     That is its publisher, or ``NAME.onnx`` below ``WISP_MODELS_URL``, so that a copy of the models
@@ -76,8 +76,8 @@ def find(name: str) -> Path | None:
 
     rembg's counts only where it has the published length.
     """
-    if place(name).is_file():
-        return place(name)
+    if model_path(name).is_file():
+        return model_path(name)
     for path in rembg_places(name):
         if path.is_file() and path.stat().st_size == PUBLIC[name].length:
             return path
@@ -100,11 +100,11 @@ def ensure(name: str, quiet: bool = False) -> Path:
     if card.noncommercial:
         _tell(f"{name} is licensed {card.licence}: not for commercial use. {card.source}")
     if path:
-        wrong = differs(path, card)
+        wrong = mismatch(path, card)
         if not wrong:
-            trust(path)
+            mark_verified(path)
             return path
-        if path == place(name):
+        if path == model_path(name):
             raise ModelInvalid(
                 f"{path} is not the published {name} ({wrong}): `wisp models remove {name}`, "
                 "and it is fetched anew"
@@ -128,10 +128,10 @@ def fetch(name: str, quiet: bool = False, progress: Progress | None = None) -> P
     """
     from pipeline.models import download  # the HTTP client: 20 ms that are not for every start
 
-    card, target, url = PUBLIC[name], place(name), address(name)
+    card, target, url = PUBLIC[name], model_path(name), download_url(name)
     with locked(name, quiet):
-        if target.is_file() and not differs(target, card):
-            trust(target)
+        if target.is_file() and not mismatch(target, card):
+            mark_verified(target)
             return target
         there = download.size(target.with_name(target.name + ".part"))
         free = shutil.disk_usage(target.parent).free
@@ -144,18 +144,18 @@ def fetch(name: str, quiet: bool = False, progress: Progress | None = None) -> P
         try:
             shown = nullcontext(progress) if progress else _shown(name, there, card.length, quiet)
             with shown as told:
-                download.fetch(url, target, card.length, lambda p: differs(p, card), told)
+                download.fetch(url, target, card.length, lambda p: mismatch(p, card), told)
         except ModelError as error:
             raise type(error)(
                 f"{name} cannot be had: {error}. By hand: fetch {card.url} "
                 f"({card.length:,} bytes, SHA-256 {card.sha256}) and put it at {target}; "
                 "or name a mirror in WISP_MODELS_URL"
             ) from error
-        trust(target)
+        mark_verified(target)
     return target
 
 
-def differs(path: Path, card: CoarseModel | RefinerModel) -> str:
+def mismatch(path: Path, card: CoarseModel | RefinerModel) -> str:
     """Say in what a file differs from the one on record; an empty string where it does not."""
     if isinstance(card, CoarseModel):
         size = path.stat().st_size
@@ -172,7 +172,7 @@ def recognise(path: Path) -> str | None:
     """Return the name of the public model that a file is, if it is one."""
     size = path.stat().st_size
     for name, card in PUBLIC.items():
-        if card.length == size and not differs(path, card):
+        if card.length == size and not mismatch(path, card):
             return name
     return None
 
@@ -185,7 +185,7 @@ def remove(name: str) -> list[Path]:
     """
     if name in COARSE or name in REFINERS:
         raise ModelMissing(f"{name} is part of Wisp and stays")
-    target = place(name)
+    target = model_path(name)
     gone = []
     with locked(name):
         for path in (target, target.with_name(target.name + ".part"), target.with_suffix(".json")):
@@ -230,7 +230,7 @@ def _trusted(path: Path) -> bool:
         return False
 
 
-def trust(path: Path) -> None:
+def mark_verified(path: Path) -> None:
     """Note that a file was verified, so that it is not hashed again until it changes."""
     with suppress(OutputError):  # a folder that cannot be written: it is verified each time, then
         write(_stamp(path), _state(path))

@@ -105,7 +105,7 @@ def test_rembg(how: str, model: str, given: Input, monkeypatch: pytest.MonkeyPat
     rgba = np.asarray(build(given))
     assert rgba.shape == (96, 128, 4)
     session, card = models.open_coarse(models.coarse_model(model), ("CPUExecutionProvider",), 1)
-    raw = coarse.predict(session, replace(card, levels=(0.0, 1.0)), given.image)
+    raw = coarse.predict(session, replace(card, output_range=(0.0, 1.0)), given.image)
     mask = coarse.upsample(raw, (96, 128))
     if how in ("", "-putalpha", "-decontaminate"):  # it stretches the mask to its extremes
         low, high = mask.min(), mask.max()

@@ -123,7 +123,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, pairs: Path) 
     monkeypatch.setattr("eval.run.execute", refuse)
     result = invoke(pairs, "--methods", "coarse", "--no-lpips")
     assert result.exit_code == 1
-    assert "Error: No module named 'skimage'; install wisp[eval]" in result.output
+    assert "Error: No module named 'skimage'; install wispcut[eval]" in result.output
 
 
 def test_the_list_names_everything() -> None:

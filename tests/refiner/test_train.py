@@ -241,7 +241,10 @@ def test_one_file_holds_two_generators(tmp_path: Path, half: bool) -> None:
     assert export.export(files[0], both, half, afar=files[1:]) <= 2 / 255
     opened = models.open_refiner(models.refiner_model(str(both)), ("CPUExecutionProvider",), 1)
     patches = export.probe()
-    answers = [generator.run(session, patches) for session in (opened.near, opened.afar)]
+    answers = [
+        generator.run(session, patches)
+        for session in (opened.local_generator, opened.global_generator)
+    ]
     assert np.abs(answers[0] - answers[1]).max() > 0.1
     for answer, net, afar in zip(answers, nets, (False, True), strict=True):
         with torch.no_grad():
@@ -264,7 +267,7 @@ def test_an_export_in_8_bits_computes_in_them(tmp_path: Path, shards: Path) -> N
     assert exact <= 2 / 255 and path.stat().st_size != size
     opened = models.open_refiner(models.refiner_model(str(path)), ("CPUExecutionProvider",), 1)
     probe = export.probe()
-    for session in (opened.near, opened.afar):
+    for session in (opened.local_generator, opened.global_generator):
         assert export.difference(session, net, probe).mean() <= 2 / 255
     near = onnx.load(path).graph.node[0].attribute[0].g
     bytes_ = [w for w in near.initializer if w.data_type == onnx.TensorProto.INT8 and w.dims]

@@ -1,6 +1,6 @@
 """A service with tiny networks, made at test time.
 
-Needs ``pip install 'wisp[serve]'``, which is part of ``wisp[test]``.
+Needs ``pip install 'wispcut[serve]'``, which is part of ``wispcut[test]``.
 """
 
 from __future__ import annotations

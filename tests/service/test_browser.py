@@ -13,7 +13,7 @@ from tests.service.live import Live, import_model
 from tests.tiny_u2net import tiny_u2net
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs pip install selenium")
-pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
+pytest.importorskip("gradio", reason="the page needs pip install 'wispcut[serve]'")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
 if not BROWSER or not DRIVER:

@@ -283,8 +283,8 @@ def test_a_downloaded_model_can_be_asked_for(settings, nets, tmp_path, monkeypat
     engine = Engine(settings)
     assert "u2net" not in engine.names()
     content = (nets / "tiny.onnx").read_bytes()
-    store.place("u2net").parent.mkdir(parents=True)
-    store.place("u2net").write_bytes(content)
+    store.model_path("u2net").parent.mkdir(parents=True)
+    store.model_path("u2net").write_bytes(content)
     published = replace(
         models.PUBLIC["u2net"],
         length=len(content),
@@ -292,7 +292,7 @@ def test_a_downloaded_model_can_be_asked_for(settings, nets, tmp_path, monkeypat
         md5="",
     )
     monkeypatch.setitem(models.PUBLIC, "u2net", published)
-    assert engine.names()["u2net"] == str(store.place("u2net"))
+    assert engine.names()["u2net"] == str(store.model_path("u2net"))
     assert engine.load("u2net").model.licence == published.licence
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
+pytest.importorskip("gradio", reason="the page needs pip install 'wispcut[serve]'")
 
 from service.web.common import DAY, Desk
 

@@ -19,7 +19,7 @@ from tests.service.conftest import encoded, opened
 from tests.service.live import import_model, live
 from tests.tiny_u2net import tiny_u2net
 
-pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
+pytest.importorskip("gradio", reason="the page needs pip install 'wispcut[serve]'")
 WISHES = ["tiny", "transparent", "#ffffff", None, False, 5, "png"]
 
 

@@ -1,4 +1,4 @@
-"""``python -m pipeline`` is the command ``wisp``."""
+"""``python -m wisp`` is the command ``wisp``."""
 
 from pipeline.cli import main
 

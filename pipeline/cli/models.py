@@ -67,7 +67,7 @@ def _rows() -> Iterator[dict[str, Any]]:
         yield _row(name, refiner, "bundled", refiner.path)
     for name, card in PUBLIC.items():
         path = store.find(name)
-        here = "downloaded" if path == store.place(name) else "rembg's"
+        here = "downloaded" if path == store.model_path(name) else "rembg's"
         yield _row(name, card, here if path else "available", path)
     for name, card in own.imported(CoarseModel).items():
         yield _row(name, card, "imported", card.path)
@@ -117,7 +117,7 @@ def verify(ctx: click.Context, names: Sequence[str]) -> None:
     """
     bad = False
     for name, card in _here(names):
-        wrong = store.differs(card.path, card) if card.path.is_file() else "missing"
+        wrong = store.mismatch(card.path, card) if card.path.is_file() else "missing"
         if not wrong and not card.sha256:
             wrong = "no checksum on record"
         else:
@@ -131,7 +131,7 @@ def _here(names: Sequence[str]) -> Iterator[tuple[str, CoarseModel | RefinerMode
 
     found: list[tuple[str, CoarseModel | RefinerModel]] = [*COARSE.items(), *REFINERS.items()]
     for name, card in PUBLIC.items():
-        path = store.find(name) or (store.place(name) if name in names else None)
+        path = store.find(name) or (store.model_path(name) if name in names else None)
         if path:
             found.append((name, replace(card, path=path)))
     found += [*own.imported(CoarseModel).items(), *own.imported(RefinerModel).items()]
@@ -155,7 +155,7 @@ def remove(names: Sequence[str]) -> None:
 def path(name: str) -> None:
     """Print where the file of a model lies, or will lie."""
     if name in PUBLIC:
-        click.echo(store.find(name) or store.place(name))
+        click.echo(store.find(name) or store.model_path(name))
     else:
         click.echo(_look_up(name)[0].path)
 
@@ -176,7 +176,7 @@ def import_(file: Path, like: str | None, name: str | None, licence: str) -> Non
       wisp cut photo.jpg --model mine --refiner edges
     """
     name = own.take_in(file, like, name, licence)
-    click.echo(f"{name}: {store.place(name)}")
+    click.echo(f"{name}: {store.model_path(name)}")
 
 
 @models.command()
@@ -197,7 +197,7 @@ def quantize(name: str, calibration: Path, kind: str) -> None:
     It is called NAME-int8 and used like any other. Every fourth photo is kept back to measure
     with: size, speed and how far its masks differ are reported.
     """
-    from pipeline import batch
+    from pipeline.cli import batch
     from pipeline.models.quantize import quantize as make
 
     photos = [job.source for job in batch.find([str(calibration)], [])]
@@ -214,7 +214,7 @@ def show(name: str) -> None:
     if name in PUBLIC and not store.find(name):
         for key in ("licence", "source", "purpose", "url", "length", "sha256", "md5"):
             _fact(key, getattr(PUBLIC[name], key))
-        _fact("file", f"not here yet; will lie at {store.place(name)}")
+        _fact("file", f"not here yet; will lie at {store.model_path(name)}")
         return
     for card, session in _opened(name):
         _fact("stage", "1, coarse mask" if isinstance(card, CoarseModel) else "2, edges")

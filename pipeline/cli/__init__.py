@@ -1,0 +1,5 @@
+"""The command line. One module a subcommand; ``batch`` runs many photos."""
+
+from pipeline.cli.group import main
+
+__all__ = ["main"]

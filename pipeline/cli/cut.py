@@ -1,0 +1,190 @@
+"""``wisp cut``: cut the subject out of photos."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pipeline import compose, image_io, models
+from pipeline.background import FITS, ID_PHOTOS
+from pipeline.cli import batch, terminal
+from pipeline.cli.batch import Job, Outcome
+from pipeline.cli.report import report as run_report
+from pipeline.cutout import Cutout
+from pipeline.errors import ImageError, SettingsError
+from pipeline.models.providers import DEVICES, providers
+from pipeline.settings import Settings
+
+
+@click.command()
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("-o", "--out", metavar="OUT", help="File, folder, or - for standard output.")
+@click.option("--no-refine", is_flag=True, help="Stage 1 alone: faster, without fine edges.")
+@click.option(
+    "--model", metavar="NAME|FILE", default=Settings.model, help="Stage 1; see `wisp models`."
+)
+@click.option("--refiner", metavar="NAME|FILE", default=Settings.refiner, help="Stage 2.")
+@click.option("--only-mask", is_flag=True, help="Write the alpha as a grey picture.")
+@click.option(
+    "--device", type=click.Choice(list(DEVICES)), default="cpu", help="What computes; default: cpu."
+)
+@click.option(
+    "--background",
+    metavar="COLOUR|FILE|…",
+    help="Put behind the subject: white, #1e90ff, a picture, blur, gradient:white,#c8d0d8.",
+)
+@click.option("--fit", type=click.Choice(FITS), default="fill", help="How a picture is laid.")
+@click.option("--shadow", metavar="0-1", type=float, default=0.0, help="Where products stand.")
+@click.option("--linear", is_flag=True, help="Blend with the background in linear light.")
+@click.option(
+    "--id-photo",
+    metavar="KIND",
+    help=f"Size, colour and place of the head: {', '.join(ID_PHOTOS)}.",
+)
+@click.option("--crop", is_flag=True, help="Cut the picture down to the subject.")
+@click.option("--margin", metavar="5%|20px", help="Room to leave when cropping.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(image_io.FORMATS)),
+    help="Default: by the name of OUT, else png.",
+)
+@click.option("--quality", metavar="1-100", type=int, help="Of webp (100 is lossless) and jpg.")
+@click.option("--save-stages", metavar="DIR", type=Path, help="Also write coarse, ROI, alpha, …")
+@click.option(
+    "--max-pixels",
+    metavar="N",
+    type=int,
+    default=Settings.max_pixels,
+    show_default=True,
+    help="Refuse larger photos.",
+)
+@click.option("--jobs", metavar="N", type=click.IntRange(1), default=1, help="Photos at a time.")
+@click.option("--overwrite", is_flag=True, help="Redo what is finished.")
+@click.option("--report", metavar="FILE", type=Path, help="Write what was done, as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.pass_context
+def cut(
+    ctx: click.Context,
+    inputs: tuple[str, ...],
+    out: str | None,
+    no_refine: bool,
+    model: str,
+    refiner: str,
+    only_mask: bool,
+    device: str,
+    background: str | None,
+    fit: str,
+    shadow: float,
+    linear: bool,
+    id_photo: str | None,
+    crop: bool,
+    margin: str | None,
+    format_: str | None,
+    quality: int | None,
+    save_stages: Path | None,
+    max_pixels: int,
+    jobs: int,
+    overwrite: bool,
+    report: Path | None,
+    quiet: bool,
+) -> None:
+    """Cut the subject out of photos.
+
+    INPUT is a photo, a folder (searched below), a pattern, or - for standard input. Without -o
+    the cutout of a.jpg is a-cutout.png beside it; a folder needs -o, and is mirrored there.
+
+    Photos that are finished (the cutout is there, and not older) are skipped, so the same command
+    goes on where it was stopped. A photo that cannot be cut out is reported, and the rest go on.
+
+    \b
+      wisp cut photo.jpg                      photo-cutout.png
+      wisp cut photos/ -o cutouts/            a folder
+      wisp cut a.jpg -o a.webp --crop         as WebP, no larger than the subject
+      wisp cut a.jpg -o b.jpg --background white
+      curl … | wisp cut - > cutout.png        a pipe
+    """
+    terminal.hush_libraries()
+    if margin is not None and not crop:
+        raise click.UsageError("--margin is for --crop")
+    avoid = [folder for folder in (out and Path(out), save_stages) if folder]
+    found = batch.find(inputs, avoid)
+    if not found:
+        terminal.say(quiet, f"no pictures in {', '.join(inputs)}")
+        return
+    try:
+        output = compose.Output(
+            format=_format(inputs, found, out, format_),
+            quality=quality,
+            background=background,
+            crop=crop,
+            margin=compose.Output.margin if margin is None else margin,
+            only_mask=only_mask,
+            fit=fit,
+            shadow=shadow,
+            linear=linear,
+            id_photo=id_photo,
+        )
+    except ImageError as error:  # the background's, or the name of the output
+        raise SettingsError(str(error)) from error
+    planned = batch.plan(inputs, found, out, image_io.FORMATS[output.format][0])
+    if planned[0].target == batch.STREAM and terminal.on_terminal(sys.stdout):
+        raise click.UsageError("a picture is nothing for a terminal: redirect it, or give -o FILE")
+    settings = Settings(
+        model=model,
+        refine=not no_refine,
+        refiner=refiner,
+        providers=providers(device),
+        max_pixels=max_pixels,
+    )
+    done_before = [] if overwrite else [job for job in planned if batch.finished(job)]
+    skipped = set(done_before)
+    todo = [job for job in planned if job not in skipped]
+    if todo and model in models.PUBLIC:
+        models.coarse_model(model, quiet)  # fetched here, where nothing else shows a bar
+
+    start = time.perf_counter()
+    outcomes = [Outcome(job, "skipped") for job in done_before]
+    interrupted = False
+    try:
+        with (
+            terminal.interruptible(),
+            terminal.progress(len(planned), len(outcomes), quiet) as tell,
+        ):
+            if todo:
+                cutout = Cutout(settings)
+
+                def work(job: Job) -> Outcome:
+                    return batch.process(job, cutout, output, save_stages)
+
+                for outcome in batch.run(todo, work, jobs):
+                    outcomes.append(outcome)
+                    tell(outcome)
+    except KeyboardInterrupt:
+        interrupted = True
+    terminal.conclude(outcomes, len(planned), interrupted, quiet)
+    if report:
+        data = run_report(
+            outcomes, len(planned), interrupted, time.perf_counter() - start, settings
+        )
+        image_io.write(report, json.dumps(data, indent=2).encode() + b"\n")
+    if interrupted:
+        ctx.exit(130)
+    ctx.exit(1 if any(outcome.status == "failed" for outcome in outcomes) else 0)
+
+
+def _format(inputs: Sequence[str], found: Sequence[Job], out: str | None, asked: str | None) -> str:
+    """Choose the output format: as asked, or by the name of the one output file."""
+    named = out is not None and out != str(batch.STREAM) and batch.names_file(inputs, found, out)
+    if not named or not out or not Path(out).suffix:
+        return asked or compose.Output.format
+    if asked is None:
+        return image_io.format_of(out)
+    if Path(out).suffix.lower() not in image_io.FORMATS[asked]:
+        raise click.UsageError(f"--format {asked} contradicts the name {out}")
+    return asked

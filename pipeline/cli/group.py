@@ -1,0 +1,105 @@
+"""The command ``wisp``: its subcommands, loaded when they are called.
+
+Standard output carries a picture or a document that was asked for; messages go to standard error.
+Exit code: 0; 1 when a photo failed; 2 for wrong usage; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import Any
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import ModelMissing, ProviderMissing, SettingsError, WispError
+
+_PLUGINS = "wisp.commands"  # entry-point group for subcommands that other packages add
+
+#: Our own commands, each loaded only when it is called: where it is, and its line of help.
+_LAZY = {
+    "cut": ("pipeline.cli.cut:cut", "Cut the subject out of photos."),
+    "models": ("pipeline.cli.models:models", "List models, fetch them, take in your own."),
+    "explain": ("pipeline.cli.explain:explain", "Show what happens inside the networks."),
+}
+
+
+class _WrongUsage(click.ClickException):
+    exit_code = 2
+
+
+class _Group(click.Group):
+    """Commands of our own, and those of other packages, which are loaded only when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_LAZY, *_plugins()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if cmd_name in _LAZY:
+            module, _, name = _LAZY[cmd_name][0].partition(":")
+            return getattr(import_module(module), name)
+        if own or cmd_name not in (plugins := _plugins()):
+            return own
+        try:
+            command = plugins[cmd_name].load()
+        except Exception as error:  # it is another's code
+            raise click.ClickException(
+                f"the command {cmd_name!r} ({plugins[cmd_name].value}) cannot be loaded: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(command, click.Command):
+            raise click.ClickException(
+                f"the command {cmd_name!r} ({plugins[cmd_name].value}) is no click command"
+            )
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Not click's own, which would load every plugin for its line of help.
+        own = {name: command.get_short_help_str(60) for name, command in self.commands.items()}
+        own |= {name: line for name, (_, line) in _LAZY.items()}
+        rows = sorted(own.items())
+        rows += [
+            (name, f"from {plugin.value.partition(':')[0]}")
+            for name, plugin in sorted(_plugins().items())
+            if name not in own
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WispError as error:
+            wrong = isinstance(error, (SettingsError, ModelMissing, ProviderMissing))
+            raise (_WrongUsage if wrong else click.ClickException)(str(error)) from error
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+def _plugins() -> dict[str, Any]:
+    from importlib.metadata import entry_points  # 50 ms that `wisp cut` need not pay
+
+    return {plugin.name: plugin for plugin in entry_points(group=_PLUGINS)}
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="wisp", message="%(prog)s %(version)s")
+def main() -> None:
+    """Remove the background of photos, and keep every wisp of hair."""
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check the installation: versions, models, and a cutout.
+
+    The exit code is 1 when something is wrong.
+    """
+    from pipeline import doctor as checks
+
+    findings = checks.examine()
+    click.echo(json.dumps(findings, indent=2) if as_json else checks.describe(findings))
+    ctx.exit(0 if findings["well"] else 1)

@@ -1,0 +1,123 @@
+"""What a run says on standard error: a bar on a terminal, lines in a pipe, nothing if quiet."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+
+from pipeline.cli import batch
+from pipeline.cli.batch import Outcome
+
+
+def hush_libraries() -> None:
+    """Keep libraries off standard error: what is wrong with a photo is ours to say, once."""
+    import logging
+    import warnings
+
+    import cv2
+
+    # OpenCV 5 has moved it.
+    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_level(0)  # silent
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+def on_terminal(stream: TextIO) -> bool:
+    return stream.isatty()
+
+
+def say(quiet: bool, line: str) -> None:
+    if not quiet:
+        click.echo(_printable(line), err=True)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread: signals are another's business
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def progress(total: int, finished: int, quiet: bool) -> Iterator[Any]:
+    """Yield what is to be called with each outcome: it shows a bar, or prints a line, or nothing.
+
+    Errors are always said.
+    """
+    bar = None
+    if total > 1 and not quiet and on_terminal(sys.stderr):
+        from tqdm import tqdm  # here: one photo needs no bar, and should not wait for it
+
+        bar = tqdm(total=total, initial=finished, unit="photo", dynamic_ncols=True, smoothing=0.1)
+    count = finished
+
+    def tell(outcome: Outcome) -> None:
+        nonlocal count
+        count += 1
+        line = _line(outcome, f"[{count}/{total}] " if total > 1 and not bar else "")
+        if bar is not None:
+            if outcome.status == "failed":
+                bar.write(line, file=sys.stderr)
+            bar.update()
+        elif not quiet or outcome.status == "failed":
+            click.echo(line, err=True)
+
+    try:
+        yield tell
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _line(outcome: Outcome, prefix: str) -> str:
+    job = outcome.job
+    source = "standard input" if job.source == batch.STREAM else str(job.source)
+    target = "standard output" if job.target == batch.STREAM else str(job.target)
+    if outcome.status == "failed":
+        return _printable(f"{prefix}{source}: {outcome.error}")
+    notes = "".join(f"; {note}" for note in outcome.notes)
+    return _printable(f"{prefix}{source} → {target}  {outcome.seconds:.2f} s{notes}")
+
+
+def _printable(line: str) -> str:
+    """Keep a file's name from breaking the line, or from commanding the terminal."""
+    return "".join(char if char.isprintable() else "�" for char in line)
+
+
+def conclude(outcomes: Sequence[Outcome], total: int, interrupted: bool, quiet: bool) -> None:
+    count = counts(outcomes)
+    if interrupted:
+        click.echo(
+            f"interrupted: {count['done']} done, {total - len(outcomes)} left; "
+            "the same command goes on from here",
+            err=True,
+        )
+    elif total > 1:
+        say(quiet, ", ".join(f"{number} {status}" for status, number in count.items()))
+    elif count["skipped"]:
+        target = outcomes[0].job.target
+        say(quiet, f"{target} is finished already: --overwrite does it again")
+
+
+def counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    return {
+        status: sum(outcome.status == status for outcome in outcomes)
+        for status in ("done", "skipped", "failed")
+    }
