@@ -45,8 +45,8 @@ def redraw(
     """Redraw patch after patch, ``batch`` of them at a time: a large photo has hundreds.
 
     ``image``, ``mask`` and ``origins`` are those of :func:`pipeline.patches.extract`. Yields what
-    :func:`run` makes of each, (4, 128, 128). ``on_progress`` is called after each batch with the share
-    of the patches that is done, 0..1.
+    :func:`run` makes of each, (4, 128, 128). ``on_progress`` is called after each batch with the
+    share of the patches that is done, 0..1.
     """
     for start in range(0, len(origins), batch):
         redrawn = run(session, extract(image, mask, origins[start : start + batch]))

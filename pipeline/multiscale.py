@@ -70,8 +70,8 @@ def correct(
 
     Returns
     -------
-    (H, W) float32 in 0..1: the corrected mask. It is ``coarse`` itself for a small photo, and for an
-    empty ``roi``.
+    (H, W) float32 in 0..1: the corrected mask. It is ``coarse`` itself for a small photo, and for
+    an empty ``roi``.
     """
     height, width = coarse.shape
     change = np.zeros((1, 1), np.float32)

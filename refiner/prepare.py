@@ -121,7 +121,7 @@ def write_shard(path: Path, folders: Folders, recipe: Recipe, split: str, number
         coarse = guidance.guide(scene, stage1, recipe.real, rng)
         guide = coarse
         if refiner:
-            corrected = multiscale.correct(refiner, scene.image, coarse, region(coarse))
+            guide = multiscale.correct(refiner, scene.image, coarse, region(coarse))
         found = cut(scene, coarse, guide, zoom, recipe.cutting, rng)[: recipe.shard_size - done]
         shard[done : done + len(found)] = found
         done += len(found)

@@ -548,7 +548,7 @@ def test_heic_without_its_extra_says_what_to_install(monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(reading.importlib, "import_module", absent)
-    with pytest.raises(UnsupportedFormat, match=r"pip install 'wisp\[heic\]'"):
+    with pytest.raises(UnsupportedFormat, match=r"pip install 'wispcut\[heic\]'"):
         image_io.read(HEIC)
 
 

@@ -115,7 +115,7 @@ def test_rembg(how: str, model: str, given: Input, monkeypatch: pytest.MonkeyPat
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     monkeypatch.setitem(sys.modules, "rembg", None)
     (spec,) = parse("rembg", {"model": model})
-    with pytest.raises(MethodError, match=r"rembg.*install wisp\[peers\]"):
+    with pytest.raises(MethodError, match=r"rembg.*install wispcut\[peers\]"):
         methods.build(spec)
 
 
