@@ -89,7 +89,7 @@ def test_what_cannot_be_made(tmp_path, photos, monkeypatch):
     with pytest.raises(ModelInvalid, match="stage 1"):
         quantize(str(networks.stage2(tmp_path / "r.onnx")), photos)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ModelError, match=r"pip install 'wisp\[models\]'"):
+    with pytest.raises(ModelError, match=r"pip install 'wispcut\[models\]'"):
         quantize(model, photos)
     assert not store.model_path("a-int8").exists()
 
