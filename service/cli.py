@@ -6,12 +6,19 @@ import asyncio
 import logging
 import socket
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.errors import SettingsError
-from service.settings import ServiceSettings, from_environment
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from service.connections import Connections
+    from service.context import Context
+    from service.settings import ServiceSettings
 
 
 @click.command()
@@ -30,33 +37,72 @@ def serve(**options: Any) -> None:
     """
     given = {name: value for name, value in options.items() if value is not None}
     if "data" in given:
-        from pathlib import Path
-
         given["data"] = Path(given["data"])
-    run(replace(from_environment(), **given))
+    try:
+        from service.settings import from_environment
+
+        run(replace(from_environment(), **given))
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"the service needs more packages: pip install 'wispcut[serve]' ({error})"
+        ) from error
 
 
 def run(settings: ServiceSettings) -> None:
-    """Serve until told to stop. Raises :class:`SettingsError` when the port cannot be had."""
-    try:
-        import uvicorn
+    """Serve until told to stop.
 
-        from service.app import create_app
-        from service.observe import log_to
-    except ImportError as error:
-        raise SettingsError(
-            f"the service needs more: pip install 'wispcut[serve]' ({error})"
-        ) from error
+    Raises :class:`SettingsError` when port or data folder cannot be had.
+    """
+    import uvicorn
+
+    from service.connections import Connections
+    from service.folder import taken
+    from service.observe import log_to
 
     log_to()
     _small()
-    listener = _listen(settings.host, settings.port)
-    app = create_app(settings)
-    context = app.state.wisp
-    context.engine.load()  # here, where a missing model is one clear line
+    with taken(settings.data) as tell:
+        from service.app import create_app  # here, where it takes seconds
+
+        listener = _listen(settings.host, settings.port)
+        host, port = listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        tell(url)
+        app = create_app(settings)
+        app.state.wisp.engine.load()  # here, where a missing model is one clear line
+        logging.getLogger("wisp").info(
+            "serving", extra={"wisp": {"url": url, "public": settings.public}}
+        )
+        connections = Connections(settings)
+        config = uvicorn.Config(
+            app,
+            http=connections.protocol,  # type: ignore[arg-type]  # a factory does as well as a class
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=list(settings.proxies),
+            timeout_graceful_shutdown=int(settings.drain) + 1,
+            timeout_keep_alive=15,
+            h11_max_incomplete_event_size=64_000,
+        )
+        server = _server(config, app.state.wisp, connections)
+        server.run(sockets=[listener])
+        if not server.started:
+            raise SettingsError("the service could not start: the log says why")
+
+
+def _server(config: uvicorn.Config, context: Context, connections: Connections) -> uvicorn.Server:
+    import uvicorn
 
     class Server(uvicorn.Server):
         """Ends as soon as the work is done: an idle page keeps streams open for ever."""
+
+        async def on_tick(self, counter: int) -> bool:
+            if counter % 10 == 0:  # a second
+                connections.sweep(asyncio.get_running_loop().time())
+            return await super().on_tick(counter)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             context.core.closing = True
@@ -72,33 +118,18 @@ def run(settings: ServiceSettings) -> None:
             await asyncio.sleep(0.2)  # for the last bytes to leave
             self.force_exit = True
 
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    logging.getLogger("wisp").info(
-        "serving", extra={"wisp": {"url": f"http://{shown}:{port}", "public": settings.public}}
-    )
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.drain) + 1,
-        timeout_keep_alive=15,
-        limit_concurrency=512,
-        h11_max_incomplete_event_size=64_000,
-    )
-    server = Server(config)
-    server.run(sockets=[listener])
-    if not server.started:
-        raise SettingsError("the service could not start: the log says why")
+    return Server(config)
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=128)
+        listener = socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    # Inherited by each connection: left to itself, the system keeps up to 4 MB of an answer for
+    # every client that does not read.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 262_144)
     listener.setblocking(False)
     return listener
 

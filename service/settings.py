@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 
 from limits import parse as parse_rate
@@ -59,6 +60,15 @@ class ServiceSettings:
     #: Seconds a request's body may take to arrive: a slow sender holds memory.
     upload_timeout: float = 60.0
 
+    #: Connections that may be open at a time, and those of one address: a browser opens six, an
+    #: office behind one address some dozens. An idle one gives way to a new one.
+    connections: int = 1000
+    client_connections: int = 100
+
+    #: Seconds a client may take to send a request's head, and not to read any of an answer.
+    header_timeout: float = 10.0
+    send_timeout: float = 30.0
+
     #: Largest upload in bytes: a 25-megapixel JPEG of the best quality.
     max_bytes: int = 30_000_000
 
@@ -104,6 +114,10 @@ class ServiceSettings:
     #: Requests allowed to a key (or to an address, where there are no keys), as "60/minute".
     rate: str = ""
 
+    #: Addresses or networks of the proxies in front, separated by commas: only what these say of
+    #: the client (X-Forwarded-For, X-Forwarded-Proto) is believed.
+    proxies: tuple[str, ...] = ()
+
     #: Origins whose pages may call the API. None: browsers keep other sites' pages out.
     cors: tuple[str, ...] = ()
 
@@ -119,6 +133,10 @@ class ServiceSettings:
             ("queue", 0),
             ("timeout", 0.1),
             ("upload_timeout", 0.1),
+            ("connections", 1),
+            ("client_connections", 1),
+            ("header_timeout", 0.1),
+            ("send_timeout", 0.1),
             ("max_bytes", 1),
             ("held_bytes", 0),
             ("max_batch_bytes", 1),
@@ -144,6 +162,13 @@ class ServiceSettings:
                 parse_rate(self.rate)
             except ValueError as error:
                 raise SettingsError(f"rate must look like 60/minute, not {self.rate!r}") from error
+        for proxy in self.proxies:
+            try:
+                ip_network(proxy)
+            except ValueError as error:
+                raise SettingsError(
+                    f"proxies must be addresses or networks such as 10.0.0.0/8: {error}"
+                ) from error
         if "*" in self.cors and self.api_keys:
             raise SettingsError("cors: name the origins; * together with API keys is too open")
 
