@@ -32,7 +32,11 @@ PERFECT = 100.0
 
 
 def measure(
-    cutout: NDArray[np.uint8], scene: Scene, coarse: Matte | None = None, lpips: bool = False
+    cutout: NDArray[np.uint8],
+    scene: Scene,
+    coarse: Matte | None = None,
+    lpips: bool = False,
+    cells: tuple[int, int] = (320, 320),
 ) -> dict[str, float]:
     """Measure a cutout.
 
@@ -47,6 +51,8 @@ def measure(
         Stage-1 mask, (H, W) float in 0..1, for the figures inside the ROI.
     lpips
         Whether to compute LPIPS; see :func:`eval.metrics.perceptual.why_unavailable`.
+    cells
+        Rows and columns of the grid on which stage 1 made ``coarse``.
 
     Returns
     -------
@@ -59,7 +65,7 @@ def measure(
     perceived = lpips_map(alpha, truth) if lpips else None
 
     figures: dict[str, float] = {}
-    for name, region in regions.all_of(scene.alpha, scene.trimap, coarse).items():
+    for name, region in regions.all_of(scene.alpha, scene.trimap, coarse, cells).items():
         found = {
             "psnr": min(psnr(alpha, truth, region), PERFECT),
             "ssim": ssim(alpha, truth) if region is None else float(inside(similar, region).mean()),

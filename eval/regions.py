@@ -52,12 +52,16 @@ def unknown(trimap: NDArray[np.uint8]) -> Region:
 
 
 def all_of(
-    truth: Matte, trimap: NDArray[np.uint8] | None = None, coarse: Matte | None = None
+    truth: Matte,
+    trimap: NDArray[np.uint8] | None = None,
+    coarse: Matte | None = None,
+    cells: tuple[int, int] = (320, 320),
 ) -> dict[str, Region | None]:
     """Return the regions that can be had, by name; an empty one is left out.
 
     ``whole`` (None: no restriction), ``unknown`` with a trimap, ``edge``, the 10-px band, and
-    ``roi`` with a stage-1 mask: where stage 2 may change it, as the product decides that.
+    ``roi`` with a stage-1 mask and the rows and columns of stage 1's grid: the edge that stage 2
+    is to redraw, as the product decides that.
     """
     found: dict[str, Region | None] = {"edge": band(truth)}
     if trimap is not None:
@@ -65,7 +69,7 @@ def all_of(
     if coarse is not None:
         default = Settings()
         found["roi"] = roi.find(
-            np.asarray(coarse, np.float32), threshold=default.roi_threshold, reach=default.reach
+            np.asarray(coarse, np.float32), cells, default.roi_threshold, default.reach
         )
     kept = {name: region for name, region in found.items() if region is not None and region.any()}
     return {"whole": None, **kept}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,8 +25,10 @@ from PIL import Image
 from eval import cache
 from eval.cache import Cache
 from eval.methods import Input, Spec
+from eval.methods.wisp import stage1_card
 from eval.scenes import Dataset, DatasetError, Sample, Scene
 from eval.worker import Answer, MethodFailed, MethodUnavailable, Worker
+from pipeline import coarse as stage1
 
 #: Wraps an iterable of known length to show how far it is: (items, total, title) to items.
 Progress = Callable[[Iterable[Any], int, str], Iterator[Any]]
@@ -116,7 +118,7 @@ def execute(
                 run.load_seconds[worker.spec.label] = worker.load_seconds
     if not run.rows:
         raise DatasetError(f"{dataset.title} has no usable sample: " + "; ".join(run.skipped[:3]))
-    _measure(run, coarse_of(specs), plan, store, progress)
+    _measure(run, specs, plan, store, progress)
     return run
 
 
@@ -197,6 +199,7 @@ class _Task:
     sample: Sample
     cutouts: tuple[tuple[str, Path], ...]  # by label
     coarse: Path | None
+    model: str  # stage 1, which made that
     lpips: bool
 
 
@@ -205,9 +208,9 @@ def coarse_of(specs: Iterable[Spec]) -> str | None:
     return next((spec.label for spec in specs if spec.kind == "coarse"), None)
 
 
-def _measure(
-    run: Run, coarse_label: str | None, plan: Plan, store: Cache, progress: Progress
-) -> None:
+def _measure(run: Run, specs: Sequence[Spec], plan: Plan, store: Cache, progress: Progress) -> None:
+    coarse_label = coarse_of(specs)
+    model = next((spec.option("model") for spec in specs if spec.label == coarse_label), "")
     tasks: list[tuple[Row, dict[str, str], _Task]] = []
     for row in run.rows:
         # Everyone's ROI is the same: the one that Wisp would take from the coarse mask, if it ran.
@@ -225,7 +228,7 @@ def _measure(
                 outcome.figures.update(note)
         if cutouts:
             mask = store.picture(coarse) if coarse else None
-            tasks.append((row, keys, _Task(row.sample, tuple(cutouts), mask, plan.lpips)))
+            tasks.append((row, keys, _Task(row.sample, tuple(cutouts), mask, model, plan.lpips)))
 
     if not tasks:
         return
@@ -247,10 +250,11 @@ def _score(task: _Task) -> dict[str, dict[str, float]]:
     from eval.measure import measure  # scikit-image: only where figures are computed
 
     scene = task.sample.load()
-    coarse = None
+    coarse, cells = None, (0, 0)
     if task.coarse is not None:
+        cells = stage1.view(scene.alpha.shape, stage1_card(task.model))
         coarse = np.asarray(Image.open(task.coarse))[..., 3].astype(np.float32) / np.float32(255)
     return {
-        label: measure(np.asarray(Image.open(path)), scene, coarse, task.lpips)
+        label: measure(np.asarray(Image.open(path)), scene, coarse, task.lpips, cells)
         for label, path in task.cutouts
     }

@@ -138,7 +138,7 @@ class Cutout:
             raw = coarse.predict(self._stage1, self.model, seen)
             mask = coarse.upsample(raw, seen.shape[:2])
         with clock("roi"):
-            edge = roi.find(mask, max(raw.shape), s.roi_threshold, s.reach)
+            edge = roi.find(mask, raw.shape, s.roi_threshold, s.reach)
             tiles = patches.tile_origins(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
@@ -146,7 +146,7 @@ class Cutout:
                     stage2.global_generator, seen, mask, edge, s.batch_size
                 )
                 step = partial(progress, "refine")
-                shallow = roi.find(mask, max(raw.shape), s.roi_threshold, s.depth)
+                shallow = roi.find(mask, raw.shape, s.roi_threshold, s.depth)
                 redrawn = generator.redraw(
                     stage2.local_generator, seen, corrected, tiles, s.batch_size, step
                 )

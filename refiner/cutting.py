@@ -95,7 +95,7 @@ def cut(
 
 def region(coarse: NDArray[np.float32], reach: float = Pipeline.reach) -> NDArray[np.bool_]:
     """The ROI of a coarse mask, (H, W) float32 to bool, with the pipeline's settings."""
-    return roi.find(coarse, GRID, Pipeline.roi_threshold, reach)
+    return roi.find(coarse, (GRID, GRID), Pipeline.roi_threshold, reach)
 
 
 def layered(

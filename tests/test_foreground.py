@@ -1,4 +1,6 @@
+import cv2
 import numpy as np
+import pytest
 from skimage import data
 
 from pipeline import foreground
@@ -18,7 +20,7 @@ def test_known_colours_come_back():
     band = (alpha > 0.05) & (alpha < 0.95)
     before = np.abs(image - front)[band].mean()
     after = np.abs(found - front)[band].mean()
-    assert after < 0.15 * before
+    assert after < 0.25 * before  # the author's code gets 0.21
 
 
 def test_textured_colours_come_back_better_than_the_photos():
@@ -40,3 +42,43 @@ def test_certain_pixels_keep_the_photos_colour():
     certain = (alpha == 0) | (alpha == 1)
     assert np.array_equal(found[certain], image[certain])
     assert np.array_equal(foreground.estimate(image, np.ones((100, 120), np.float32)), image)
+
+
+def published(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Blur-Fusion ×2 as its author's code has it (MIT): floats, and all of the photo at once."""
+    a = alpha[..., None]
+
+    def once(front, back, side):
+        def mean(array):
+            return cv2.blur(array, (side, side)).reshape(*alpha.shape, -1)
+
+        share = mean(a)
+        front = mean(front * a) / (share + 1e-5)
+        back = mean(back * (1 - a)) / (1 - share + 1e-5)
+        return np.clip(front + a * (photo - a * front - (1 - a) * back), 0, 1), back
+
+    photo = image / np.float32(255)
+    front, back = once(photo, photo, 90)
+    return once(front, back, 6)[0] * 255
+
+
+@pytest.mark.parametrize("size", [(640, 480), (301, 700)])
+def test_as_the_author_has_it(size):
+    """Wide means of 3×3 means, in bytes, and band by band: that must not be seen."""
+    height, width = size
+    image = cv2.resize(data.chelsea(), (width, height))
+    y, x = np.mgrid[:height, :width]
+    wave = np.hypot(x - width / 2, y - height / 2) + 20 * np.sin(x / 9) * np.cos(y / 7)
+    alpha = np.clip((height / 3 - wave) / 40 + 0.5, 0, 1).astype(np.float32)
+    apart = np.abs(foreground.estimate(image, alpha) - published(image, alpha))
+    band = (alpha > 0.01) & (alpha < 0.99)
+    assert apart[band].mean() < 0.6  # half a level is what rounding costs
+    assert np.quantile(apart[band], 0.99) < 3
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 1), (5, 3)])
+def test_any_shape(shape):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*shape, 3), np.uint8)
+    alpha = np.full(shape, 0.5, np.float32)
+    assert foreground.estimate(image, alpha).shape == image.shape

@@ -24,7 +24,7 @@ def test_gradient_is_scipys_sobel_per_cell():
     from scipy import ndimage
 
     mask = disc(160, 160, blur=4)
-    found = roi.find(mask, cells=160, threshold=0.06, reach=0)
+    found = roi.find(mask, cells=(160, 160), threshold=0.06, reach=0)
     magnitude = np.hypot(*(ndimage.sobel(mask, axis, mode="nearest") / 8 for axis in (0, 1)))
     assert np.array_equal(found, magnitude > 0.06)
 
@@ -46,6 +46,17 @@ def test_the_roi_reaches_past_the_ramp_by_so_many_cells():
         # the step's gradient is one cell either side of it, and the reach comes on top
         assert (columns[0], columns[-1]) == ((160 - 6) * scale, (160 + 6) * scale - 1)
         assert found.any(0).sum() == len(columns)
+
+
+def test_a_cell_has_its_own_height_and_width():
+    mask = np.zeros((512, 1024), np.float32)
+    mask[200:300, 400:600] = 1
+    found = roi.find(mask, cells=(128, 256), reach=5)
+    rows, columns = np.flatnonzero(found[:, 500]), np.flatnonzero(found[250])
+    assert (rows[0], columns[0]) == (200 - 6 * 4, 400 - 6 * 4)
+    flat = roi.find(mask, cells=(128, 128), reach=5)  # cells twice as wide as high
+    rows, columns = np.flatnonzero(flat[:, 500]), np.flatnonzero(flat[250])
+    assert (rows[0], columns[0]) == (200 - 6 * 4, 400 - 6 * 8)
 
 
 def test_roi_does_not_depend_on_the_photos_size():

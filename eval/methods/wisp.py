@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,11 +31,21 @@ def settings(options: Options) -> Settings:
         raise MethodError(f"threshold and reach are numbers: {error}") from error
 
 
+@lru_cache(maxsize=4)
+def stage1_card(model: str) -> models.CoarseModel:
+    """Return what stage 1 is fed like, with the size that its file itself has; "": the default."""
+    return _open(model)[1]
+
+
+def _open(model: str) -> tuple[models.Session, models.CoarseModel]:
+    default = Settings()
+    card = models.coarse_model(model or default.model)
+    return models.open_coarse(card, default.providers, default.threads)
+
+
 def stage1(options: Options) -> Method:
     """Stage 1 alone: the coarse mask at the photo's size, not stretched to its extremes."""
-    default = Settings()
-    card = models.coarse_model(options.get("model", default.model))
-    session, card = models.open_coarse(card, default.providers, default.threads)
+    session, card = _open(options.get("model", ""))
 
     def run(given: Input) -> NDArray:
         small = coarse.predict(session, card, given.image)

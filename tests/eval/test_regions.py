@@ -4,6 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from eval import regions
+from pipeline import Settings, roi
 from tests.eval.conftest import soft_disc
 
 
@@ -35,3 +36,12 @@ def test_regions_are_there_when_they_can_be() -> None:
     assert unknown is not None and roi is not None
     assert (unknown == ((truth > 0) & (truth < 1))).all()
     assert roi.shape == truth.shape
+
+
+def test_the_roi_is_as_wide_as_stage_1_was_coarse() -> None:
+    """So many cells around the edge, whatever a cell is: the product has it so."""
+    truth = soft_disc()
+    for cells in ((48, 48), (32, 64)):
+        expected = roi.find(truth, cells, Settings().roi_threshold, Settings().reach)
+        found = regions.all_of(truth, coarse=truth, cells=cells)["roi"]
+        assert found is not None and (found == expected).all()
