@@ -79,13 +79,15 @@ class Batch:
         if not files:
             raise sorry(said["no_files"])
         try:
-            look = await wishes.look(desk, background, colour_, picture, crop, margin, format)
-            todo = await asyncio.to_thread(self._unpacked, files)
+            look = await wishes.look(
+                desk, background, colour_, picture, crop, margin, format, request
+            )
+            todo = await asyncio.to_thread(self._unpacked, files, desk.keeper(request))
         except WispError as error:
             raise sorry(error) from error
         table = [[name, "waiting", ""] for name, _ in todo]
         yield None, panes.rows(table, said), ""
-        target = desk.place() / "wisp-cutouts.zip"
+        target = desk.files.place() / "wisp-cutouts.zip"
         taken = 0.0
         used: set[str] = set()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
@@ -111,26 +113,26 @@ class Batch:
         )
         summary += " " + (said["where"].format(file=target.name) if done else said["nothing_done"])
         yield (
-            str(target) if done else None,
+            desk.files.add(target, desk.keeper(request)) if done else None,
             panes.rows(table, said),
             f'<p class="status">{summary}</p>',
         )
 
-    def _unpacked(self, files: list[str]) -> list[tuple[str, Callable[[], bytes]]]:
+    def _unpacked(self, files: list[str], keeper: str) -> list[tuple[str, Callable[[], bytes]]]:
         """Return what is to be cut out: a name, and how to read it when its turn comes."""
-        settings = self.desk.settings
+        desk, settings = self.desk, self.desk.settings
         todo: list[tuple[str, Callable[[], bytes]]] = []
         total = 0
         for file in files:
             path = Path(file)
-            total += path.stat().st_size
+            total += desk.files.size(file, keeper)
             if total > settings.max_batch_bytes:
                 raise TooLarge("the batch is larger than the limit: send it in parts")
             if path.suffix.lower() == ".zip":
-                found = pictures(path.read_bytes(), settings)
+                found = pictures(desk.files.read(file, keeper, settings.max_batch_bytes), settings)
                 todo += [(name, partial(bytes, content)) for name, content in found]
             else:
-                todo.append((path.name, partial(self.desk.opened, path)))
+                todo.append((path.name, partial(desk.opened, file, keeper)))
         if len(todo) > settings.max_batch_files:
             raise TooLarge(f"{len(todo)} pictures, and the limit is {settings.max_batch_files}")
         return todo

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from service.errors import problem
 from service.job import STAGES
 from service.limits import check_size
 from service.web import panes
-from service.web.mount import visitor
+from service.web.files import Files, keeper, visitor
 from service.web.text import LANGUAGES, language
 
 # An empty view is one text to the browser, which translates a value as a whole.
@@ -33,66 +31,52 @@ I18N: Any = gr.I18n(
         for name, said in LANGUAGES.items()
     }
 )
-_HOUR = 3600
-DAY = 24 * _HOUR  # that what was handed out is there
 
 
 class Desk:
     """Reads what a visitor sent, and hands out what was made of it."""
 
-    def __init__(self, context: Context, folder: Path) -> None:
-        """Take the service, and the folder for the files that the page hands out."""
-        self.context, self.folder = context, folder
+    def __init__(self, context: Context, files: Files) -> None:
+        """Take the service, and the files of the page."""
+        self.context, self.files = context, files
         self.settings, self.engine, self.core = context.settings, context.engine, context.core
-        self._tidied = time.time()
 
-    async def read(self, path: str) -> bytes:
-        """Return the bytes of an upload. Raises where it is empty or too large."""
-        return await asyncio.to_thread(self.opened, Path(path))
+    async def read(self, path: str, request: gr.Request) -> bytes:
+        """Return the bytes of an upload of whoever asks. Raises where it is empty or too large."""
+        return await asyncio.to_thread(self.opened, path, self.keeper(request))
 
-    def opened(self, path: Path) -> bytes:
-        with open(path, "rb") as stream:  # Gradio made sure that it is an upload
-            return check_size(stream.read(self.settings.max_bytes + 1), self.settings)
+    def opened(self, path: str, keeper: str) -> bytes:
+        return check_size(self.files.read(path, keeper, self.settings.max_bytes + 1), self.settings)
 
-    def place(self) -> Path:
-        """Make a folder for a file that is handed out; Gradio deletes the file after a day."""
-        if time.time() - self._tidied > _HOUR:
-            self._tidied = time.time()
-            self._tidy()
-        place = self.folder / os.urandom(16).hex()
-        place.mkdir(parents=True)
-        return place
-
-    def _tidy(self) -> None:
-        """Remove the folders that Gradio left empty: in a year there would be millions."""
-        for place in self.folder.iterdir():
-            with contextlib.suppress(OSError):  # not empty, or no folder
-                if time.time() - place.stat().st_mtime > DAY:
-                    place.rmdir()
-
-    async def file(self, data: bytes, name: str) -> str:
-        """Write a file that the page hands out."""
+    async def file(self, data: bytes, name: str, request: gr.Request) -> str:
+        """Write a file that the page hands out to whoever asks."""
 
         def write() -> str:
-            path = self.place() / name
+            path = self.files.place() / name
             path.write_bytes(data)
-            return str(path)
+            return self.files.add(path, self.keeper(request))
 
         return await asyncio.to_thread(write)
 
-    def lasting(self, name: str, make: Callable[[], bytes]) -> str:
+    def lasting(self, name: str, make: Callable[[], bytes], request: gr.Request) -> str:
         """Return a file that is always the same, and make it where it is not there.
 
         It is whole at once and never written again: a browser may be reading it.
         """
-        path = self.folder / name
+        path = self.files.folder / name
         try:
             os.utime(path)  # handed out anew: another day
         except FileNotFoundError:
-            part = self.folder / os.urandom(16).hex()
+            part = self.files.folder / os.urandom(16).hex()
             part.write_bytes(make())
             os.replace(part, path)
-        return str(path)
+        return self.files.add(path, self.keeper(request))
+
+    def keeper(self, request: gr.Request) -> str:
+        """Name whose files they are that whoever asks sends and is given."""
+        client = request.client
+        address = (client.host, client.port) if client else None
+        return keeper(request.headers, address, self.settings.public)
 
     def owner(self, request: gr.Request) -> str:
         """Name whose history it is: everyone's on a machine of one's own, else the browser's."""
@@ -137,24 +121,16 @@ def stem(path: str) -> str:
 
 def photo_box(elem_id: str, height: int) -> Any:
     """Lay out where a photo is dropped, pasted or chosen."""
-    return as_path(
-        gr.Image(
-            type="filepath",
-            label=I18N("photo"),
-            sources=["upload", "clipboard"],
-            placeholder=I18N("drop"),
-            height=height,
-            image_mode=None,
-            elem_id=elem_id,
-            buttons=["fullscreen"],
-        )
+    return gr.Image(
+        type="filepath",
+        label=I18N("photo"),
+        sources=["upload", "clipboard"],
+        placeholder=I18N("drop"),
+        height=height,
+        image_mode=None,
+        elem_id=elem_id,
+        buttons=["fullscreen"],
     )
-
-
-def as_path(component: Any) -> Any:
-    """Take an upload as it is: it is our reader that opens it, within our limits."""
-    component.preprocess = lambda payload: payload.path if payload else None
-    return component
 
 
 def offer(made: Any, button: gr.DownloadButton) -> None:

@@ -82,7 +82,7 @@ class History:
         """List earlier results: (pictures, what is known of them, a hint, no file, no button)."""
         said, owner = words(request), self.desk.owner(request)
         kept = await asyncio.to_thread(self.shelf.list, owner) if owner else []
-        images = await asyncio.to_thread(self._images, kept)
+        images = await asyncio.to_thread(self._images, kept, request)
         names = [
             {"name": e.name, "format": e.format, "bytes": e.size, "made": e.made, **e.told}
             for e in kept
@@ -102,12 +102,14 @@ class History:
             off,
         )
 
-    def _images(self, kept: list[Kept]) -> list[tuple[str, str]]:
+    def _images(self, kept: list[Kept], request: gr.Request) -> list[tuple[str, str]]:
         """Return thumbnails and captions. As files of ours: Gradio would write its own anew at each
         look, under the eyes of a browser that still reads them."""
-        lasting = self.desk.lasting
         return [
-            (lasting(f"{e.name}.webp", partial(panes.on_checker, e.thumb)), panes.caption(e))
+            (
+                self.desk.lasting(_thumb(e.name), partial(panes.on_checker, e.thumb), request),
+                panes.caption(e),
+            )
             for e in kept
         ]
 
@@ -140,12 +142,17 @@ class History:
         if kept is None or not kept.owner or kept.owner != self.desk.owner(request):
             raise sorry(words(request)["gone"])
         title = stem(str(kept.told.get("title", "wisp")))
-        return await self.desk.file(kept.data, f"{title}-cutout.{kept.format}")
+        return await self.desk.file(kept.data, f"{title}-cutout.{kept.format}", request)
 
     async def delete(self, name: str, request: gr.Request) -> tuple[Any, Any, str, Any, Any]:
         """Delete an earlier result, and list what is left."""
         owner = self.desk.owner(request)
         if not owner or not await asyncio.to_thread(self.shelf.delete, str(name), owner):
             raise sorry(words(request)["gone"])
+        await asyncio.to_thread(self.desk.files.remove, self.desk.files.folder / _thumb(str(name)))
         gr.Info(words(request)["deleted"])
         return await self.history(request)
+
+
+def _thumb(name: str) -> str:
+    return f"{name}.webp"

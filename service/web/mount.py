@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.context import Context
+from service.web.files import COOKIE, Files, visitor
 
-COOKIE = "wisp"
 _YEAR = 365 * 86400
 _HERE = Path(__file__).parent
 
@@ -25,17 +25,21 @@ def mount(app: FastAPI, context: Context) -> None:
     folder = context.settings.data / "page"
     # What an earlier process left behind: its pages are gone.
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, mode=0o700)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"
     import gradio as gr
 
+    from service.web.door import Door
     from service.web.page import I18N, build, theme
 
-    _close_urls()
-    page = build(context, folder)
+    files = Files(folder)
+    _hands_off()
+    page = build(context, files)
     page.queue(max_size=256, default_concurrency_limit=None, api_open=False)
+    # Gradio keeps what each session was last shown, and no function of ours asks for it.
+    page.state_session_capacity = 8
     app.add_middleware(Visitor, public=context.settings.public)
     gr.mount_gradio_app(
         app,
@@ -51,25 +55,57 @@ def mount(app: FastAPI, context: Context) -> None:
         pwa=False,
         enable_monitoring=False,
         mcp_server=False,
-        show_error=True,
+        show_error=False,  # what is for the visitor is a gr.Error, and that is shown
         max_file_size=context.settings.max_batch_bytes,
         favicon_path=str(_HERE / "icon.svg"),
     )
+    page.has_launched = True  # Gradio's own check of paths: a second wall behind the door
+    mounted = app.routes[-1]
+    assert isinstance(mounted, Mount)
+    mounted.app = Door(mounted.app, files, context.settings)
 
 
-def _close_urls() -> None:
-    """Keep Gradio from fetching URLs that a client names: the rules for that are ours alone."""
+def _hands_off() -> None:
+    """Keep Gradio from opening, copying or fetching anything that a client names.
+
+    It is the functions of the page that read an upload, within our limits. On the classes: Gradio
+    makes components anew where a function changes one of their properties.
+    """
+    import gradio as gr
     from gradio import processing_utils
+    from gradio.blocks import Block
 
-    async def refuse(url: str, cache_dir: str) -> str:
+    def refuse(url: str, cache_dir: str) -> str:
         raise ValueError("this page fetches no URLs: upload the file")
 
-    def refuse_too(url: str, cache_dir: str) -> str:
-        raise ValueError("this page fetches no URLs: upload the file")
+    async def refuse_later(url: str, cache_dir: str) -> str:
+        return refuse(url, cache_dir)
 
-    processing_utils.async_ssrf_protected_download = refuse
-    processing_utils.ssrf_protected_download = refuse_too
-    processing_utils.save_url_to_cache = refuse_too
+    processing_utils.async_ssrf_protected_download = refuse_later
+    processing_utils.ssrf_protected_download = refuse
+    processing_utils.save_url_to_cache = refuse
+
+    async def stay(block: Any, path: Any) -> str | None:
+        return None if path is None else str(path)
+
+    def named(component: Any, payload: Any) -> Any:
+        return _path(payload)
+
+    for kind, name, harmless in (
+        (Block, "async_move_resource_to_block_cache", stay),
+        (gr.Image, "preprocess", named),
+        (gr.File, "preprocess", named),
+    ):
+        setattr(kind, name, harmless)
+
+
+def _path(payload: Any) -> Any:
+    """Return the path in what a client sent, or the paths."""
+    if payload is None:
+        return None
+    if hasattr(payload, "root"):  # a list of files
+        return [_path(one) for one in payload.root]
+    return payload.path
 
 
 class Visitor:
@@ -98,14 +134,3 @@ class Visitor:
             await send(message)
 
         await self.app(scope, receive, answer)
-
-
-def visitor(headers: Any) -> str:
-    """Return the name that a browser holds, or nothing."""
-    jar: SimpleCookie = SimpleCookie()
-    try:
-        jar.load(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    found = jar.get(COOKIE)
-    return found.value if found and 20 <= len(found.value) <= 64 else ""

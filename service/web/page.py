@@ -11,7 +11,8 @@ import gradio as gr
 
 from service.context import Context
 from service.web.batch import Batch
-from service.web.common import DAY, I18N, Desk
+from service.web.common import I18N, Desk
+from service.web.files import Files
 from service.web.history import History
 from service.web.inside import Inside
 from service.web.single import Single
@@ -70,14 +71,12 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(context: Context, folder: Path) -> gr.Blocks:
-    """Lay the page out over a context; ``folder`` takes the files that it hands out."""
+def build(context: Context, files: Files) -> gr.Blocks:
+    """Lay the page out over a context and the files of its visitors."""
     t = I18N
-    desk = Desk(context, folder)
+    desk = Desk(context, files)
     history = History(desk)
-    with gr.Blocks(
-        title="Wisp", analytics_enabled=False, delete_cache=(600, DAY), fill_width=True
-    ) as page:
+    with gr.Blocks(title="Wisp", analytics_enabled=False, fill_width=True) as page:
         with gr.Row(elem_id="wisp-head", equal_height=True):
             gr.HTML(f'<a class="mark" href="/">{_LOGO}<b>Wisp</b></a>', padding=False)
             gr.HTML(t("tagline"), elem_id="wisp-tagline", padding=False)

@@ -98,13 +98,15 @@ class Single:
         if not photo:
             raise sorry(said["no_photo"])
         try:
-            look = await wishes.look(desk, background, colour_, picture, crop, margin, format)
-            job = Job(await desk.read(photo), model, refine, look, panes=True)
+            look = await wishes.look(
+                desk, background, colour_, picture, crop, margin, format, request
+            )
+            job = Job(await desk.read(photo, request), model, refine, look, panes=True)
             answer = await desk.core.cut(job, reporter(progress, said))
             shown = await asyncio.to_thread(_shown, answer)
             view = await asyncio.to_thread(panes.panes, answer, shown, said)
             await self.history.remember(request, answer, shown, Path(photo).name, job)
-            file = await desk.file(answer.data, f"{stem(photo)}-cutout.{answer.format}")
+            file = await desk.file(answer.data, f"{stem(photo)}-cutout.{answer.format}", request)
         except WispError as error:
             raise sorry(error) from error
         return file, view, panes.status(answer, said)

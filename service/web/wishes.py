@@ -8,7 +8,7 @@ import gradio as gr
 
 from service.errors import BadRequest
 from service.look import Look, colour
-from service.web.common import I18N, Desk, as_path
+from service.web.common import I18N, Desk
 
 _WHITE = "#ffffff"
 
@@ -29,15 +29,13 @@ def controls(desk: Desk, prefix: str) -> list[Any]:
         elem_classes="segments",
     )
     colour = gr.ColorPicker(_WHITE, label=t("colour"), visible=False)
-    picture = as_path(
-        gr.Image(
-            type="filepath",
-            label=t("picture"),
-            sources=["upload"],
-            visible=False,
-            height=150,
-            image_mode=None,
-        )
+    picture = gr.Image(
+        type="filepath",
+        label=t("picture"),
+        sources=["upload"],
+        visible=False,
+        height=150,
+        image_mode=None,
     )
     format = gr.Radio(
         [("PNG", "png"), ("WebP", "webp"), ("JPG", "jpg"), (t("zip"), "zip")],
@@ -80,6 +78,7 @@ async def look(
     crop: bool,
     margin: float,
     format: str,
+    request: gr.Request,
 ) -> Look:
     """Understand the controls. Raises :class:`pipeline.WispError` for what cannot be."""
     behind: Any = None
@@ -90,7 +89,7 @@ async def look(
     elif background == "picture":
         if not picture:
             raise BadRequest("choose a picture for the background")
-        behind = await desk.read(picture)
+        behind = await desk.read(picture, request)
     elif background != "transparent":
         raise BadRequest("background must be transparent, colour, picture or blur")
     return Look(format=format, background=behind, crop=crop, margin=f"{float(margin):g}%")

@@ -1,0 +1,173 @@
+"""Files on their way: from a visitor to the page's folder, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from service.errors import BadRequest, TooLarge
+from service.settings import ServiceSettings
+from service.web.files import Files, refusal
+
+# What a browser may show. Everything else is a download: nothing that a visitor sent ever runs.
+_SHOWN = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+}
+_LONGEST_NAME = 200  # bytes: file systems take 255
+_HEADER_BYTES = 4096  # of one part of a form
+
+
+async def hand_out(path: str) -> Response:
+    """Answer with a file of the page. Raises as :meth:`Files.look_up` where it is gone."""
+    try:
+        found = await asyncio.to_thread(os.lstat, path)
+    except OSError as error:
+        raise refusal() from error
+    if not stat.S_ISREG(found.st_mode):
+        raise refusal()
+    media = _SHOWN.get(Path(path).suffix.lower())
+    return FileResponse(
+        path,
+        media_type=media or "application/octet-stream",
+        filename=Path(path).name,
+        content_disposition_type="inline" if media else "attachment",
+        headers={"Cache-Control": "private, max-age=3600"},
+        stat_result=found,
+    )
+
+
+async def take_in(
+    request: Request, files: Files, owner: str, settings: ServiceSettings
+) -> Response:
+    """Write the files of a form to the page's folder, and answer with their paths.
+
+    Raises
+    ------
+    BadRequest
+        It is no form with files, or it ends too early.
+    TooLarge
+        It has more files than a batch may have.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise BadRequest("send the files as a form: multipart/form-data")
+    form = _Form(files, boundary, settings.max_batch_files)
+    try:
+        async for chunk in request.stream():
+            await asyncio.to_thread(form.feed, chunk)
+        await asyncio.to_thread(form.end)
+    except BaseException:
+        form.drop()
+        raise
+    return JSONResponse([files.add(path, owner, upload=True) for path in form.written])
+
+
+class _Form:
+    """Writes the files of a form as its bytes come in."""
+
+    def __init__(self, files: Files, boundary: bytes, most: int) -> None:
+        self.written: list[Path] = []
+        self._files, self._most = files, most
+        self._stream: BinaryIO | None = None
+        self._header, self._name, self._value = b"", b"", b""
+        self._whole = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._field,
+                "on_header_value": self._text,
+                "on_header_end": self._told,
+                "on_headers_finished": self._open,
+                "on_part_data": self._data,
+                "on_part_end": self._close,
+                "on_end": self._end,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise BadRequest("the form cannot be understood") from error
+
+    def end(self) -> None:
+        """Make sure that everything is there."""
+        if not self._whole:
+            raise BadRequest("the form ends too early")
+        if not self.written:
+            raise BadRequest("there is no file in the form", code="missing_source")
+
+    def drop(self) -> None:
+        """Remove what was written."""
+        self._close()
+        for path in self.written:
+            self._files.remove(path)
+
+    def _begin(self) -> None:
+        self._header = self._name = self._value = b""
+
+    def _field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+        self._bounded()
+
+    def _text(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+        self._bounded()
+
+    def _bounded(self) -> None:
+        if len(self._name) + len(self._value) > _HEADER_BYTES:
+            raise BadRequest("a header in the form is too long")
+
+    def _told(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._header = self._value
+        self._name = self._value = b""
+
+    def _open(self) -> None:
+        _, options = parse_options_header(self._header)
+        name = options.get(b"filename")
+        if name is None:
+            return  # a field: the page's own forms have none
+        if len(self.written) >= self._most:
+            raise TooLarge(f"more than {self._most} files at a time")
+        path = self._files.place() / _safe(name.decode("utf-8", "replace"))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._stream = os.fdopen(descriptor, "wb")
+        self.written.append(path)
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._stream:
+            self._stream.write(data[start:end])
+
+    def _close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream:
+            stream.close()
+
+    def _end(self) -> None:
+        self._whole = True
+
+
+def _safe(name: str) -> str:
+    """Make a file name of what a client calls a file: it stands on the page, and in its folder."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    kept = "".join(c if c.isalnum() or c in " .-_()[],+&'" else "_" for c in last).strip(" .")
+    ending = PurePosixPath(kept).suffix[:10]
+    room = _LONGEST_NAME - len(ending.encode())
+    if len(kept.encode()) > _LONGEST_NAME:
+        kept = kept.encode()[:room].decode("utf-8", "ignore") + ending
+    return kept or "file"
