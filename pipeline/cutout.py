@@ -109,6 +109,10 @@ class Cutout:
             refiner = models.refiner_model(s.refiner)
             self._stage2 = models.open_refiner(refiner, s.providers, s.threads)
 
+    def __reduce__(self) -> tuple[type[Cutout], tuple[Settings]]:
+        """Pickle as the settings: another process opens the models itself."""
+        return type(self), (self.settings,)
+
     def __call__(
         self, source: Source, *, refine: bool = True, progress: Progress | None = None
     ) -> Result:

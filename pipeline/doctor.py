@@ -111,13 +111,13 @@ def _formats() -> dict[str, bool]:
 def _model(card: models.CoarseModel | models.RefinerModel) -> dict[str, Any]:
     found: dict[str, Any] = {"path": str(card.path), "licence": card.licence, "sha256": None}
     if not card.path.is_file():
-        return {**found, "well": False, "state": "missing: reinstall wisp"}
+        return {**found, "well": False, "state": "missing: reinstall wispcut"}
     found["sha256"] = models.checksum(card.path)
     size = f"{card.path.stat().st_size / 1e6:.1f} MB"
     if not card.sha256:
         return {**found, "well": True, "state": f"{size}, no checksum on record"}
     if found["sha256"] != card.sha256:
-        return {**found, "well": False, "state": f"{size}, not the file it was: reinstall wisp"}
+        return {**found, "well": False, "state": f"{size}, not the file it was: reinstall wispcut"}
     return {**found, "well": True, "state": f"{size}, checksum matches"}
 
 

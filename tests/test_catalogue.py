@@ -16,6 +16,7 @@ from skimage import data
 
 from pipeline import (
     Cutout,
+    ModelInvalid,
     ModelMissing,
     Settings,
     SettingsError,
@@ -210,7 +211,7 @@ def test_what_cannot_be_imported(tmp_path):
             own.take_in(path, "u2net", name)
     with pytest.raises(ModelMissing):
         own.take_in(tmp_path / "nothing.onnx", "u2net", None)
-    with pytest.raises(models.ModelInvalid, match="stage 2 needs"):
+    with pytest.raises(ModelInvalid, match="stage 2 needs"):
         own.take_in(path, "refiner", None)
     assert own.imported(CoarseModel) == {}
 

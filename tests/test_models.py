@@ -5,6 +5,7 @@ from skimage import data
 
 from pipeline import coarse, generator, models
 from pipeline.errors import ModelInvalid, ModelMissing, ProviderMissing
+from pipeline.models import session
 from tests import networks
 from tests.networks import save, value
 
@@ -58,8 +59,8 @@ def test_another_device_than_a_cpu_takes_the_network_in_32_bits(monkeypatch):
         opened.append(path.name)
         return real(path, CPU, threads, allow_fp16)
 
-    real = models.open_session
-    monkeypatch.setattr(models, "open_session", open_session)
+    real = session.open_session
+    monkeypatch.setattr(session, "open_session", open_session)
     for providers in (CPU, ("CUDAExecutionProvider", *CPU)):
         models.open_coarse(models.coarse_model("wisp"), providers, 1)
         models.open_refiner(models.refiner_model("wisp"), providers, 1)

@@ -216,7 +216,7 @@ def show(name: str) -> None:
             _fact(key, getattr(PUBLIC[name], key))
         _fact("file", f"not here yet; will lie at {store.model_path(name)}")
         return
-    for card, session in _opened(name):
+    for card, network in _opened(name):
         _fact("stage", "1, coarse mask" if isinstance(card, CoarseModel) else "2, edges")
         _fact("file", card.path)
         _fact("size", megabytes(card.path.stat().st_size))
@@ -226,6 +226,7 @@ def show(name: str) -> None:
         if isinstance(card, CoarseModel):
             _fact("seen at", f"{card.size[1]}×{card.size[0]}, {card.resampling}")
             _fact("mean, std", f"{card.mean}, {card.std}")
+        session = network.session
         for end, ends in (("input", session.get_inputs()), ("output", session.get_outputs())):
             for tensor in ends:
                 _fact(end, f"{tensor.name} {tensor.shape} {tensor.type}")
@@ -257,7 +258,7 @@ def _opened(name: str) -> Iterator[tuple[CoarseModel | RefinerModel, Any]]:
             yield card, open_refiner(card, _CPU, 1).session
             continue
         try:
-            session, opened = open_coarse(card, _CPU, 1)
+            network, opened = open_coarse(card, _CPU, 1)
         except ModelInvalid as error:
             try:  # a file may be of either stage
                 refiner = RefinerModel(card.path, card.licence, card.source, card.sha256)
@@ -265,7 +266,7 @@ def _opened(name: str) -> Iterator[tuple[CoarseModel | RefinerModel, Any]]:
             except ModelInvalid:
                 raise error from None
         else:
-            yield opened, session
+            yield opened, network
 
 
 def _cards(path: Path) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pipeline.errors import ModelMissing, SettingsError
 from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
+from pipeline.models.opening import open_coarse, open_refiner
 from pipeline.models.store import (
     checksum,
     copy,
@@ -80,8 +81,6 @@ def take_in(file: Path, like: str | None, name: str | None, licence: str = "unkn
     SettingsError
         When the name is taken, or ``like`` is missing or unknown.
     """
-    from pipeline.models import open_coarse, open_refiner  # which imports this module
-
     if not file.is_file():
         raise ModelMissing(f"there is no file {file}")
     known = recognise(file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +78,11 @@ def open_session(
         )
     set_up = _OPTIONS if allow_fp16 else _FULL_PRECISION
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # By itself onnxruntime counts the cores of the machine, not those of the container.
+    options.intra_op_num_threads = threads or usable_cores()
+    # A thread that waits for work sleeps: one that spins takes the time of the threads that it
+    # waits for, where others compute too (see docs/deploying.md for the figures).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # its warnings are for those who made the network
     # The arena keeps the largest memory it ever needed; without it a server stays small.
     options.enable_cpu_mem_arena = False
@@ -97,6 +103,19 @@ def open_session(
             f"driver or its libraries are absent or of another version: see {_source(lost)}"
         )
     return session
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use: less than there are in many a container."""
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no control groups, or "max"
+        pass
+    return max(1, cores)
 
 
 def _source(names: Sequence[str]) -> str:

@@ -1,0 +1,65 @@
+"""How a model is found by its name or path.
+
+A file that is not in the catalogue is taken for a U²-Net, and checked when it is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelMissing
+from pipeline.models import own, store
+from pipeline.models.catalogue import (
+    COARSE,
+    CONFIDENT,
+    PUBLIC,
+    REFINERS,
+    CoarseModel,
+    RefinerModel,
+)
+
+
+def coarse_model(name: str, quiet: bool = False) -> CoarseModel:
+    """Look a stage-1 model up by name (bundled, public, or imported) or path of an ONNX file.
+
+    A public model that is not on this machine yet is downloaded, and that is said on standard
+    error unless ``quiet``.
+
+    Raises :class:`ModelMissing` where there is no such model, :class:`pipeline.errors.ModelError`
+    where it cannot be fetched, :class:`ModelInvalid` where its file is not the published one.
+    """
+    if name in COARSE:
+        return COARSE[name]
+    if name in PUBLIC:
+        return replace(PUBLIC[name], path=store.ensure(name, quiet))
+    mine = own.imported(CoarseModel)
+    if name in mine:
+        return mine[name]
+    path = _file(name, [*COARSE, *PUBLIC, *mine])
+    known = store.recognise(path)
+    if known:
+        return replace(PUBLIC[known], path=path)
+    return CoarseModel(path, "unknown", name, "", output_range=CONFIDENT)
+
+
+def refiner_model(name: str) -> RefinerModel:
+    """Look a stage-2 model up by name (bundled or imported) or path of an ONNX file.
+
+    Raises :class:`ModelMissing` where there is neither.
+    """
+    if name in REFINERS:
+        return REFINERS[name]
+    mine = own.imported(RefinerModel)
+    if name in mine:
+        return mine[name]
+    return RefinerModel(_file(name, [*REFINERS, *mine]), "unknown", name, "")
+
+
+def _file(name: str, known: Any) -> Path:
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    names = ", ".join(sorted(known))
+    raise ModelMissing(f"no model {name!r}: give a path to an .onnx file, or one of {names}")

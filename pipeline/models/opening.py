@@ -1,0 +1,120 @@
+"""How a network is opened, and checked for the shape that its stage needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pipeline.errors import ModelInvalid
+from pipeline.models.catalogue import COARSE, REFINERS, CoarseModel, RefinerModel
+from pipeline.models.session import Network, Session
+
+Card = TypeVar("Card", CoarseModel, RefinerModel)
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """Stage 2, opened: Pix2PixHD's two generators, or one that serves as both."""
+
+    session: Session
+    has_both: bool = False
+
+    @property
+    def local_generator(self) -> Session:
+        """Redraws a patch at full size."""
+        return _Generator(self.session, is_global=False) if self.has_both else self.session
+
+    @property
+    def global_generator(self) -> Session:
+        """Corrects the mask in the reduced photo."""
+        return _Generator(self.session, is_global=True) if self.has_both else self.session
+
+
+@dataclass(frozen=True)
+class _Generator:
+    """One of the two generators of a file, chosen by its input ``afar``."""
+
+    session: Session
+    is_global: bool
+
+    def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]:
+        return self.session.run(outputs, {**inputs, "afar": np.array(self.is_global)})
+
+
+def open_coarse(
+    card: CoarseModel, providers: Sequence[str], threads: int
+) -> tuple[Network, CoarseModel]:
+    """Open a stage-1 network; one in 8 bits only on a CPU, elsewhere the same in 32 bits.
+
+    Returns the network and the card with input, output and size as the file itself has them.
+    Raises :class:`ModelInvalid` where the file is not U²-Net-shaped: one input (N, 3, H, W), and
+    first an output (N, 1, H, W) (the fused map; side outputs may follow);
+    :class:`pipeline.errors.ProviderMissing` where an accelerator is not there.
+    """
+    card = _fitting(card, COARSE, providers)
+    network = Network(card.path, providers, threads)
+    entry, *more = network.session.get_inputs()
+    result = network.session.get_outputs()[0]
+    shape, out = list(entry.shape), list(result.shape)
+    if more or len(shape) != 4 or shape[1] != 3:
+        raise ModelInvalid(
+            f"{card.path}: stage 1 needs one input of shape (N, 3, H, W); "
+            f"this network has {[(i.name, i.shape) for i in [entry, *more]]}"
+        )
+    # Exporters leave a spatial size, and often the channel too, as a name where it may vary.
+    if len(out) != 4 or (isinstance(out[1], int) and out[1] != 1):
+        raise ModelInvalid(
+            f"{card.path}: the first output of stage 1 must be (N, 1, H, W), not {out}"
+        )
+    if entry.type != "tensor(float)":
+        raise ModelInvalid(f"{card.path}: stage 1 needs a float32 input, not {entry.type}")
+    fixed = [side for side in shape[2:] if isinstance(side, int)]
+    height, width = (
+        side if isinstance(side, int) else asked
+        for side, asked in zip(shape[2:], card.size, strict=True)
+    )
+    return network, replace(
+        card,
+        input=entry.name,
+        output=result.name,
+        size=(height, width),
+        multiple=0 if fixed else card.multiple,
+    )
+
+
+def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> Refiner:
+    """Open a stage-2 network; one in 8 bits only on a CPU, elsewhere the same in 32 bits.
+
+    Raises :class:`ModelInvalid` unless ``patches`` and ``refined`` are float32 (N, 4, 128, 128)
+    with N free. A second input, the truth value ``afar``, tells a file of two generators which of
+    them is asked.
+    """
+    card = _fitting(card, REFINERS, providers)
+    # The fit to the photo's colours divides small differences of large means.
+    network = Network(card.path, providers, threads, allow_fp16=False)
+    first, *more = network.session.get_inputs()
+    ends = [first, *network.session.get_outputs()]
+    found = [(end.name, end.shape, end.type) for end in [*ends, *more]]
+    two = [(end.name, list(end.shape), end.type) for end in more] == [("afar", [], "tensor(bool)")]
+    good = [end.name for end in ends] == ["patches", "refined"] and all(
+        list(end.shape[1:]) == [4, 128, 128]
+        and not isinstance(end.shape[0], int)
+        and end.type == "tensor(float)"
+        for end in ends
+    )
+    if not good or (more and not two):
+        raise ModelInvalid(
+            f"{card.path}: stage 2 needs float32 'patches' in and 'refined' out, each "
+            f"(N, 4, 128, 128) with N free, and at most a bool 'afar' in; this network has {found}"
+        )
+    return Refiner(network, two)
+
+
+def _fitting(card: Card, bundled: dict[str, Card], providers: Sequence[str]) -> Card:
+    """The same network in 32 bits, where there is one, for another device than a CPU."""
+    if card.fp32_variant and providers[0] != "CPUExecutionProvider":
+        return bundled[card.fp32_variant]
+    return card
