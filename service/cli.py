@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +108,10 @@ def _server(config: uvicorn.Config, context: Context, connections: Connections) 
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             context.core.closing = True
+            # Whatever hangs then, a network without an end or a disk, ends with the process.
+            limit = threading.Timer(context.settings.drain + 5, os._exit, (1,))
+            limit.daemon = True
+            limit.start()
             idle = asyncio.create_task(self._idle())
             try:
                 await super().shutdown(sockets)

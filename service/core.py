@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -89,12 +90,19 @@ class Core:
             flight = self._launch(key, job)
         else:
             self.metrics.shared.inc()
+        # Who joins has as much time as who came first.
+        flight.watch.deadline = time.monotonic() + self.settings.timeout
         if report:
             flight.watch.reports.append(report)
         flight.waiters += 1
         assert flight.task
         try:
-            return await asyncio.shield(flight.task)
+            done, _ = await asyncio.wait({flight.task}, timeout=self.settings.timeout)
+            if not done:
+                raise TimedOut("the service is too busy: try again later")
+            if flight.task.cancelled() or isinstance(flight.task.exception(), Abandoned):
+                raise Busy("the service is stopping: try again in a moment", retry_after=5)
+            return flight.task.result()
         finally:
             flight.waiters -= 1
             if report:
@@ -124,18 +132,12 @@ class Core:
 
     async def _fly(self, key: str, job: Job, flight: _Flight) -> Answer:
         try:
-            try:
-                await asyncio.wait_for(self._slots.acquire(), self.settings.timeout)
-            except asyncio.TimeoutError:
-                raise TimedOut("the service is too busy: try again later") from None
-            try:
+            async with self._slots:
                 flight.running = True
                 loop = asyncio.get_running_loop()
                 answer = await loop.run_in_executor(
                     self._threads, self.engine.run, job, flight.watch
                 )
-            finally:
-                self._slots.release()
         finally:
             if self._flights.get(key) is flight:
                 del self._flights[key]
@@ -152,6 +154,8 @@ class Core:
         A job in the queue leaves it. One that runs ends at its next network call, and keeps its
         slot until then: a thread cannot be killed.
         """
+        if self._flights.get(key) is not flight:
+            return  # it was done already, when the service was closed
         del self._flights[key]
         self.metrics.abandoned.inc()
         flight.watch.gone.set()

@@ -102,6 +102,9 @@ class ServiceSettings:
     history_days: float = 30.0
     history_bytes: int = 1_000_000_000
 
+    #: Bytes of it for one visitor; 0: all of them, or a tenth where strangers share it.
+    history_each: int = 0
+
     #: Whether clients may name URLs to be fetched; empty means: unless public.
     fetch: bool | None = None
 
@@ -146,6 +149,7 @@ class ServiceSettings:
             ("result_hours", 0),
             ("history_days", 0),
             ("history_bytes", 0),
+            ("history_each", 0),
             ("fetch_timeout", 0.1),
             ("drain", 0),
         ):

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from service.api.common import PICTURE, Wisp, cut, errors, file, headers, held, uploaded
 from service.errors import BadRequest, NotFound
+from service.gate import client
 from service.job import Answer, Job
 from service.look import MEDIA, Look, backdrop
 
@@ -128,7 +129,11 @@ def _wants_file(accept: str) -> bool:
 
 async def _kept(request: Request, context: Wisp, answer: Answer) -> Response:
     kept = await asyncio.to_thread(
-        context.shelf.add, answer.data, answer.format, context.settings.result_hours
+        context.shelf.add,
+        answer.data,
+        answer.format,
+        context.settings.result_hours,
+        visitor=client(request.scope),
     )
     expires = datetime.fromtimestamp(kept.expires, timezone.utc)
     done = Done(

@@ -162,6 +162,35 @@ def test_time_is_bounded_running_and_waiting(settings):
     run(settings, story, timeout=0.2)
 
 
+def test_who_joins_late_has_as_much_time_as_the_first(settings):
+    async def story(core, engine):
+        first = asyncio.create_task(core.cut(Job(b"shared")))
+        await asyncio.sleep(0.6)
+        second = asyncio.create_task(core.cut(Job(b"shared")))
+        with pytest.raises(TimedOut):
+            await first
+        engine.go.set()
+        assert (await second).data == b"shared"
+        assert len(engine.begun) == 1
+
+    run(settings, story, timeout=1.0)
+
+
+def test_closing_tells_those_who_wait(settings):
+    async def story(core, engine):
+        running = asyncio.create_task(core.cut(Job(b"x")))
+        await until(lambda: engine.begun)
+        waiting = [asyncio.create_task(core.cut(Job(b"y"))) for _ in range(2)]
+        await until(lambda: core.queued == 1)
+        await core.close()
+        for task in (running, *waiting):
+            with pytest.raises(Busy, match="stopping"):
+                await task
+        assert core.queued == core.running == 0
+
+    run(settings, story)
+
+
 def test_progress_is_reported_by_stage(settings):
     async def story(core, engine):
         seen = []

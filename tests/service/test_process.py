@@ -8,13 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 
 import httpx
 import pytest
 
 from service.shelf import Shelf
 from tests import networks
+from tests.service import live as servers
 from tests.service.live import ROOT, live
 
 URL = "/api/remove-background"
@@ -53,6 +53,7 @@ def test_kill_9_leaves_nothing_half_and_everything_opens_again(nets, tmp_path, p
         assert again.status_code == 200
         assert again.json()["cached"] is True
     shelf = Shelf(tmp_path / "data" / "results.sqlite", 10**9)
+    assert shelf._base
     rows = shelf._base.execute("SELECT length(data) + length(thumb), size FROM kept").fetchall()
     assert rows and all(length == size for length, size in rows)
     assert shelf._base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -81,6 +82,22 @@ def test_sigterm_finishes_what_is_in_work_and_ends_well(nets, tmp_path, photo):
         assert [answer.status_code for answer in answers] == [200] * 4
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"{server.url}/healthz")
+
+
+def test_sigterm_ends_what_never_ends(nets, tmp_path, photo, monkeypatch):
+    endless = "import time; from service.engine import Engine; "
+    endless += "Engine.run = lambda *_: time.sleep(600); "
+    monkeypatch.setattr(servers, "COMMAND", endless + servers.COMMAND)
+    with live(nets, tmp_path / "data", "--no-web", cache="off", drain="1") as server:
+        thread = threading.Thread(
+            target=lambda: httpx.post(server.url + URL, files={"file": photo}, timeout=60)
+        )
+        thread.start()
+        deadline = time.monotonic() + 30
+        while httpx.get(f"{server.url}/readyz").json()["running"] == 0:
+            assert time.monotonic() < deadline
+        server.stop(seconds=20)  # drain, and five seconds
+        thread.join()
 
 
 def test_a_client_that_hangs_up_frees_its_work(nets, tmp_path, photo):
@@ -170,37 +187,3 @@ def test_a_crowd_gets_its_answers_or_503_at_once(serve, photo, nets):
     assert set(codes) == {200, 503}
     assert codes.count(200) >= 3
     assert all(int(a.headers["retry-after"]) >= 1 for a, _ in answers if a.status_code == 503)
-
-
-# -- the shelf -------------------------------------------------------------------------------------
-
-
-def test_the_shelf_is_capped_by_age_and_size(tmp_path):
-    now = [1000.0]
-    shelf = Shelf(tmp_path / "shelf.sqlite", 1000, clock=lambda: now[0])
-    first = shelf.add(bytes(400), "png", hours=1, owner="me")
-    now[0] += 1
-    second = shelf.add(bytes(400), "png", hours=2, owner="me")
-    now[0] += 1
-    third = shelf.add(bytes(400), "png", hours=1, owner="you")
-    assert shelf.get(first.name) is None  # the oldest made room
-    assert [kept.name for kept in shelf.list("me")] == [second.name]
-    assert shelf.list("me")[0].data == b""
-    assert not shelf.delete(third.name, "me")
-    assert shelf.delete(third.name, "you")
-    now[0] += 3 * 3600
-    assert shelf.get(second.name) is None
-    assert shelf.list("me") == []
-    with pytest.raises(Exception, match="larger"):
-        shelf.add(bytes(2000), "png", hours=1)
-    shelf.close()
-
-
-def test_a_shelf_that_is_no_database_is_put_aside(tmp_path):
-    file = tmp_path / "shelf.sqlite"
-    file.write_bytes(b"garbage" * 1000)
-    shelf = Shelf(file, 10_000)
-    kept = shelf.add(b"x", "png", hours=1)
-    assert shelf.get(kept.name) == replace(kept, data=b"x")
-    assert list(tmp_path.glob("*.broken-*"))
-    shelf.close()
