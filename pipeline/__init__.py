@@ -14,7 +14,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.2.0"  # first: what is imported below reads it
 
-from pipeline.compose import Output
 from pipeline.cutout import Cutout, Progress, Result
 from pipeline.errors import (
     ImageError,
@@ -29,6 +28,7 @@ from pipeline.errors import (
     UnsupportedFormat,
     WispError,
 )
+from pipeline.output import Output
 from pipeline.settings import Settings
 
 __all__ = [

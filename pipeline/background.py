@@ -1,27 +1,30 @@
 """What is put behind a cutout, and how it is joined to it.
 
 Pictures that fill, fit or tile; gradients; a soft shadow where a product touches the ground;
-blending in linear light; and the measures and colours of ID photos.
+and blending in linear light.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
+from pipeline import compose
 from pipeline.errors import SettingsError
 
 Picture = NDArray[np.uint8]
 Matte = NDArray[np.float32]
-Array = TypeVar("Array", Picture, Matte)
+
+RGB = tuple[int, int, int]
 
 FITS = ("fill", "fit", "tile")
+_BLUR = 0.03  # sigma of the background blur, of the longer side: a portrait lens wide open
+_BLUR_VIEW = 512  # px; so wide a blur loses nothing on a view of this side
 _STRIP = 1 << 17  # pixels blended at a time: floats of a strip, not of the whole photo
 
 
@@ -53,6 +56,66 @@ def gradient(spec: str) -> Gradient:
         ) from None
     angle = None if parts[-1] == "radial" else float(match[1]) if match[1] else 180.0
     return Gradient((start[0], start[1], start[2]), (end[0], end[1], end[2]), angle)
+
+
+#: What can be laid behind a cutout: a colour, "blur" for the blurred photo itself, a gradient, or a
+#: picture.
+Backdrop = RGB | str | Gradient | Picture
+
+
+def backdrop(
+    layer: Backdrop,
+    image: Picture,
+    alpha: Matte,
+    fit: str = "fill",
+) -> RGB | Picture:
+    """Make a layer fit a photo: a colour stays one, a picture is laid as ``fit`` says, a gradient
+    is drawn, "blur" is the photo's own.
+
+    Parameters
+    ----------
+    layer
+        From :func:`pipeline.output.layer`.
+    image, alpha
+        The photo, (H, W, 3) uint8, and the matte, (H, W) float32 in 0..1.
+
+    Returns
+    -------
+    A colour (r, g, b), or (H, W, 3) uint8.
+    """
+    if isinstance(layer, str):
+        return _blurred(image, alpha)
+    if isinstance(layer, tuple):
+        return layer
+    height, width = image.shape[:2]
+    if isinstance(layer, Gradient):
+        return paint_gradient(layer, height, width)
+    return lay(layer, height, width, fit)
+
+
+def _blurred(image: Picture, alpha: Matte) -> Picture:
+    """Blur the photo's background by itself: the subject, which is put back sharp, would leave a
+    halo of its colours. So pixels are weighted by how surely they are background."""
+    height, width = alpha.shape
+    shrink = min(1.0, _BLUR_VIEW / max(height, width))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    # From α = 1/8 on a pixel shows too much of the subject to speak for the background.
+    rest = np.maximum(1 - 8 * alpha, 0)
+    # Weighted before it is reduced: an average over the edge would mix the subject in.
+    weighted = compose.over(image, rest, (0, 0, 0))
+    colour = cv2.resize(weighted, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    weight = cv2.resize(rest, size, interpolation=cv2.INTER_AREA)
+    # Behind a large subject no background is near: there the mean of all of it stands in.
+    mean = colour.mean((0, 1)) / max(float(weight.mean()), 1e-6)
+    sigma = max(_BLUR * max(size), 0.5)
+    near, share = (
+        cv2.GaussianBlur(a, (0, 0), sigma, borderType=cv2.BORDER_REFLECT).reshape(a.shape)
+        for a in (colour, weight)
+    )
+    filled = (near + 1e-3 * mean) / (share[..., None] + 1e-3)
+    small = np.clip(filled + 0.5, 0, 255).astype(np.uint8)
+    large = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    return large.reshape(image.shape)
 
 
 def paint_gradient(colours: Gradient, height: int, width: int) -> Picture:
@@ -138,14 +201,24 @@ def shadow(alpha: Matte) -> Matte:
     return np.asarray(dark, np.float32)
 
 
-def darken(background: Picture | tuple[int, int, int], shade: Matte, strength: float) -> Picture:
-    """Let a shadow fall on a background: strength 1 makes its darkest spots black.
+def darken(background: Picture | tuple[int, ...], shade: Matte) -> Picture:
+    """Let a shadow fall on a background: a shade of 1 makes it black.
 
-    (H, W, 3) uint8 or a colour, (H, W) float32 in 0..1 to (H, W, 3) uint8. It is light that is
-    taken away, as a shadow does, not sRGB values.
+    (H, W, 3) uint8 or a colour, (H, W) float32 in 0..1 to (H, W, 3) uint8. A shadow takes away
+    light, not sRGB values.
     """
-    light = 1 - np.float32(strength) * shade[..., None]
+    light = 1 - shade[..., None]
     return _from_linear(_to_linear(np.asarray(background, np.uint8)) * light)
+
+
+def add_shadow(alpha: Matte, foreground: Picture, shade: Matte) -> tuple[Matte, Picture]:
+    """Put a black shadow under a cutout that keeps its transparency (Porter and Duff's "over").
+
+    (H, W) float32 in 0..1, (H, W, 3) uint8, (H, W) float32 in 0..1 to alpha and foreground.
+    """
+    both = alpha + (1 - alpha) * shade
+    share = alpha / np.maximum(both, np.float32(1e-6))
+    return both, np.asarray(foreground * share[..., None] + 0.5).astype(np.uint8)
 
 
 def over_linear(
@@ -190,94 +263,3 @@ def _to_linear(picture: Picture) -> NDArray[np.float32]:
 def _from_linear(light: NDArray[np.float32]) -> Picture:
     steps = np.clip(light * np.float32(_STEPS) + np.float32(0.5), 0, _STEPS)
     return _ENCODED[steps.astype(np.uint16)]
-
-
-@dataclass(frozen=True)
-class IdPhoto:
-    """The measures of an ID photo: its size in mm, the head's share of its height, its colour."""
-
-    width: float
-    height: float
-    head: float  # crown to chin, as a share of the height
-    above: float  # free room above the crown, as a share of the height
-    colour: tuple[int, int, int]
-    meaning: str
-
-
-DPI = 300  # what authorities ask for, and photo printers print
-
-#: ICAO 9303 part 3 asks for a head of 70–80 % (as in the EU); others have rules of their own.
-ID_PHOTOS: dict[str, IdPhoto] = {
-    "eu": IdPhoto(35, 45, 0.74, 0.09, (230, 230, 230), "35 × 45 mm, light grey: EU, UK, most"),
-    "us": IdPhoto(51, 51, 0.60, 0.12, (255, 255, 255), "2 × 2 in, white: USA, India"),
-    "ca": IdPhoto(50, 70, 0.48, 0.12, (255, 255, 255), "50 × 70 mm, white: Canada"),
-    "jp": IdPhoto(35, 45, 0.74, 0.09, (255, 255, 255), "35 × 45 mm, white: Japan"),
-    "cn": IdPhoto(33, 48, 0.63, 0.08, (255, 255, 255), "33 × 48 mm, white: China, passport"),
-    "cn1-blue": IdPhoto(25, 35, 0.66, 0.1, (67, 142, 219), "25 × 35 mm, blue: China, one inch"),
-    "cn1-red": IdPhoto(25, 35, 0.66, 0.1, (255, 0, 0), "25 × 35 mm, red: China, one inch"),
-    "cn2-blue": IdPhoto(35, 49, 0.66, 0.1, (67, 142, 219), "35 × 49 mm, blue: China, two inches"),
-}
-
-
-def id_size(preset: IdPhoto) -> tuple[int, int]:
-    """Return the (height, width) of an ID photo in pixels, at 300 dpi."""
-    return round(preset.height / 25.4 * DPI), round(preset.width / 25.4 * DPI)
-
-
-def id_box(alpha: Matte, preset: IdPhoto) -> tuple[float, float, float, float]:
-    """Find what of a portrait is the ID photo: head upright, in the middle, of the right size.
-
-    There is no face detector in here: the matte tells the crown, and the neck, which is where it
-    is narrowest between the head's widest row and the shoulders. A head is at least 1.2 times as
-    tall as it is wide, hair included; a high collar would else be taken for a chin.
-
-    Returns
-    -------
-    (left, top, right, bottom) in pixels; may reach beyond the photo, where the background is.
-
-    Raises
-    ------
-    SettingsError
-        When there is no subject, or nothing like a head upon shoulders.
-    """
-    solid = alpha > 0.5
-    rows = np.flatnonzero(solid.any(1))
-    if not len(rows):
-        raise SettingsError("an ID photo needs a person: no subject was found")
-    crown = int(rows[0])
-    widths = solid[crown:].sum(1).astype(np.float32)
-    smooth = cv2.blur(widths[:, None], (1, 2 * (len(widths) // 60) + 1))[:, 0]
-    best, neck = 0.0, 0
-    for y in range(len(smooth) // 20, len(smooth)):
-        narrowing = min(float(smooth[:y].max()), float(smooth[y:].max())) - float(smooth[y])
-        if narrowing > best:
-            best, neck = narrowing, y
-    if best < 0.08 * float(smooth[: neck + 1].max()):
-        raise SettingsError("an ID photo needs head and shoulders, seen from the front")
-    # The chin lies a little above where the neck is narrowest.
-    chin = crown + max(0.93 * neck, 1.2 * float(smooth[:neck].max()))
-    head = solid[crown : crown + neck]
-    centre = float((head.sum(0) * (np.arange(alpha.shape[1]) + 0.5)).sum() / head.sum())
-    height = (chin - crown) / preset.head
-    width = height * preset.width / preset.height
-    top = crown - preset.above * height
-    return centre - width / 2, top, centre + width / 2, top + height
-
-
-def window(array: Array, box: tuple[float, float, float, float]) -> Array:
-    """Cut a box (left, top, right, bottom) out of (H, W[, 3]); what lies outside is 0.
-
-    Raises :class:`SettingsError` when the box reaches below: a person does not end in the air.
-    """
-    left, top, right, bottom = (round(side) for side in box)
-    height, width = array.shape[:2]
-    if bottom > height + 0.01 * (bottom - top):
-        raise SettingsError(
-            "an ID photo needs more of the shoulders: "
-            f"{bottom - height} px are missing at the bottom of the photo"
-        )
-    result = np.zeros((bottom - top, right - left, *array.shape[2:]), array.dtype)
-    inside = array[max(top, 0) : bottom, max(left, 0) : right]
-    y, x = max(-top, 0), max(-left, 0)
-    result[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
-    return result

@@ -24,9 +24,11 @@ from pipeline import (
     models,
     multiscale,
     patches,
+    render,
     roi,
 )
 from pipeline.image_io import Photo
+from pipeline.output import Output
 from pipeline.settings import Settings
 
 Source = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
@@ -83,13 +85,13 @@ class Result:
         """The cutout as a PIL image in mode RGBA, straight alpha."""
         return Image.fromarray(compose.rgba(self.foreground, self.alpha))
 
-    def save(self, path: str | PathLike[str], output: compose.Output | None = None) -> None:
+    def save(self, path: str | PathLike[str], output: Output | None = None) -> None:
         """Write the cutout; the name's ending chooses the format unless ``output`` does.
 
         The file is complete or not there at all. Raises :class:`pipeline.errors.OutputError` when
         it cannot be written, :class:`pipeline.errors.UnsupportedFormat` for an unknown ending.
         """
-        compose.save(self, path, output)
+        render.save(self, path, output)
 
 
 class Cutout:

@@ -17,12 +17,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import Cutout, Progress, Result, Settings, explain, foreground, image_io, models
+from pipeline import (
+    Cutout,
+    Progress,
+    Result,
+    Settings,
+    explain,
+    foreground,
+    image_io,
+    models,
+    render,
+)
 from pipeline.compose import levels, rgba
 from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.explain.figure import draw
 from pipeline.models import own, store
-from service import finish
+from service import region
 from service.errors import Unsupported
 from service.job import Answer, Job, Watch
 from service.settings import ServiceSettings
@@ -116,24 +126,24 @@ class Engine:
         name = self.resolve(job.model)
         cutout = self.load(name)
         step("read", 0.0)
-        photo = finish.reduced(image_io.read(job.image, self.settings.max_pixels), job.look.pixels)
+        photo = region.reduced(image_io.read(job.image, self.settings.max_pixels), job.pixels)
         read = time.perf_counter() - start
-        area = finish.region(photo, job.look.roi)
-        result = cutout(finish.as_array(photo, area), refine=job.refine, progress=step)
+        area = region.region(photo, job.region)
+        result = cutout(region.as_array(photo, area), refine=job.refine, progress=step)
         step("finish", 0.0)
-        result = finish.embedded(result, photo, area)
+        result = region.embedded(result, photo, area)
         begun = time.perf_counter()
-        picture = finish.finish(result, job.look, self.settings.max_pixels)
+        drawing = render.draw(result, job.output)
         panes = _panes(result) if job.panes else {}
         seconds = {"read": read, **{k: v for k, v in result.timings.items() if k != "read"}}
         seconds["finish"] = time.perf_counter() - begun
         seconds["total"] = time.perf_counter() - start
         return Answer(
-            data=picture.data,
-            format=picture.format,
-            width=picture.width,
-            height=picture.height,
-            box=picture.box,
+            data=drawing.data,
+            format=drawing.format,
+            width=drawing.width,
+            height=drawing.height,
+            box=drawing.box,
             empty=result.empty,
             model=name,
             refined=job.refine,
@@ -150,8 +160,8 @@ class Engine:
         cutout = self.load(name)
         step("read", 0.0)
         photo = image_io.read(job.image, self.settings.max_pixels)
-        seen = finish.reduced(photo, _LOOK_PIXELS)
-        array = finish.as_array(seen, finish.region(seen, ""))
+        seen = region.reduced(photo, _LOOK_PIXELS)
+        array = region.as_array(seen, region.region(seen, ""))
         try:
             inside = explain.look(array, cutout, progress=step)
         except ModelInvalid as error:  # whose own words name a path

@@ -10,9 +10,17 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pipeline import Progress
+from pipeline import Output, Progress
 from service.errors import TimedOut
-from service.look import MEDIA, Look
+from service.region import rectangle
+
+MEDIA = {
+    "png": "image/png",
+    "webp": "image/webp",
+    "jpg": "image/jpeg",
+    "tiff": "image/tiff",
+    "zip": "application/zip",
+}
 
 #: The stages of a cutout that a client is shown, with the share of the work that lies before each.
 STAGES = {
@@ -68,17 +76,28 @@ class Job:
     image: bytes
     model: str = ""
     refine: bool = True
-    look: Look = Look()
+    output: Output = Output()
+    #: Reduce the photo to at most so many pixels beforehand; None leaves it.
+    pixels: int | None = None
+    #: Only what lies in this rectangle can be foreground: see :func:`service.region.rectangle`.
+    region: str = ""
     #: Also the pictures that the page shows: alpha, ROI, both cutouts to compare.
     panes: bool = False
     #: Instead of the cutout, the picture of a look inside, as PNG.
     inside: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise :class:`pipeline.SettingsError` for a region that is none."""
+        if self.region:
+            rectangle(self.region, 100, 100)
+
     @cached_property
     def key(self) -> str:
         """Name the job by all that its answer depends on, but for the weights."""
-        told = f"{self.model}|{self.refine}|{self.panes}|{self.inside}|{self.look.key}|"
-        return hashlib.sha256(told.encode() + hashlib.sha256(self.image).digest()).hexdigest()
+        cut = (self.model, self.refine, self.pixels, self.region)
+        shown = (self.output.key, self.panes, self.inside)
+        image = hashlib.sha256(self.image).digest()
+        return hashlib.sha256(repr((cut, shown)).encode() + image).hexdigest()
 
 
 _MAGIC = b"wisp1\n"

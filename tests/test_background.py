@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import cv2
 import numpy as np
 import pytest
 from skimage import data
 
-from pipeline import Output, Result, SettingsError, background, compose, foreground, image_io
-from pipeline.background import Gradient, IdPhoto
-from tests.conftest import ellipse
+from pipeline import SettingsError, background, compose, output
+from pipeline.background import Gradient
+from tests.conftest import ellipse, encoded
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -94,9 +93,11 @@ def test_a_shadow_darkens_light():
     white = np.full((4, 4, 3), 255, np.uint8)
     shade = np.zeros((4, 4), np.float32)
     shade[0, 0] = 1
-    assert background.darken(white, shade, 1)[0, 0].tolist() == [0, 0, 0]
-    assert (background.darken(white, shade, 1)[1:] == 255).all()
-    assert background.darken(white, shade, 0.5)[0, 0].tolist() == [188] * 3  # half the light
+    assert background.darken(white, shade)[0, 0].tolist() == [0, 0, 0]
+    assert (background.darken(white, shade)[1:] == 255).all()
+    assert (
+        background.darken(white, shade / np.float32(2))[0, 0].tolist() == [188] * 3
+    )  # half the light
 
 
 def test_linear_light():
@@ -119,122 +120,43 @@ def test_linear_light_works_in_strips():
     assert np.abs(whole.astype(int) - photo).max() <= 0
 
 
-def person(neck: bool = True) -> np.ndarray:
-    """A head of 100 × 120 px on shoulders, (400, 300) float32; the crown at 60, x = 150."""
-    y, x = np.mgrid[:400, :300]
-    alpha = (((x - 150) / 50) ** 2 + ((y - 120) / 60) ** 2 < 1).astype(np.float32)
-    if neck:
-        alpha[170:215, 130:170] = 1
-        alpha[215:, 40:260] = 1
-    return alpha
+def test_a_picture_covers_and_keeps_its_shape(tmp_path, photo):
+    # A white square in the middle of a tall picture stays square, and in the middle.
+    tall = np.zeros((400, 100, 3), np.uint8)
+    tall[180:220, 30:70] = 255
+    (tmp_path / "tall.png").write_bytes(encoded(tall, "PNG"))
+    layer = np.asarray(output.layer(str(tmp_path / "tall.png")))
+    behind = np.asarray(background.backdrop(layer, photo, ellipse(64, 96)))
+    assert behind.shape == photo.shape
+    y, x = np.nonzero(behind[..., 0] > 127)
+    assert abs(np.ptp(x) - np.ptp(y)) <= 1
+    assert abs(x.mean() - 47.5) < 1 and abs(y.mean() - 31.5) < 1
 
 
-def test_id_photo_sizes():
-    assert background.id_size(background.ID_PHOTOS["eu"]) == (531, 413)
-    assert background.id_size(background.ID_PHOTOS["us"]) == (602, 602)
-    for preset in background.ID_PHOTOS.values():
-        assert 0.4 < preset.head + preset.above < 0.95
-        assert preset.meaning
+def test_blur_does_not_bleed_the_subject(photo):
+    # A red subject before a blue wall: no red may be left in the blurred wall.
+    alpha = ellipse(300, 400)
+    image = compose.over(
+        np.full((300, 400, 3), (255, 0, 0), np.uint8), alpha, np.full((300, 400, 3), (0, 0, 200))
+    )
+    shown = (1 - alpha) * np.asarray(background.backdrop("blur", image, alpha))[..., 0]
+    assert shown.max() <= 2
+    naive = (1 - alpha) * cv2.GaussianBlur(image, (0, 0), 12)[..., 0]
+    assert naive.max() > 30
 
 
-@pytest.mark.parametrize("name", background.ID_PHOTOS)
-def test_an_id_photo_has_the_head_where_it_belongs(name):
-    preset: IdPhoto = background.ID_PHOTOS[name]
-    left, top, right, bottom = background.id_box(person(), preset)
-    width, height = right - left, bottom - top
-    assert width / height == pytest.approx(preset.width / preset.height)
-    assert (left + right) / 2 == pytest.approx(150, abs=1)
-    assert (60 - top) / height == pytest.approx(preset.above, abs=0.02)
-    assert 120 / height == pytest.approx(preset.head, rel=0.12)  # chin at 180
+def test_blur_blurs():
+    image = data.coffee()
+    alpha = np.zeros(image.shape[:2], np.float32)
+    behind = np.asarray(background.backdrop("blur", image, alpha), float)
+    assert (
+        np.abs(np.diff(behind, axis=1)).mean() < 0.2 * np.abs(np.diff(image.astype(int), 1)).mean()
+    )
+    assert np.abs(behind.mean((0, 1)) - image.mean((0, 1))).max() < 5
 
 
-def test_what_is_no_portrait():
-    with pytest.raises(SettingsError, match="no subject"):
-        background.id_box(np.zeros((9, 9), np.float32), background.ID_PHOTOS["eu"])
-    with pytest.raises(SettingsError, match="head and shoulders"):
-        background.id_box(person(neck=False), background.ID_PHOTOS["eu"])
-
-
-# As outputs.
-
-
-def cut(alpha: np.ndarray, image: np.ndarray | None = None) -> Result:
-    if image is None:
-        image = np.full((*alpha.shape, 3), 90, np.uint8)
-    photo = image_io.read(image)
-    roi = np.zeros(alpha.shape, bool)
-    return Result(photo, alpha, photo.image, alpha, roi, np.zeros((0, 2), np.intp), {})
-
-
-def test_outputs_join_it_all():
-    result = cut(ellipse(64, 96))
-    white = compose.render(result, Output(background="white"))
-    shaded = compose.render(result, Output(background="white", shadow=1.0))
-    assert shaded.shape == white.shape
-    assert shaded.sum() < white.sum()
-    assert np.array_equal(shaded[:20], white[:20])
-    linear = compose.render(result, Output(background="white", linear=True))
-    soft = (result.alpha > 0.2) & (result.alpha < 0.8)
-    assert (linear[soft] > white[soft]).mean() > 0.9  # lighter edges on white
-    hard = (result.alpha == 0) | (result.alpha == 1)
-    assert np.array_equal(linear[hard], white[hard])
-    gradient = compose.render(result, Output(background="gradient:white,black"))
-    assert gradient[0, 0, 0] > 240 and gradient[-1, -1, 0] < 15
-    tile = np.zeros((2, 2, 3), np.uint8)
-    tile[0, 0] = 255
-    tiled = compose.render(result, Output(background=tile, fit="tile"))
-    assert (tiled[:8:2, :8:2] == 255).all() and (tiled[1:8:2] == 0)[:, :8].all()
-
-
-def test_no_old_background_shines_through():
-    """A soft edge before green, put on white: with the cleaned colours nothing is green there."""
-    alpha = ellipse(120, 160)
-    red = np.zeros((120, 160, 3)) + (200, 40, 40)
-    green = np.zeros((120, 160, 3)) + (0, 255, 0)
-    image = (alpha[..., None] * red + (1 - alpha[..., None]) * green).round().astype(np.uint8)
-    colours = foreground.estimate(image, alpha)
-    result = replace(cut(alpha, image), foreground=colours)
-    soft = (alpha > 0.1) & (alpha < 0.9)
-    for linear in (False, True):
-        output = Output(background="white", linear=linear)
-        cleaned = compose.render(result, output)[soft].astype(int)
-        raw = compose.render(cut(alpha, image), output)[soft].astype(int)
-        spill = [(p[:, 1] - p[:, 2]).mean() for p in (cleaned, raw)]  # more green than blue
-        assert spill[1] > 15
-        assert spill[0] < 0.1 * spill[1]
-
-
-@pytest.mark.parametrize("name", background.ID_PHOTOS)
-def test_id_photos_have_their_size_and_colour(name):
-    preset = background.ID_PHOTOS[name]
-    alpha = np.zeros((900, 700), np.float32)
-    alpha[300:700, 200:500] = person()
-    alpha[700:, 240:460] = 1
-    result = cut(alpha)
-    picture = compose.render(result, Output(id_photo=name))
-    assert picture.shape == (*background.id_size(preset), 3)
-    assert picture[2, 2].tolist() == list(preset.colour)
-    data = image_io.read(compose.to_bytes(result, Output(id_photo=name)))
-    assert data.dpi == pytest.approx((300, 300), abs=0.1)
-
-
-def test_an_id_photo_needs_shoulders():
-    with pytest.raises(SettingsError, match="px are missing at the bottom"):
-        compose.render(cut(person()[:225]), Output(id_photo="ca"))
-
-
-@pytest.mark.parametrize(
-    "wrong, message",
-    [
-        ({"fit": "stretch"}, "fit must be one of fill, fit, tile"),
-        ({"shadow": 2, "background": "white"}, "shadow must lie within"),
-        ({"shadow": 0.5}, "need a background"),
-        ({"linear": True}, "need a background"),
-        ({"id_photo": "mars"}, "an ID photo is one of eu, us"),
-        ({"id_photo": "eu", "crop": True}, "its own size"),
-        ({"id_photo": "eu", "only_mask": True}, "its own size"),
-    ],
-)
-def test_wrong_outputs(wrong, message):
-    with pytest.raises(SettingsError, match=message):
-        Output(**wrong)
+def test_blur_of_a_photo_that_is_all_subject():
+    behind = background.backdrop(
+        "blur", data.coffee(), np.ones(data.coffee().shape[:2], np.float32)
+    )
+    assert np.isfinite(behind).all()

@@ -240,7 +240,6 @@ def test_a_bar_on_a_terminal(run, folder, monkeypatch):
         (["a.jpg", "--format", "gif"], "gif"),
         (["a.jpg", "-o", "b.gif"], "b.gif: cannot write .gif"),
         (["a.jpg", "-o", "b.png", "--format", "webp"], "contradicts"),
-        (["a.jpg", "-o", "b.jpg"], "background"),
         (["a.jpg", "--quality", "5"], "lossless"),
         (["a.jpg", "--margin", "5px"], "--crop"),
         (["a.jpg", "--crop", "--margin", "5"], "20px or 5%"),

@@ -625,20 +625,6 @@ def test_what_a_format_cannot_hold():
         image_io.encode(np.zeros((1, 16384, 4), np.uint8), "webp")
 
 
-@pytest.mark.parametrize(
-    ("name", "format"),
-    [("a.PNG", "png"), ("b.c.jpeg", "jpg"), ("x/y.tif", "tiff"), ("a.webp", "webp")],
-)
-def test_format_of_a_name(name, format):
-    assert image_io.format_of(name) == format
-
-
-@pytest.mark.parametrize("name", ["a.gif", "a", ".png"])
-def test_format_of_a_name_that_has_none(name):
-    with pytest.raises(UnsupportedFormat, match="png, "):
-        image_io.format_of(name)
-
-
 def test_write_replaces_whole_files(tmp_path):
     path = tmp_path / ("n" * 251 + ".png")  # as long as names can be
     for data in (b"one", b"two"):

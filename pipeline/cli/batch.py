@@ -21,9 +21,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline import compose, image_io
+from pipeline import compose, image_io, render
 from pipeline.cutout import Result
 from pipeline.errors import OutputError, SettingsError, UnreadableImage, WispError
+from pipeline.output import Output
 
 #: The name that stands for standard input and output.
 STREAM = Path("-")
@@ -246,7 +247,7 @@ def finished(job: Job) -> bool:
 def process(
     job: Job,
     cutout: Callable[[Path | BinaryIO], Result],
-    output: compose.Output,
+    output: Output,
     stages: Path | None = None,
 ) -> Outcome:
     """Cut out one photo and write the result.
@@ -283,7 +284,7 @@ def process(
         ):
             name = job.name.with_name(f"{job.name.name}.{stage}.png")
             _write(stages / name, image_io.encode(picture))
-    data = compose.to_bytes(result, output)
+    data = render.to_bytes(result, output)
     if job.target == STREAM:
         try:
             sys.stdout.buffer.write(data)

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import click
 
-from pipeline import compose, image_io, models
-from pipeline.background import FITS, ID_PHOTOS
+from pipeline import image_io, models
 from pipeline.cli import batch, terminal
 from pipeline.cli.batch import Job, Outcome
+from pipeline.cli.options import output_options, parsed
 from pipeline.cli.report import report as run_report
 from pipeline.cutout import Cutout
-from pipeline.errors import ImageError, SettingsError
+from pipeline.errors import UnsupportedFormat
 from pipeline.models.providers import DEVICES, providers
+from pipeline.output import FORMATS, Output, format_of
 from pipeline.settings import Settings
 
 
@@ -29,32 +30,16 @@ from pipeline.settings import Settings
     "--model", metavar="NAME|FILE", default=Settings.model, help="Stage 1; see `wisp models`."
 )
 @click.option("--refiner", metavar="NAME|FILE", default=Settings.refiner, help="Stage 2.")
-@click.option("--only-mask", is_flag=True, help="Write the alpha as a grey picture.")
 @click.option(
     "--device", type=click.Choice(list(DEVICES)), default="cpu", help="What computes; default: cpu."
 )
 @click.option(
-    "--background",
-    metavar="COLOUR|FILE|…",
-    help="Put behind the subject: white, #1e90ff, a picture, blur, gradient:white,#c8d0d8.",
-)
-@click.option("--fit", type=click.Choice(FITS), default="fill", help="How a picture is laid.")
-@click.option("--shadow", metavar="0-1", type=float, default=0.0, help="Where products stand.")
-@click.option("--linear", is_flag=True, help="Blend with the background in linear light.")
-@click.option(
-    "--id-photo",
-    metavar="KIND",
-    help=f"Size, colour and place of the head: {', '.join(ID_PHOTOS)}.",
-)
-@click.option("--crop", is_flag=True, help="Cut the picture down to the subject.")
-@click.option("--margin", metavar="5%|20px", help="Room to leave when cropping.")
-@click.option(
     "--format",
     "format_",
-    type=click.Choice(list(image_io.FORMATS)),
+    type=click.Choice([*FORMATS, "auto"]),
     help="Default: by the name of OUT, else png.",
 )
-@click.option("--quality", metavar="1-100", type=int, help="Of webp (100 is lossless) and jpg.")
+@output_options
 @click.option("--save-stages", metavar="DIR", type=Path, help="Also write coarse, ROI, alpha, …")
 @click.option(
     "--max-pixels",
@@ -76,17 +61,8 @@ def cut(
     no_refine: bool,
     model: str,
     refiner: str,
-    only_mask: bool,
     device: str,
-    background: str | None,
-    fit: str,
-    shadow: float,
-    linear: bool,
-    id_photo: str | None,
-    crop: bool,
-    margin: str | None,
     format_: str | None,
-    quality: int | None,
     save_stages: Path | None,
     max_pixels: int,
     jobs: int,
@@ -110,29 +86,13 @@ def cut(
       curl … | wisp cut - > cutout.png        a pipe
     """
     terminal.hush_libraries()
-    if margin is not None and not crop:
-        raise click.UsageError("--margin is for --crop")
     avoid = [folder for folder in (out and Path(out), save_stages) if folder]
     found = batch.find(inputs, avoid)
     if not found:
         terminal.say(quiet, f"no pictures in {', '.join(inputs)}")
         return
-    try:
-        output = compose.Output(
-            format=_format(inputs, found, out, format_),
-            quality=quality,
-            background=background,
-            crop=crop,
-            margin=compose.Output.margin if margin is None else margin,
-            only_mask=only_mask,
-            fit=fit,
-            shadow=shadow,
-            linear=linear,
-            id_photo=id_photo,
-        )
-    except ImageError as error:  # the background's, or the name of the output
-        raise SettingsError(str(error)) from error
-    planned = batch.plan(inputs, found, out, image_io.FORMATS[output.format][0])
+    output = parsed(ctx, _format(inputs, found, out, format_))
+    planned = batch.plan(inputs, found, out, output.ending)
     if planned[0].target == batch.STREAM and terminal.on_terminal(sys.stdout):
         raise click.UsageError("a picture is nothing for a terminal: redirect it, or give -o FILE")
     settings = Settings(
@@ -182,9 +142,12 @@ def _format(inputs: Sequence[str], found: Sequence[Job], out: str | None, asked:
     """Choose the output format: as asked, or by the name of the one output file."""
     named = out is not None and out != str(batch.STREAM) and batch.names_file(inputs, found, out)
     if not named or not out or not Path(out).suffix:
-        return asked or compose.Output.format
-    if asked is None:
-        return image_io.format_of(out)
-    if Path(out).suffix.lower() not in image_io.FORMATS[asked]:
+        return asked or Output.format
+    if asked in (None, "auto"):
+        try:
+            return format_of(out)
+        except UnsupportedFormat as error:
+            raise click.UsageError(str(error)) from error
+    if Path(out).suffix.lower() not in FORMATS[asked]:
         raise click.UsageError(f"--format {asked} contradicts the name {out}")
     return asked

@@ -1,6 +1,6 @@
 """Pictures in and out: whatever the world calls an image, made one kind of array, and back."""
 
 from pipeline.image_io.reading import PICTURE, Photo, read
-from pipeline.image_io.writing import FORMATS, encode, format_of, write
+from pipeline.image_io.writing import FORMATS, encode, write
 
-__all__ = ["FORMATS", "PICTURE", "Photo", "encode", "format_of", "read", "write"]
+__all__ = ["FORMATS", "PICTURE", "Photo", "encode", "read", "write"]

@@ -17,7 +17,6 @@ from PIL import ExifTags, Image
 from pipeline.errors import (
     OutputError,
     SettingsError,
-    UnsupportedFormat,
 )
 
 #: Output formats, and the endings that stand for them.
@@ -27,21 +26,6 @@ FORMATS = {
     "tiff": (".tiff", ".tif"),
     "jpg": (".jpg", ".jpeg"),
 }
-
-
-def format_of(path: str | os.PathLike[str]) -> str:
-    """Return the output format that a file's ending stands for: png, webp, tiff or jpg.
-
-    Raises :class:`UnsupportedFormat` for any other ending.
-    """
-    ending = Path(path).suffix.lower()
-    for name, endings in FORMATS.items():
-        if ending in endings:
-            return name
-    known = ", ".join(first for first, *_ in FORMATS.values())
-    raise UnsupportedFormat(
-        f"{os.fspath(path)}: cannot write {ending or 'a file without an ending'}: use {known}"
-    )
 
 
 def encode(

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, HTTPException, Query, Request, UploadFile
 from starlette.responses import Response
 
+from pipeline import Output
+from pipeline.output import RGBA
 from service.api.common import PICTURE, Wisp, cut, errors, fetched, file, uploaded
 from service.context import Context
 from service.job import Job
-from service.look import RGBA, Look
 
 router = APIRouter(tags=["rembg"])
 
@@ -74,7 +75,8 @@ def _job(context: Context, image: bytes, model: str, om: bool, ppm: bool, bgc: s
         if not all(0 <= part <= 255 for part in behind):
             raise _wrong("bgc", "each number must lie within 0..255")
     # rembg composites a mask as it does a cutout; on a grey picture that changes nothing of use.
-    return Job(image, model, look=Look(only_mask=om, binary=ppm, background=None if om else behind))
+    output = Output(only_mask=om, binary=ppm, background=None if om else behind)
+    return Job(image, model, output=output)
 
 
 @router.get("/api/remove", response_class=Response, responses=_PNG, summary="Remove from URL")

@@ -18,13 +18,13 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
+from pipeline import Output, output
 from pipeline.errors import SettingsError
 from service.api.common import PICTURE, Wisp, cut, fetched, headers, held
 from service.context import Context
 from service.errors import BadRequest, NoForeground, ServiceError, Unsupported
 from service.job import Answer, Job
 from service.limits import check_size
-from service.look import Look, colour, margins
 
 router = APIRouter(prefix="/v1.0", tags=["remove.bg"])
 
@@ -148,9 +148,15 @@ class Asked:
 async def removebg(request: Request, context: Wisp) -> Response:
     """Remove the background of a picture, as remove.bg does."""
     asked = await _read(request, context)
-    look = await _look(asked, request, context)
+    shown = await _output(asked, request, context)
     image = await _source(asked, request, context)
-    answer = await cut(request, context, Job(image, context.engine.resolve(""), look=look))
+    pixels = SIZES[asked.choice("size", "preview", tuple(SIZES))]
+    region = asked.fields.get("roi") or ""
+    try:
+        job = Job(image, context.engine.resolve(""), output=shown, pixels=pixels, region=region)
+    except SettingsError as error:
+        raise BadRequest(str(error)) from error
+    answer = await cut(request, context, job)
     if answer.empty:
         raise NoForeground("Could not identify foreground in image.")
     return _answer(request, answer)
@@ -244,7 +250,7 @@ async def _source(asked: Asked, request: Request, context: Context) -> bytes:
     return check_size(data, context.settings)
 
 
-async def _look(asked: Asked, request: Request, context: Context) -> Look:
+async def _output(asked: Asked, request: Request, context: Context) -> Output:
     """Translate the parameters. Raises :class:`ServiceError` for what cannot be."""
     asked.choice("type", "auto", _TYPES)
     asked.choice("type_level", "none", _LEVELS)
@@ -262,22 +268,20 @@ async def _look(asked: Asked, request: Request, context: Context) -> Look:
     if len(margin.split()) == 3:
         raise BadRequest("crop_margin takes one, two or four values")
     try:
-        scale = _scale(asked.fields.get("scale") or "original")
-        position = _position(asked.fields.get("position") or "")
+        scale = output.scale(asked.fields.get("scale") or "")
+        position = output.position(asked.fields.get("position") or "")
         if scale is not None and position is None:
             position = (0.5, 0.5)  # as documented, unless said otherwise
-        margins(margin, 0, 0)
-        return Look(
+        return Output(
             format=asked.choice("format", "auto", ("auto", "png", "jpg", "webp", "zip")),
             background=behind,
             crop=crop,
             margin=margin,
             only_mask=alpha,
             opaque=not asked.flag("semitransparency", True),
-            pixels=SIZES[asked.choice("size", "preview", tuple(SIZES))],
-            roi=asked.fields.get("roi") or "",
-            scale=scale,
-            position=position,
+            # Cropped to the subject there is no room to move it in.
+            scale=None if crop else scale,
+            position=None if crop else position,
         )
     except SettingsError as error:
         raise BadRequest(str(error)) from error
@@ -298,33 +302,9 @@ async def _background(asked: Asked, request: Request, context: Context) -> Any:
     if name == "bg_image_url":
         return await fetched(asked.fields[name], request, context)
     try:
-        return colour(asked.fields[name])
+        return output.colour(asked.fields[name])
     except SettingsError as error:
         raise BadRequest(str(error)) from error
-
-
-def _percent(text: str) -> float:
-    try:
-        value = float(text.removesuffix("%")) / 100
-    except ValueError:
-        raise SettingsError(f"{text[:20]!r} must be a percentage such as 50%") from None
-    if not text.endswith("%") or not 0 <= value <= 1:
-        raise SettingsError(f"{text[:20]!r} must be a percentage within 0%..100%")
-    return value
-
-
-def _scale(text: str) -> float | None:
-    return None if text == "original" else _percent(text)
-
-
-def _position(text: str) -> tuple[float, float] | None:
-    if text in ("", "original"):
-        return None
-    given = text.split()
-    if len(given) > 2:
-        raise SettingsError("position takes one or two values")
-    values = [0.5 if value == "center" else _percent(value) for value in given]
-    return values[0], values[-1]
 
 
 def _answer(request: Request, answer: Answer) -> Response:

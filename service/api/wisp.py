@@ -13,11 +13,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from pipeline import Output, output
+from pipeline.id_photo import ID_PHOTOS
 from service.api.common import PICTURE, Wisp, cut, errors, file, headers, held, uploaded
 from service.errors import BadRequest, NotFound
 from service.gate import client
-from service.job import Answer, Job
-from service.look import MEDIA, Look, backdrop
+from service.job import MEDIA, Answer, Job
 
 router = APIRouter(tags=["Wisp"])
 
@@ -61,32 +62,52 @@ _FORM: dict[str, Any] = {
 }
 
 
-async def _look(
+async def _output(
     context: Wisp,
     background: Annotated[
-        str, Form(description="transparent, blur, or a colour: a CSS name, 1e90ff, 1e90ff80")
+        str,
+        Form(
+            description="transparent, blur, a colour (a CSS name, 1e90ff, 1e90ff80), or "
+            "gradient:white,#c8d0d8"
+        ),
     ] = "transparent",
     background_file: Annotated[
         UploadFile | None, File(description="A picture to put behind the subject")
     ] = None,
+    fit: Annotated[str, Form(description="How a picture is laid: fill, fit, tile")] = "fill",
+    shadow: Annotated[float, Form(ge=0, le=1, description="Where products stand")] = 0.0,
+    linear: Annotated[bool, Form(description="Blend in linear light")] = False,
+    id_photo: Annotated[str, Form(description=f"{', '.join(ID_PHOTOS)}")] = "",
     crop: Annotated[bool, Form(description="Cut down to the subject")] = False,
     margin: Annotated[str, Form(description="Room around it: 5%, 20px, or up to four")] = "0px",
+    scale: Annotated[str, Form(description="Size of the subject: 80% of what fits")] = "",
+    position: Annotated[str, Form(description="Where it goes: center, or 20% 100%")] = "",
     format: Annotated[Format, Form(description="zip holds color.jpg and alpha.png")] = Format.png,
     quality: Annotated[int | None, Form(ge=1, le=100, description="For webp and jpg")] = None,
     only_mask: Annotated[bool, Form(description="The alpha, as a grey picture")] = False,
-) -> Look:
-    behind: Any = backdrop(background)
+    binary: Annotated[bool, Form(description="A mask of fully in and fully out")] = False,
+    opaque: Annotated[bool, Form(description="No half-transparency inside the subject")] = False,
+) -> Output:
+    behind: Any = output.paint(background)
     if background_file is not None:
         if behind is not None:
             raise BadRequest("background and background_file: give one of the two")
         behind = await uploaded(background_file, context)
-    return Look(
+    return Output(
         format=format.value,
         quality=quality,
         background=behind,
+        fit=fit,
+        shadow=shadow,
+        linear=linear,
+        id_photo=id_photo or None,
         crop=crop,
         margin=margin,
+        scale=output.scale(scale),
+        position=output.position(position),
         only_mask=only_mask,
+        binary=binary,
+        opaque=opaque,
     )
 
 
@@ -100,7 +121,7 @@ async def remove_background(
     request: Request,
     context: Wisp,
     file_: Annotated[UploadFile, File(alias="file", description="The picture")],
-    look: Annotated[Look, Depends(_look)],
+    shown: Annotated[Output, Depends(_output)],
     enable_gan: Annotated[bool, Form(description="Redraw the edge with stage 2")] = True,
     model: Annotated[str, Form(description="See GET /api/models")] = "",
 ) -> Response:
@@ -109,7 +130,7 @@ async def remove_background(
     With `Accept: image/*` (or the zip's type) the answer is the file itself; otherwise JSON with a
     URL at which the file lies for a day.
     """
-    job = Job(await uploaded(file_, context), context.engine.resolve(model), enable_gan, look)
+    job = Job(await uploaded(file_, context), context.engine.resolve(model), enable_gan, shown)
     answer = await cut(request, context, job)
     if _wants_file(request.headers.get("accept", "")):
         return file(answer)

@@ -79,7 +79,7 @@ class Batch:
         if not files:
             raise sorry(said["no_files"])
         try:
-            look = await wishes.look(
+            output = await wishes.output(
                 desk, background, colour_, picture, crop, margin, format, request
             )
             todo = await asyncio.to_thread(self._unpacked, files, desk.keeper(request))
@@ -97,7 +97,7 @@ class Batch:
                 yield None, panes.rows(table, said), ""
                 try:
                     image = await asyncio.to_thread(source)
-                    answer = await self._patient(Job(image, model, refine, look))
+                    answer = await self._patient(Job(image, model, refine, output))
                     written = _unused(f"{Path(name).stem}.{answer.format}", used)
                     await asyncio.to_thread(archive.writestr, written, answer.data)
                     taken += answer.seconds["total"]

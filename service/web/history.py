@@ -63,7 +63,7 @@ class History:
             "height": answer.height,
             "model": answer.model,
             "refined": answer.refined,
-            "crop": job.look.crop,
+            "crop": job.output.crop,
             "seconds": answer.seconds["total"],
             "key": job.key,
         }

@@ -98,10 +98,10 @@ class Single:
         if not photo:
             raise sorry(said["no_photo"])
         try:
-            look = await wishes.look(
+            output = await wishes.output(
                 desk, background, colour_, picture, crop, margin, format, request
             )
-            job = Job(await desk.read(photo, request), model, refine, look, panes=True)
+            job = Job(await desk.read(photo, request), model, refine, output, panes=True)
             answer = await desk.core.cut(job, reporter(progress, said))
             shown = await asyncio.to_thread(_shown, answer)
             view = await asyncio.to_thread(panes.panes, answer, shown, said)

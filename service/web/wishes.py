@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline import Output
+from pipeline.output import colour
 from service.errors import BadRequest
-from service.look import Look, colour
 from service.web.common import I18N, Desk
 
 _WHITE = "#ffffff"
@@ -70,7 +71,7 @@ def model_choice(desk: Desk, elem_id: str) -> gr.Dropdown:
     )
 
 
-async def look(
+async def output(
     desk: Desk,
     background: str,
     colour_: str,
@@ -79,7 +80,7 @@ async def look(
     margin: float,
     format: str,
     request: gr.Request,
-) -> Look:
+) -> Output:
     """Understand the controls. Raises :class:`pipeline.WispError` for what cannot be."""
     behind: Any = None
     if background == "blur":
@@ -92,7 +93,7 @@ async def look(
         behind = await desk.read(picture, request)
     elif background != "transparent":
         raise BadRequest("background must be transparent, colour, picture or blur")
-    return Look(format=format, background=behind, crop=crop, margin=f"{float(margin):g}%")
+    return Output(format=format, background=behind, crop=crop, margin=f"{float(margin):g}%")
 
 
 def _hex(text: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import explain, models
+from pipeline import Output, explain, models
 from pipeline.errors import ModelMissing, UnreadableImage
 from pipeline.models import own, store
 from service.cache import Cache
@@ -17,7 +17,6 @@ from service.core import Core
 from service.engine import Engine
 from service.errors import Busy, TimedOut, Unsupported
 from service.job import LOOK_STAGES, STAGES, Abandoned, Answer, Job, Watch
-from service.look import Look
 from service.observe import Metrics
 from tests.service.conftest import encoded, opened
 from tests.tiny_u2net import tiny_u2net
@@ -71,7 +70,7 @@ async def until(condition):
 def test_identical_requests_in_flight_are_computed_once(settings):
     async def story(core, engine):
         tasks = [asyncio.create_task(core.cut(Job(b"same"))) for _ in range(20)]
-        other = asyncio.create_task(core.cut(Job(b"same", look=Look(crop=True))))
+        other = asyncio.create_task(core.cut(Job(b"same", output=Output(crop=True))))
         await until(lambda: sum(flight.waiters for flight in core._flights.values()) == 21)
         engine.go.set()
         answers = await asyncio.gather(*tasks, other)
@@ -342,10 +341,10 @@ def test_a_job_is_named_by_all_that_its_answer_depends_on():
         Job(b"x", refine=False),
         Job(b"x", panes=True),
         Job(b"x", inside=True),
-        Job(b"x", look=Look(crop=True)),
-        Job(b"x", look=Look(background=(1, 2, 3, 255))),
-        Job(b"x", look=Look(background=b"picture")),
-        Job(b"x", look=Look(background="blur")),
+        Job(b"x", output=Output(crop=True)),
+        Job(b"x", output=Output(background=(1, 2, 3))),
+        Job(b"x", output=Output(background=b"picture")),
+        Job(b"x", output=Output(background="blur")),
     ]
     assert len({job.key, *(other.key for other in others)}) == 10
     assert Job(b"x").key == job.key

@@ -1,5 +1,6 @@
 """Our own face."""
 
+import dataclasses
 import io
 import re
 import zipfile
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from pipeline import Cutout, Settings
+from pipeline import Cutout, Output, Settings
 from tests.service.conftest import encoded, opened
 
 URL = "/api/remove-background"
@@ -199,3 +200,17 @@ def test_health_and_metrics(client, photo):
     assert 'wisp_requests_total{method="POST",route="/api/remove-background",status="200"}' in text
     assert "wisp_stage_seconds_bucket" in text
     assert "wisp_resident_bytes" in text
+
+
+def test_every_field_of_an_output_is_a_parameter(client):
+    schema = client.get("/openapi.json").json()["components"]["schemas"]
+    (form,) = (s for name, s in schema.items() if "remove_background" in name)
+    fields = {field.name for field in dataclasses.fields(Output)}
+    assert fields <= set(form["properties"])
+
+
+def test_a_background_is_never_taken_for_a_path(client, photo, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(photo)
+    for name in (str(tmp_path / "secret.jpg"), "/dev/null", "README.md"):
+        answer = post(client, photo, background=name)
+        assert answer.status_code == 400 and "no colour" in answer.text

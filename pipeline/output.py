@@ -1,0 +1,279 @@
+"""What a result is to look like: one description for Python, the command, the API and the page.
+
+:mod:`pipeline.render` draws it. The functions here understand the text that a person writes:
+colours, margins, positions and sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ImageColor
+
+from pipeline import image_io
+from pipeline.background import FITS, RGB, Backdrop, Gradient, gradient
+from pipeline.errors import SettingsError, UnsupportedFormat
+from pipeline.id_photo import ID_PHOTOS
+
+RGBA = tuple[int, int, int, int]
+#: What lies behind a cutout, also a half-transparent colour, or the bytes of a picture file, which
+#: are decoded when the result is drawn.
+Layer = Backdrop | RGBA | bytes
+
+#: Formats, and the endings of their files. zip holds color.jpg and alpha.png: far smaller than one
+#: PNG, with the same edge.
+FORMATS = {**image_io.FORMATS, "zip": (".zip",)}
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """How a cutout is drawn and written. Raises :class:`SettingsError` for what cannot be."""
+
+    #: png, webp, tiff, jpg, zip (color.jpg and alpha.png), or auto: png where something is
+    #: transparent, else jpg. PNG is the default: every program reads it, and nothing is lost.
+    format: str = "png"
+
+    #: 1..100 for webp (100 is lossless) and jpg; None is 90 for webp and 92 for jpg.
+    quality: int | None = None
+
+    #: None keeps the transparency; else see :func:`layer`. JPEG has no transparency: white then.
+    background: Layer | None = None
+
+    #: How a picture is laid behind: fill, fit or tile, see :func:`pipeline.background.lay`.
+    fit: str = "fill"
+
+    #: How dark the shadow is where the subject stands, 0..1; 0 is none. For products: a person cut
+    #: off by the photo's border stands on nothing.
+    shadow: float = 0.0
+
+    #: Blend amounts of light, not sRGB values. Off, because every other program blends the latter,
+    #: and a cutout should look the same here as there.
+    linear: bool = False
+
+    #: Make an ID photo: one of :data:`pipeline.id_photo.ID_PHOTOS`, which sets the size, and the
+    #: background where none is given.
+    id_photo: str | None = None
+
+    #: Whether to cut the picture down to the subject.
+    crop: bool = False
+
+    #: Room around the subject when cropping: see :func:`margins`.
+    margin: str = "0px"
+
+    #: Size of the subject as a share of the largest that fits the picture, 0.1..1; None leaves it.
+    scale: float | None = None
+
+    #: Where the subject goes, as shares (x, y) of the free room; None leaves it.
+    position: tuple[float, float] | None = None
+
+    #: Write the alpha itself, as a grey picture.
+    only_mask: bool = False
+
+    #: Open, smooth and threshold the mask, as rembg's ``post_process_mask`` does.
+    binary: bool = False
+
+    #: Make opaque what is half-transparent inside the subject; edges stay soft.
+    opaque: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format not in (*FORMATS, "auto"):
+            known = ", ".join((*FORMATS, "auto"))
+            raise SettingsError(f"format must be one of {known}, not {self.format!r}")
+        if self.quality is not None:
+            if not 1 <= self.quality <= 100:
+                raise SettingsError(f"quality must lie within 1..100, not {self.quality}")
+            if self.format in ("png", "tiff"):
+                raise SettingsError(f"{self.format} is lossless: quality is for webp and jpg")
+        if self.background is not None:
+            object.__setattr__(self, "background", layer(self.background))
+        if self.id_photo is not None:
+            self._check_id_photo(self.id_photo)
+        if self.fit not in FITS:
+            raise SettingsError(f"fit must be one of {', '.join(FITS)}, not {self.fit!r}")
+        if not 0 <= self.shadow <= 1:
+            raise SettingsError(f"shadow must lie within 0..1, not {self.shadow}")
+        if self.linear and self.background is None:
+            raise SettingsError("linear light needs a background: give one")
+        if self.only_mask and (self.background is not None or self.shadow):
+            raise SettingsError("a mask has no background and no shadow: ask for one of the two")
+        if self.scale is not None and not 0.1 <= self.scale <= 1:
+            raise SettingsError(f"scale must lie within 0.1..1, not {self.scale}")
+        if self.position is not None and not all(0 <= share <= 1 for share in self.position):
+            raise SettingsError(f"position must lie within 0..1, not {self.position}")
+        if self.crop and (self.scale is not None or self.position is not None):
+            raise SettingsError("crop leaves no room to scale or move the subject in")
+        margins(self.margin, 0, 0)
+
+    def _check_id_photo(self, name: str) -> None:
+        if name not in ID_PHOTOS:
+            raise SettingsError(f"an ID photo is one of {', '.join(ID_PHOTOS)}, not {name!r}")
+        if self.crop or self.only_mask or self.scale is not None or self.position is not None:
+            raise SettingsError(
+                "an ID photo has its own size: without crop, scale, position and only_mask"
+            )
+        if self.background is None:
+            object.__setattr__(self, "background", ID_PHOTOS[name].colour)
+
+    @property
+    def file_format(self) -> str:
+        """The format of the file: what ``format`` says, with auto resolved."""
+        if self.format != "auto":
+            return self.format
+        clear = self.background is None or (
+            isinstance(self.background, tuple) and _opacity(self.background) < 255
+        )
+        return "png" if clear and not self.only_mask else "jpg"
+
+    @property
+    def ending(self) -> str:
+        """The ending of the file's name, with its dot."""
+        return FORMATS[self.file_format][0]
+
+    @property
+    def key(self) -> str:
+        """A name that equal outputs share, and no others."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        behind = self.background
+        if isinstance(behind, np.ndarray):
+            behind = np.ascontiguousarray(behind).tobytes() + repr(behind.shape).encode()
+        if isinstance(behind, bytes):
+            values["background"] = hashlib.sha256(behind).hexdigest()
+        return repr(values)
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Return the format that a file's ending stands for: png, webp, tiff, jpg or zip.
+
+    Raises :class:`UnsupportedFormat` for any other ending.
+    """
+    ending = Path(path).suffix.lower()
+    for name, endings in FORMATS.items():
+        if ending in endings:
+            return name
+    known = ", ".join(first for first, *_ in FORMATS.values())
+    raise UnsupportedFormat(
+        f"{os.fspath(path)}: cannot write {ending or 'a file without an ending'}: use {known}"
+    )
+
+
+def layer(spec: Layer | os.PathLike[str]) -> Layer | None:
+    """Understand a background: text as :func:`paint` does, or the path of a picture, which is read.
+
+    What is understood already comes back as it is. Raises :class:`SettingsError` for anything else,
+    :class:`pipeline.errors.ImageError` for a picture that cannot be read.
+    """
+    if not isinstance(spec, (str, os.PathLike)):
+        return spec
+    text = os.fspath(spec)
+    try:
+        return paint(text)
+    except SettingsError as error:
+        if text.startswith("gradient:"):
+            raise
+        if os.path.exists(text):
+            return image_io.read(text).image
+        raise SettingsError(f"{error}, and no picture file") from None
+
+
+def paint(text: str) -> RGB | RGBA | str | Gradient | None:
+    """Understand a background that needs no file: a stranger's text is never taken for a path.
+
+    It is a colour (:func:`colour`), "blur", or "gradient:white,#c8d0d8"
+    (:func:`pipeline.background.gradient`). Raises :class:`SettingsError` for anything else.
+    """
+    if text.strip().lower() == "blur":
+        return "blur"
+    if text.startswith("gradient:"):
+        return gradient(text)
+    try:
+        return colour(text)
+    except SettingsError:
+        raise SettingsError(
+            f"background {text[:64]!r} is no colour (white, #1e90ff), not 'blur', no gradient"
+        ) from None
+
+
+def colour(text: str) -> RGB | RGBA | None:
+    """Understand a colour: a CSS name, hex digits with or without "#", rgb(…) or rgba(…).
+
+    Returns (red, green, blue), with an opacity where the colour is half-transparent. Returns None
+    for no colour at all: empty, "transparent", "none", or an opacity of 0. Raises
+    :class:`SettingsError` for anything else.
+    """
+    name = text.strip().lower()
+    if name in ("", "transparent", "none"):
+        return None
+    if re.fullmatch(r"[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8}", name):
+        name = "#" + name
+    try:
+        red, green, blue, *opacity = ImageColor.getrgb(name)
+    except ValueError:
+        raise SettingsError(f"{text!r} is no colour: use a name, or hex digits as 1e90ff") from None
+    if opacity and opacity[0] < 255:
+        return (red, green, blue, opacity[0]) if opacity[0] else None
+    return red, green, blue
+
+
+def _opacity(value: RGB | RGBA) -> int:
+    return value[3] if len(value) == 4 else 255
+
+
+def margins(text: str, width: int, height: int) -> tuple[int, int, int, int]:
+    """Understand one to four margins around a box of a size, in pixels.
+
+    Each is "20px" or "5%"; a percentage is of the box's height above and below, of its width at
+    the sides. Two values are above and below, then the sides; three and four are as in CSS.
+
+    Returns (top, right, bottom, left) in pixels. Raises :class:`SettingsError` for anything else.
+    """
+    values = text.split()
+    if not 1 <= len(values) <= 4:
+        raise SettingsError(f"margin must be one to four values such as 20px or 5%, not {text!r}")
+    top = values[0]
+    right = values[1] if len(values) > 1 else top
+    bottom = values[2] if len(values) > 2 else top
+    left = values[3] if len(values) > 3 else right
+    sides = ((top, height), (right, width), (bottom, height), (left, width))
+    a, b, c, d = (_margin(value, side) for value, side in sides)
+    return a, b, c, d
+
+
+def _margin(text: str, side: int) -> int:
+    match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]+)?)(px|%)", text)
+    if not match:
+        raise SettingsError(f"margin must look like 20px or 5%, not {text!r}")
+    number = float(match[1])
+    return round(number if match[2] == "px" else number / 100 * side)
+
+
+def percent(text: str) -> float:
+    """Understand "50%" as 0.5. Raises :class:`SettingsError` outside of 0%..100%."""
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]+)?)%", text.strip())
+    if not match or float(match[1]) > 100:
+        raise SettingsError(f"{text[:20]!r} must be a percentage within 0%..100%")
+    return float(match[1]) / 100
+
+
+def scale(text: str) -> float | None:
+    """Understand the subject's size: "80%" of the largest that fits, or "original" for None."""
+    return None if text.strip() in ("", "original") else percent(text)
+
+
+def position(text: str) -> tuple[float, float] | None:
+    """Understand where the subject goes: "center", "50%", "20% 100%", or "original" for None.
+
+    Returns shares (x, y) of the free room. Raises :class:`SettingsError` for anything else.
+    """
+    values = text.split()
+    if values in ([], ["original"]):
+        return None
+    if len(values) > 2:
+        raise SettingsError("position takes one or two values")
+    shares = [0.5 if value == "center" else percent(value) for value in values]
+    return shares[0], shares[-1]

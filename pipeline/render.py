@@ -1,0 +1,206 @@
+"""Draw a cutout as an :class:`pipeline.output.Output` describes it, and write the file.
+
+The one renderer for Python, the command, the API and the page.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline import background as behind
+from pipeline import compose, id_photo, image_io
+from pipeline.background import Backdrop
+from pipeline.layout import VISIBLE, arrange, subject_box
+from pipeline.output import RGBA, Output, format_of
+from pipeline.settings import Settings
+
+Colours = NDArray[np.uint8]
+Matte = NDArray[np.float32]
+
+WHITE = (255, 255, 255)
+_EDGE = 0.01  # of the longer side: what lies deeper inside the subject than this is no edge
+
+
+class Cut(Protocol):
+    """What is needed of a :class:`pipeline.cutout.Result`."""
+
+    @property
+    def photo(self) -> image_io.Photo: ...
+    @property
+    def alpha(self) -> Matte: ...
+    @property
+    def foreground(self) -> Colours: ...
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished file, and what is worth knowing of it."""
+
+    data: bytes
+    format: str
+    width: int
+    height: int
+    #: Where the subject is in it: left, top, width, height in pixels.
+    box: tuple[int, int, int, int]
+
+
+def draw(result: Cut, output: Output | None = None) -> Drawing:
+    """Make the file that ``output`` (default: PNG, as large as the photo) asks for.
+
+    Raises :class:`pipeline.errors.SettingsError` where an ID photo cannot be made of the photo,
+    :class:`pipeline.errors.OutputError` where the format cannot hold the picture,
+    :class:`pipeline.errors.ImageError` for a background that cannot be read.
+    """
+    output = output or Output()
+    alpha, foreground, image = _laid_out(result, output)
+    photo, kind = result.photo, output.file_format
+    dpi = (id_photo.DPI, id_photo.DPI) if output.id_photo else photo.dpi
+    if kind == "zip":
+        height, width = alpha.shape
+        data = _zipped(alpha, foreground, output.quality, dpi, photo.exif)
+    else:
+        picture = _composite(alpha, foreground, image, result, output)
+        height, width = picture.shape[:2]
+        quality = output.quality if kind in ("webp", "jpg") else None
+        data = image_io.encode(picture, kind, quality, dpi, photo.exif)
+    left, top, right, bottom = subject_box(alpha)
+    return Drawing(data, kind, width, height, (left, top, right - left, bottom - top))
+
+
+def render(result: Cut, output: Output) -> Colours:
+    """Draw the picture that ``output`` asks for: RGBA, RGB or grey, (h, w[, 4 | 3]) uint8."""
+    alpha, foreground, image = _laid_out(result, output)
+    return _composite(alpha, foreground, image, result, output)
+
+
+def to_bytes(result: Cut, output: Output | None = None) -> bytes:
+    """The bytes of :func:`draw`."""
+    return draw(result, output).data
+
+
+def save(result: Cut, path: str | os.PathLike[str], output: Output | None = None) -> None:
+    """Write a cutout; without ``output`` the name's ending chooses the format.
+
+    Raises :class:`pipeline.errors.OutputError` when it cannot be written,
+    :class:`pipeline.errors.UnsupportedFormat` for an unknown ending.
+    """
+    image_io.write(path, to_bytes(result, output or Output(format=format_of(path))))
+
+
+def _laid_out(result: Cut, output: Output) -> tuple[Matte, Colours, Colours]:
+    """Alpha, foreground and photo, with the mask changed and the subject where it is asked for."""
+    alpha, foreground, image = result.alpha, result.foreground, result.photo.image
+    if output.binary:
+        alpha = binary(alpha)
+    if output.opaque:
+        alpha, foreground = opaque(alpha, foreground, image)
+    if output.crop:
+        left, top, right, bottom = subject_box(alpha, output.margin)
+        area = np.s_[top:bottom, left:right]
+        alpha, foreground, image = alpha[area], foreground[area], image[area]
+    elif output.scale is not None or output.position is not None:
+        alpha, foreground = arrange(alpha, foreground, output.scale, output.position)
+    elif output.id_photo:
+        box = id_photo.id_box(alpha, id_photo.ID_PHOTOS[output.id_photo])
+        alpha = id_photo.window(alpha, box)
+        foreground, image = id_photo.window(foreground, box), id_photo.window(image, box)
+    return alpha, foreground, image
+
+
+def _composite(
+    alpha: Matte, foreground: Colours, image: Colours, result: Cut, output: Output
+) -> Colours:
+    """Put the laid-out cutout on its background; see :func:`render`."""
+    if output.only_mask:
+        return compose.levels(alpha)
+    shade = output.shadow * behind.shadow(alpha) if output.shadow else None
+    background = output.background
+    if background is None and output.file_format == "jpg":
+        background = WHITE
+    if background is None:
+        if shade is not None:
+            alpha, foreground = behind.add_shadow(alpha, foreground, shade)
+        picture = compose.rgba(foreground, alpha)
+    elif isinstance(background, tuple) and len(background) == 4:
+        picture = _on_half_transparent(alpha, foreground, background, shade)
+    else:
+        # A moved subject leaves its old place in the photo, which a blur must not show.
+        seen = result.alpha if image.shape[:2] == result.alpha.shape else alpha
+        back = behind.backdrop(_decoded(background), image, seen, output.fit)
+        if shade is not None:
+            back = behind.darken(back, shade)
+        over = behind.over_linear if output.linear else compose.over
+        picture = over(foreground, alpha, back)
+    if picture.shape[2] == 4 and output.file_format == "jpg":
+        opacity = np.asarray(picture[..., 3] / 255, np.float32)
+        picture = compose.over(np.ascontiguousarray(picture[..., :3]), opacity, WHITE)
+    if output.id_photo:
+        size = id_photo.id_size(id_photo.ID_PHOTOS[output.id_photo])
+        lanczos = Image.Resampling.LANCZOS
+        picture = np.asarray(Image.fromarray(picture).resize(size[::-1], lanczos, reducing_gap=3))
+    return picture
+
+
+def _on_half_transparent(
+    alpha: Matte, foreground: Colours, colour: RGBA, shade: Matte | None
+) -> Colours:
+    if shade is not None:
+        alpha, foreground = behind.add_shadow(alpha, foreground, shade)
+    base = Image.new("RGBA", alpha.shape[::-1], colour)
+    base.alpha_composite(Image.fromarray(compose.rgba(foreground, alpha)))
+    return np.asarray(base)
+
+
+def _decoded(layer: Backdrop | bytes) -> Backdrop:
+    if isinstance(layer, bytes):
+        return image_io.read(layer, Settings.max_pixels).image
+    return layer
+
+
+def _zipped(
+    alpha: Matte,
+    foreground: Colours,
+    quality: int | None,
+    dpi: tuple[float, float] | None,
+    exif: bytes,
+) -> bytes:
+    buffer = io.BytesIO()
+    colours = image_io.encode(np.ascontiguousarray(foreground), "jpg", quality, dpi, exif)
+    matte = image_io.encode(compose.levels(alpha), "png")
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in (("color.jpg", colours), ("alpha.png", matte)):
+            # A fixed moment: equal answers are equal files.
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return buffer.getvalue()
+
+
+def binary(alpha: Matte) -> Matte:
+    """Open, smooth and threshold a mask, as rembg's ``post_process`` does."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    clean = cv2.morphologyEx(compose.levels(alpha), cv2.MORPH_OPEN, kernel).astype(np.float32)
+    # scipy's Gaussian, which rembg uses, reaches 4 sigma, and mirrors at the border.
+    smooth = cv2.GaussianBlur(clean, (17, 17), 2, borderType=cv2.BORDER_REFLECT)
+    return (smooth.reshape(alpha.shape) >= 127).astype(np.float32)
+
+
+def opaque(alpha: Matte, foreground: Colours, image: Colours) -> tuple[Matte, Colours]:
+    """Make opaque what lies deeper inside the subject than an edge does; its colours are the
+    photo's there."""
+    body = (alpha >= VISIBLE).astype(np.uint8)
+    if body.all():
+        return alpha, foreground
+    depth = cv2.distanceTransform(body, cv2.DIST_L2, 3).reshape(body.shape)
+    inside = (depth > max(4.0, _EDGE * max(body.shape))) & (alpha < 1)
+    return (
+        np.where(inside, np.float32(1), alpha),
+        np.where(inside[..., None], image, foreground),
+    )

@@ -1,0 +1,63 @@
+"""ID photos."""
+
+import numpy as np
+import pytest
+
+from pipeline import Output, SettingsError, id_photo, image_io, render
+from pipeline.id_photo import IdPhoto
+from tests.test_render import cut
+
+
+def person(neck: bool = True) -> np.ndarray:
+    """A head of 100 × 120 px on shoulders, (400, 300) float32; the crown at 60, x = 150."""
+    y, x = np.mgrid[:400, :300]
+    alpha = (((x - 150) / 50) ** 2 + ((y - 120) / 60) ** 2 < 1).astype(np.float32)
+    if neck:
+        alpha[170:215, 130:170] = 1
+        alpha[215:, 40:260] = 1
+    return alpha
+
+
+def test_id_photo_sizes():
+    assert id_photo.id_size(id_photo.ID_PHOTOS["eu"]) == (531, 413)
+    assert id_photo.id_size(id_photo.ID_PHOTOS["us"]) == (602, 602)
+    for preset in id_photo.ID_PHOTOS.values():
+        assert 0.4 < preset.head + preset.above < 0.95
+        assert preset.meaning
+
+
+@pytest.mark.parametrize("name", id_photo.ID_PHOTOS)
+def test_an_id_photo_has_the_head_where_it_belongs(name):
+    preset: IdPhoto = id_photo.ID_PHOTOS[name]
+    left, top, right, bottom = id_photo.id_box(person(), preset)
+    width, height = right - left, bottom - top
+    assert width / height == pytest.approx(preset.width / preset.height)
+    assert (left + right) / 2 == pytest.approx(150, abs=1)
+    assert (60 - top) / height == pytest.approx(preset.above, abs=0.02)
+    assert 120 / height == pytest.approx(preset.head, rel=0.12)  # chin at 180
+
+
+def test_what_is_no_portrait():
+    with pytest.raises(SettingsError, match="no subject"):
+        id_photo.id_box(np.zeros((9, 9), np.float32), id_photo.ID_PHOTOS["eu"])
+    with pytest.raises(SettingsError, match="head and shoulders"):
+        id_photo.id_box(person(neck=False), id_photo.ID_PHOTOS["eu"])
+
+
+@pytest.mark.parametrize("name", id_photo.ID_PHOTOS)
+def test_id_photos_have_their_size_and_colour(name):
+    preset = id_photo.ID_PHOTOS[name]
+    alpha = np.zeros((900, 700), np.float32)
+    alpha[300:700, 200:500] = person()
+    alpha[700:, 240:460] = 1
+    result = cut(alpha)
+    picture = render.render(result, Output(id_photo=name))
+    assert picture.shape == (*id_photo.id_size(preset), 3)
+    assert picture[2, 2].tolist() == list(preset.colour)
+    data = image_io.read(render.to_bytes(result, Output(id_photo=name)))
+    assert data.dpi == pytest.approx((300, 300), abs=0.1)
+
+
+def test_an_id_photo_needs_shoulders():
+    with pytest.raises(SettingsError, match="px are missing at the bottom"):
+        render.render(cut(person()[:225]), Output(id_photo="ca"))
