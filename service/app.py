@@ -30,6 +30,7 @@ from service.gate import Gate
 from service.job import Abandoned
 from service.limits import Bounded
 from service.observe import Metrics, Observed, memory
+from service.origin import Addressed
 from service.settings import ServiceSettings
 from service.shelf import Shelf
 
@@ -144,6 +145,7 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
     app.add_middleware(Guarded)
     app.add_middleware(Bounded, settings=settings, memory=memory_held)
     app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Addressed, settings=settings)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,

@@ -21,6 +21,16 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 _REDIRECTS = 5
 _MOVED = (301, 302, 303, 307, 308)
+#: Not public, whatever the version of Python says of them: site-local addresses (RFC 3879),
+#: documentation (RFC 9637), segment routing (RFC 9602), the relays of 6to4 (RFC 7526), and what
+#: IANA's registries of special addresses keep for AS112 and AMT.
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        *("fec0::/10", "3fff::/20", "5f00::/16", "100:0:0:1::/64", "2620:4f:8000::/48"),
+        *("192.88.99.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24"),
+    )
+)
 _NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 
 
@@ -41,6 +51,7 @@ def public(text: str) -> bool:
         one.is_global
         and not (one.is_multicast or one.is_reserved or one.is_loopback or one.is_link_local)
         and not (one.is_private or one.is_unspecified)
+        and not any(one in network for network in _NOT_PUBLIC if network.version == one.version)
         for one in (address, *_wrapped(address))
     )
 
@@ -93,7 +104,7 @@ async def fetch(
         return await asyncio.wait_for(_fetch(url, max_bytes, resolve, transport), seconds)
     except asyncio.TimeoutError:
         raise FetchFailed(f"the URL did not answer within {seconds:g} s") from None
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # a redirect to no URL too
         raise FetchFailed(f"the URL cannot be fetched ({type(error).__name__})") from error
 
 
@@ -123,9 +134,10 @@ async def _pinned(text: str, resolve: Resolve) -> tuple[httpx.URL, dict[str, str
     try:
         url = httpx.URL(text)
         port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+        known = bool(url.host)  # which decodes it: a name may be no name (xn--)
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise FetchFailed("this is no URL", code="invalid_image_url") from error
-    if url.scheme not in ("http", "https") or not url.host or port > 65535:
+    if url.scheme not in ("http", "https") or not known or port > 65535:
         raise FetchFailed("only http and https URLs are fetched", code="invalid_image_url")
     if url.userinfo:
         raise FetchFailed("URLs with a user name are not fetched", code="invalid_image_url")

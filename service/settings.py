@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
@@ -121,6 +122,10 @@ class ServiceSettings:
     #: the client (X-Forwarded-For, X-Forwarded-Proto) is believed.
     proxies: tuple[str, ...] = ()
 
+    #: Names that the service is known by, separated by commas; ".example.org" means all names
+    #: under it, "*" any. Loopback names always are, and addresses where it listens to others.
+    hosts: tuple[str, ...] = ()
+
     #: Origins whose pages may call the API. None: browsers keep other sites' pages out.
     cors: tuple[str, ...] = ()
 
@@ -173,6 +178,9 @@ class ServiceSettings:
                 raise SettingsError(
                     f"proxies must be addresses or networks such as 10.0.0.0/8: {error}"
                 ) from error
+        for host in self.hosts:
+            if not re.fullmatch(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", host):
+                raise SettingsError(f"hosts must be names in small letters, without port: {host!r}")
         if "*" in self.cors and self.api_keys:
             raise SettingsError("cors: name the origins; * together with API keys is too open")
 

@@ -47,6 +47,7 @@ def base(nets) -> ServiceSettings:
         threads=1,
         web=False,
         cache="off",
+        hosts=("testserver",),  # what the test client calls it
     )
 
 

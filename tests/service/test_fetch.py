@@ -4,8 +4,10 @@ import asyncio
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from service.errors import FetchFailed, TooLarge
+from service.errors import FetchFailed, ServiceError, TooLarge
 from service.fetch import fetch, public
 
 PUBLIC = "93.184.216.34"
@@ -75,6 +77,12 @@ def get(url, names=None, site=None, max_bytes=1000, seconds=2.0):
         "224.0.0.1",
         "240.0.0.1",
         "255.255.255.255",
+        "192.88.99.1",
+        "192.31.196.1",
+        "192.175.48.1",
+        "fec0::1",
+        "3fff::1",
+        "5f00::1",
         "::",
         "::1",
         "::127.0.0.1",
@@ -229,3 +237,39 @@ def test_other_answers_and_unknown_names():
 
     with pytest.raises(FetchFailed, match="not known"):
         get("http://example.invalid/", unknown)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://xn--/",
+        "http://xn--a/",
+        "http://xn--zzzzzzz99/",
+        "http://[::1",
+        "http://\ud800/",
+        "//",
+    ],
+)
+def test_a_name_that_is_none_is_the_clients_mistake(url):
+    with pytest.raises(FetchFailed):
+        get(url)
+    with pytest.raises(FetchFailed):
+        get("http://a.example/", site=Site(answer(302, location=url.encode("utf-8", "replace"))))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.text(max_size=30)
+    | st.builds(
+        "http{}://{}{}{}".format,
+        st.sampled_from(["", "s"]),
+        st.text(alphabet="xn-a.0:[]@%1\u00df\u3002\ud800", max_size=16),
+        st.sampled_from(["", ":", ":0", ":99999", ":x"]),
+        st.text(max_size=6),
+    )
+)
+def test_no_text_is_more_than_a_refusal(url):
+    try:
+        assert get(url) == b"picture"
+    except ServiceError as error:
+        assert 400 <= error.status < 500
