@@ -21,7 +21,8 @@ log = logging.getLogger("wisp.cache")
 
 _PATIENCE = 0.5  # seconds a look-up may take: about what the work itself takes
 _REST = 10.0  # seconds a cache is left alone after it failed
-_PENDING = 4  # answers on their way in; more would only pile up in memory
+_PENDING = 4  # answers on their way in, and their bytes; more would only pile up in memory
+_PENDING_BYTES = 32_000_000
 _DAY = 86400
 
 
@@ -87,7 +88,7 @@ class Cache:
     def __init__(self, store: Store | None) -> None:
         self._store = store
         self._rests_until = 0.0
-        self._pending: set[asyncio.Task[None]] = set()
+        self._pending: dict[asyncio.Task[None], int] = {}
         self.failures = 0
 
     @property
@@ -106,13 +107,16 @@ class Cache:
             self._failed(error)
             return None
 
-    def put(self, key: str, pack: Callable[[], bytes]) -> None:
-        """Store ``pack()`` soon, behind the caller's back; not at all when that is too much."""
+    def put(self, key: str, pack: Callable[[], bytes], size: int = 0) -> None:
+        """Store ``pack()``, of about so many bytes, soon and behind the caller's back; not at all
+        when that is too much."""
         if self._store is None or self.state == "resting" or len(self._pending) >= _PENDING:
             return
+        if sum(self._pending.values()) + size > _PENDING_BYTES:
+            return
         task = asyncio.create_task(self._put(key, pack))
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
+        self._pending[task] = size
+        task.add_done_callback(self._pending.pop)
 
     async def _put(self, key: str, pack: Callable[[], bytes]) -> None:
         assert self._store

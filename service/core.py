@@ -145,7 +145,7 @@ class Core:
         self._mean += 0.2 * (taken - self._mean)
         for stage, value in answer.seconds.items():
             self.metrics.stages.labels(stage).observe(value)
-        self.cache.put(key, answer.pack)
+        self.cache.put(key, answer.pack, len(answer.data))
         return answer
 
     def _abandon(self, key: str, flight: _Flight) -> None:

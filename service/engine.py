@@ -64,7 +64,7 @@ class Engine:
         found |= {name: name for name in own.imported(models.CoarseModel)}
         # By path and not by name: what no longer is the published file must not be fetched anew
         # because a client asks for it.
-        found |= {name: str(path) for name in models.PUBLIC if (path := store.find(name))}
+        found |= {name: str(path) for name in models.PUBLIC if (path := store.verified(name))}
         return found
 
     def resolve(self, name: str) -> str:

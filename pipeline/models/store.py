@@ -84,6 +84,16 @@ def find(name: str) -> Path | None:
     return None
 
 
+def verified(name: str) -> Path | None:
+    """Return the file of a public model on this machine; None where it is not the published one."""
+    path = find(name)
+    if path and not _trusted(path):
+        if mismatch(path, PUBLIC[name]):
+            return None
+        mark_verified(path)
+    return path
+
+
 def ensure(name: str, quiet: bool = False) -> Path:
     """Return the verified file of a public model; fetch it where it is not here.
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 
+from service import cache as caches
 from service.cache import Cache, Disk, open_cache
 from tests.service.test_wisp_api import post
 
@@ -138,32 +141,47 @@ def test_redis_that_is_not_there_costs_nothing(serve, photo):
         assert (answer.status_code, answer.headers["x-wisp-cached"]) == (200, "false")
 
 
+class RealRedis:
+    """A server of its own on a free port, to be killed and started again."""
+
+    def __init__(self, folder):
+        binary = shutil.which("redis-server")
+        if not binary:
+            pytest.skip("redis-server is not installed")
+        pytest.importorskip("redis", reason="needs pip install redis")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self.command += ["--dir", str(folder)]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, "redis-server did not start"
+                time.sleep(0.05)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
 @pytest.fixture
 def redis_server(tmp_path):
-    binary = shutil.which("redis-server")
-    if not binary:
-        pytest.skip("redis-server is not installed")
-    pytest.importorskip("redis", reason="needs pip install redis")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir"]
-    process = subprocess.Popen([*command, str(tmp_path)], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline, "redis-server did not start"
-            time.sleep(0.05)
-    yield f"redis://127.0.0.1:{port}/0", process
-    process.kill()
-    process.wait()
+    server = RealRedis(tmp_path)
+    yield server
+    server.kill()
 
 
 def test_a_real_redis_shared_by_two_services_and_killed(serve, photo, redis_server, tmp_path):
-    url, process = redis_server
+    url = redis_server.url
     one = serve(cache=url)
     a = post(one, photo)
     two = serve(cache=url, data=tmp_path / "other")
@@ -172,8 +190,7 @@ def test_a_real_redis_shared_by_two_services_and_killed(serve, photo, redis_serv
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert a.content == b.content
-    process.kill()
-    process.wait()
+    redis_server.kill()
     c = post(two, photo)
     assert (c.status_code, c.headers["x-wisp-cached"]) == (200, "false")
     assert c.content == a.content
@@ -181,7 +198,7 @@ def test_a_real_redis_shared_by_two_services_and_killed(serve, photo, redis_serv
 
 def test_a_full_redis_is_no_error(serve, photo, redis_server):
     redis = pytest.importorskip("redis")
-    url, _ = redis_server
+    url = redis_server.url
     with redis.Redis.from_url(url) as client:
         client.config_set("maxmemory", "1mb")
         client.config_set("maxmemory-policy", "noeviction")
@@ -190,3 +207,46 @@ def test_a_full_redis_is_no_error(serve, photo, redis_server):
         answer = post(service, photo)
         assert (answer.status_code, answer.headers["x-wisp-cached"]) == (200, "false")
         time.sleep(0.2)
+
+
+def test_redis_dies_hangs_and_returns_under_load(serve, photo, redis_server, monkeypatch):
+    """No request is lost, and the cache is used again as soon as it is back."""
+    monkeypatch.setattr(caches, "_REST", 0.3)
+    service = serve(cache=redis_server.url)
+    whole = post(service, photo).content
+    answers, stop = [], threading.Event()
+
+    def visit():
+        while not stop.is_set():
+            answer = post(service, photo)
+            right = answer.status_code == 200 and answer.content == whole
+            answers.append((right, answer.headers.get("x-wisp-cached")))
+
+    def cached_again():
+        """Wait until the cache answers, and at least a few requests have been answered."""
+        before, deadline = len(answers), time.monotonic() + 20
+        while ("true" not in {hit for _, hit in answers[before:]}) or len(answers) < before + 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    visitors = [threading.Thread(target=visit) for _ in range(4)]
+    for visitor in visitors:
+        visitor.start()
+    try:
+        cached_again()
+        for _ in range(2):
+            redis_server.kill()
+            time.sleep(0.5)
+            redis_server.start()  # empty
+            cached_again()
+        redis_server.process.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        redis_server.process.send_signal(signal.SIGCONT)
+        cached_again()
+    finally:
+        stop.set()
+        for visitor in visitors:
+            visitor.join()
+    assert all(right for right, _ in answers)
+    assert "false" in {hit for _, hit in answers}  # while it was away
+    assert service.app.state.wisp.core.cache.failures

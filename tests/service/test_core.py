@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import Output, explain, models
-from pipeline.errors import ModelMissing, UnreadableImage
+from pipeline.errors import ModelInvalid, ModelMissing, UnreadableImage
 from pipeline.models import own, store
 from service.cache import Cache
 from service.core import Core
@@ -322,6 +322,22 @@ def test_a_downloaded_model_can_be_asked_for(settings, nets, tmp_path, monkeypat
     monkeypatch.setitem(models.PUBLIC, "u2net", published)
     assert engine.names()["u2net"] == str(store.model_path("u2net"))
     assert engine.load("u2net").model.licence == published.licence
+
+
+def test_what_is_not_the_published_model_is_not_served_by_its_name(
+    settings, nets, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WISP_HOME", str(tmp_path / "home"))
+    file = store.model_path("u2netp")
+    file.parent.mkdir(parents=True)
+    engine = Engine(settings)
+    for content in (bytes(155), (nets / "tiny.onnx").read_bytes()):
+        file.write_bytes(content)
+        assert "u2netp" not in engine.names()
+        with pytest.raises(ModelMissing):
+            engine.resolve("u2netp")
+        with pytest.raises(ModelInvalid):  # as the command says
+            models.coarse_model("u2netp")
 
 
 def test_answers_pack_and_unpack_and_torn_ones_are_noticed():
