@@ -2,7 +2,9 @@
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY setup.cfg pyproject.toml README.md LICENSE train_refiner.py train_u2net.py ./
+COPY wisp wisp
 COPY pipeline pipeline
+COPY training training
 COPY refiner refiner
 COPY u2net u2net
 COPY eval eval

@@ -11,6 +11,7 @@ neighbourhood and then in a narrow one (the author's
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,7 +86,7 @@ def _wide(
     height, width = alpha.shape
     size = (max(1, round(width / _STEP)), max(1, round(height / _STEP)))
 
-    def small(array: NDArray) -> NDArray[np.float32]:
+    def small(array: NDArray[Any]) -> NDArray[np.float32]:
         reduced = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
         return np.asarray(reduced, np.float32).reshape(size[1], size[0], -1)
 
@@ -118,5 +119,5 @@ def _corrected(
     return np.clip(foreground + alpha * rest, 0, 255)
 
 
-def _bytes(array: NDArray) -> NDArray[np.uint8]:
+def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.clip(array + 0.5, 0, 255).astype(np.uint8)

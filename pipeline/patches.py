@@ -6,6 +6,8 @@ its 128-px tiles), and the cost of stage 2 is the number of tiles. So tiles are 
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +93,7 @@ def fitted(height: int, width: int, side: int = TILE) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def pad(piece: NDArray) -> NDArray:
+def pad(piece: NDArray[Any]) -> NDArray[Any]:
     """Continue what is smaller than a tile, (h, w[, C]), by reflection to the right and below."""
     below, right = TILE - piece.shape[0], TILE - piece.shape[1]
     if not below and not right:

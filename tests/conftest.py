@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from typing import Any
 
@@ -11,6 +12,15 @@ from PIL import Image
 from skimage import data
 
 from pipeline import Result, image_io
+
+_TRAINS = importlib.util.find_spec("torch") is not None
+
+#: Without torch the trainers' tests are left out, and so is what they import.
+collect_ignore = [] if _TRAINS else ["training", "refiner", "u2net"]
+
+
+def pytest_report_header() -> str | None:
+    return None if _TRAINS else "without the trainers' tests: `make test-all` installs PyTorch"
 
 
 @pytest.fixture(scope="session")

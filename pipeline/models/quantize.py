@@ -141,7 +141,7 @@ def _int8(card: CoarseModel, target: Path, photos: Iterable[NDArray[np.uint8]]) 
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
             self.rest = iter(photos)
 
