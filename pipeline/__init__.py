@@ -18,6 +18,7 @@ from pipeline.cutout import Cutout, Progress, Result
 from pipeline.errors import (
     ImageError,
     ImageTooLarge,
+    ImageTooSlow,
     ModelError,
     ModelInvalid,
     ModelMissing,
@@ -35,6 +36,7 @@ __all__ = [
     "Cutout",
     "ImageError",
     "ImageTooLarge",
+    "ImageTooSlow",
     "ModelError",
     "ModelInvalid",
     "ModelMissing",

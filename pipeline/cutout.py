@@ -138,7 +138,7 @@ class Cutout:
         s, clock = self.settings, _Clock(progress)
         stage2 = self._stage2 if refine else None
         with clock("read"):
-            photo = image_io.read(source, s.max_pixels)
+            photo = image_io.read(source, s.max_pixels, s.decode_seconds)
             seen = _on_white(photo)
         with clock("coarse"):
             raw = coarse.predict(self._stage1, self.model, seen)

@@ -6,7 +6,8 @@
     ├── ImageError                a picture is at fault
     │   ├── UnreadableImage       broken, truncated, empty, or not a picture
     │   ├── UnsupportedFormat     a picture, but of a kind that is not read or written
-    │   └── ImageTooLarge         more pixels than the limit allows
+    │   ├── ImageTooLarge         more pixels than the limit allows
+    │   └── ImageTooSlow          decoding takes longer than the limit allows
     ├── ModelError                a network is at fault
     │   ├── ModelMissing          no such name or file
     │   ├── ModelInvalid          the file is no network of the shape that is asked for
@@ -38,6 +39,10 @@ class UnsupportedFormat(ImageError):
 
 class ImageTooLarge(ImageError):
     """The picture has more pixels than ``Settings.max_pixels`` allows."""
+
+
+class ImageTooSlow(ImageError):
+    """Decoding the picture takes longer than ``Settings.decode_seconds`` allows."""
 
 
 class ModelError(WispError):

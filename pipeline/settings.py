@@ -48,6 +48,10 @@ class Settings:
     #: picture bomb fills the memory.
     max_pixels: int = 100_000_000
 
+    #: Seconds that decoding a photo may take: the largest allowed one needs half of it, and a small
+    #: file that was made to stop everything has no more.
+    decode_seconds: float = 10.0
+
     def __post_init__(self) -> None:
         for name, low, high in (
             ("roi_threshold", 0.0, 1.0),
@@ -56,6 +60,7 @@ class Settings:
             ("batch_size", 1, 4096),
             ("threads", 0, 4096),
             ("max_pixels", 1, math.inf),
+            ("decode_seconds", 0.1, math.inf),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

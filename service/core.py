@@ -14,12 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pipeline import Progress, __version__
+from pipeline.errors import ImageTooSlow
+from pipeline.image_io import sandbox
 from service.cache import Cache
-from service.engine import Engine
+from service.engine import Engine, Opened
 from service.errors import Busy, TimedOut
 from service.job import Abandoned, Answer, Job, Watch
 from service.observe import Metrics
 from service.settings import ServiceSettings
+
+#: Seconds after which a picture that is still being decoded makes room for the next one, and how
+#: many may do so at a time. Beyond them its decoding ends: what others wait for comes first.
+_PATIENCE, _ASIDE = 1.0, 4
 
 
 @dataclass
@@ -41,6 +47,11 @@ class Core:
         self.settings, self.engine, self.cache, self.metrics = settings, engine, cache, metrics
         self._threads = ThreadPoolExecutor(settings.concurrency, "wisp")
         self._slots = asyncio.Semaphore(settings.concurrency)
+        # Pictures are decoded beside the networks' work: one more than there are slots, as what is
+        # decoded and waits takes memory.
+        self._readers = ThreadPoolExecutor(settings.concurrency + 1 + _ASIDE, "wisp-read")
+        self._reading = asyncio.Semaphore(settings.concurrency + 1)
+        self._aside = 0
         self._flights: dict[str, _Flight] = {}
         self._mean = 1.0  # seconds a job takes, as of late
         self.closing = False
@@ -54,8 +65,9 @@ class Core:
         return sum(flight.running for flight in self._flights.values())
 
     async def warm(self) -> None:
-        """Open the default model, so that the first request need not wait for it."""
+        """Open the default model and start a decoder, so that the first request need not wait."""
         loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._readers, sandbox.warm)
         await loop.run_in_executor(self._threads, self.engine.load)
 
     async def cut(self, job: Job, report: Progress | None = None) -> Answer:
@@ -131,13 +143,18 @@ class Core:
         return flight
 
     async def _fly(self, key: str, job: Job, flight: _Flight) -> Answer:
+        loop = asyncio.get_running_loop()
         try:
-            async with self._slots:
+            async with self._reading:
+                opened = await self._opened(job, flight)
+                await self._slots.acquire()
+            try:
                 flight.running = True
-                loop = asyncio.get_running_loop()
                 answer = await loop.run_in_executor(
-                    self._threads, self.engine.run, job, flight.watch
+                    self._threads, self.engine.run, job, opened, flight.watch
                 )
+            finally:
+                self._slots.release()
         finally:
             if self._flights.get(key) is flight:
                 del self._flights[key]
@@ -147,6 +164,31 @@ class Core:
             self.metrics.stages.labels(stage).observe(value)
         self.cache.put(key, answer.pack, len(answer.data))
         return answer
+
+    async def _opened(self, job: Job, flight: _Flight) -> Opened:
+        """Decode the pictures of a job, beside the others if that takes long."""
+        loop = asyncio.get_running_loop()
+        reading = loop.run_in_executor(self._readers, self.engine.read, job, flight.watch)
+        try:
+            done, _ = await asyncio.wait({reading}, timeout=_PATIENCE)
+            if done:
+                return await reading
+            if self._aside >= _ASIDE:
+                flight.watch.ending = ImageTooSlow(
+                    f"the picture takes longer than {_PATIENCE:g} s to decode, and others wait: "
+                    "save it anew with another program, or try again later"
+                )
+                return await reading
+            self._aside += 1
+            self._reading.release()
+            try:
+                return await reading
+            finally:
+                self._aside -= 1
+                await self._reading.acquire()
+        except asyncio.CancelledError:
+            flight.watch.gone.set()
+            raise
 
     def _abandon(self, key: str, flight: _Flight) -> None:
         """Free the work of a client that went away.
@@ -176,7 +218,8 @@ class Core:
             self._abandon(key, flight)
         with contextlib.suppress(Exception):
             await self.cache.close()
-        await asyncio.to_thread(self._threads.shutdown, True)
+        for threads in (self._readers, self._threads):
+            await asyncio.to_thread(threads.shutdown, True)
 
 
 __all__ = ["Abandoned", "Core"]

@@ -12,6 +12,7 @@ import io
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from pipeline import (
 from pipeline.compose import levels, rgba
 from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.explain.figure import draw
+from pipeline.image_io import sandbox
 from pipeline.models import own, store
 from service import region
 from service.errors import Unsupported
@@ -40,6 +42,15 @@ from service.settings import ServiceSettings
 #: A look inside needs the most memory of all, and shows the photo a few hundred pixels wide: a
 #: larger one is reduced to 1080p beforehand.
 _LOOK_PIXELS = 1920 * 1080
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a job sent, decoded: the photo, the picture behind it, and the seconds that took."""
+
+    photo: image_io.Photo
+    behind: image_io.Photo | None
+    seconds: float
 
 
 class Engine:
@@ -111,31 +122,49 @@ class Engine:
                     del self._loaded[other]
             return self._loaded[name]
 
-    def run(self, job: Job, watch: Watch) -> Answer:
-        """Do a job.
+    def read(self, job: Job, watch: Watch) -> Opened:
+        """Decode what a job sent, in a process that is killed when its time is over.
+
+        Raises :class:`pipeline.ImageError`, :class:`TimedOut`, or :class:`Abandoned`.
+        """
+        watch.step("read", 0.0)
+        start = time.perf_counter()
+        pixels, seconds = self.settings.max_pixels, self.settings.decode_seconds
+        photo = sandbox.decode(job.image, pixels, seconds, watch.check)
+        photo = region.reduced(photo, _LOOK_PIXELS if job.inside else job.pixels)
+        behind = None
+        if isinstance(job.output.background, bytes):
+            behind = sandbox.decode(job.output.background, pixels, seconds, watch.check)
+        return Opened(photo, behind, time.perf_counter() - start)
+
+    def run(self, job: Job, opened: Opened, watch: Watch) -> Answer:
+        """Do a job, whose pictures are decoded already.
 
         Raises :class:`pipeline.WispError`, :class:`TimedOut`, or :class:`Abandoned`.
         """
         try:
-            return (self._inside if job.inside else self._cut)(job, watch.step)
+            return (self._inside if job.inside else self._cut)(job, opened, watch.step)
         finally:
             trim()
 
-    def _cut(self, job: Job, step: Progress) -> Answer:
-        start = time.perf_counter()
+    def _cut(self, job: Job, opened: Opened, step: Progress) -> Answer:
+        start = time.perf_counter() - opened.seconds
         name = self.resolve(job.model)
         cutout = self.load(name)
-        step("read", 0.0)
-        photo = region.reduced(image_io.read(job.image, self.settings.max_pixels), job.pixels)
-        read = time.perf_counter() - start
+        photo, output = opened.photo, job.output
+        if opened.behind:
+            output = replace(output, background=opened.behind.image)
         area = region.region(photo, job.region)
         result = cutout(region.as_array(photo, area), refine=job.refine, progress=step)
         step("finish", 0.0)
         result = region.embedded(result, photo, area)
         begun = time.perf_counter()
-        drawing = render.draw(result, job.output)
+        drawing = render.draw(result, output)
         panes = _panes(result) if job.panes else {}
-        seconds = {"read": read, **{k: v for k, v in result.timings.items() if k != "read"}}
+        seconds = {
+            "read": opened.seconds,
+            **{k: v for k, v in result.timings.items() if k != "read"},
+        }
         seconds["finish"] = time.perf_counter() - begun
         seconds["total"] = time.perf_counter() - start
         return Answer(
@@ -153,15 +182,13 @@ class Engine:
             panes=panes,
         )
 
-    def _inside(self, job: Job, step: Progress) -> Answer:
+    def _inside(self, job: Job, opened: Opened, step: Progress) -> Answer:
         """Draw a look inside. Raises :class:`Unsupported` where the model is no U²-Net."""
-        start = time.perf_counter()
+        start = time.perf_counter() - opened.seconds
         name = self.resolve(job.model)
         cutout = self.load(name)
-        step("read", 0.0)
-        photo = image_io.read(job.image, self.settings.max_pixels)
-        seen = region.reduced(photo, _LOOK_PIXELS)
-        array = region.as_array(seen, region.region(seen, ""))
+        photo = opened.photo
+        array = region.as_array(photo, region.region(photo, ""))
         try:
             inside = explain.look(array, cutout, progress=step)
         except ModelInvalid as error:  # whose own words name a path

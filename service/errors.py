@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pipeline.errors import (
     ImageError,
     ImageTooLarge,
+    ImageTooSlow,
     ModelMissing,
     OutputError,
     SettingsError,
@@ -117,6 +118,7 @@ def problem(error: Exception) -> Problem:
         return Problem(error.status, error.code, str(error), retry)
     kinds: tuple[tuple[type[Exception], int, str], ...] = (
         (ImageTooLarge, 413, "image_too_large"),
+        (ImageTooSlow, 413, "image_too_slow"),
         (UnsupportedFormat, 400, "invalid_file_type"),
         (ImageError, 400, "invalid_image"),
         (ModelMissing, 400, "unknown_model"),

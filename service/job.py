@@ -57,14 +57,21 @@ class Watch:
     def __init__(self, seconds: float, report: Progress | None = None) -> None:
         self.deadline = time.monotonic() + seconds
         self.gone = threading.Event()
+        self.ending: Exception | None = None  # what the job is to end with
         self.reports: list[Progress] = [report] if report else []
 
-    def step(self, stage: str, share: float) -> None:
-        """Say where the job is. Raises :class:`Abandoned` or :class:`TimedOut` to end it."""
+    def check(self) -> None:
+        """Raise :class:`Abandoned`, :class:`TimedOut` or ``ending`` where the job is to end."""
+        if self.ending:
+            raise self.ending
         if self.gone.is_set():
             raise Abandoned
         if time.monotonic() > self.deadline:
             raise TimedOut("the picture took too long: send a smaller one, or try again later")
+
+    def step(self, stage: str, share: float) -> None:
+        """Say where the job is. Raises as :meth:`check` does."""
+        self.check()
         for report in tuple(self.reports):
             report(stage, share)
 

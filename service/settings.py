@@ -87,6 +87,9 @@ class ServiceSettings:
     #: set it to 12000000.
     max_pixels: int = 25_000_000
 
+    #: Seconds that decoding a picture may take: one of 25 megapixels needs a fifth of that.
+    decode_seconds: float = Settings.decode_seconds
+
     #: Folder of results, history and cache.
     data: Path = field(default_factory=_home)
 
@@ -150,6 +153,7 @@ class ServiceSettings:
             ("max_batch_bytes", 1),
             ("max_batch_files", 1),
             ("max_pixels", 1),
+            ("decode_seconds", 0.1),
             ("cache_bytes", 0),
             ("result_hours", 0),
             ("history_days", 0),

@@ -338,10 +338,10 @@ def test_a_senseless_resolution_is_dropped(photo, dpi):
 @pytest.mark.parametrize(
     ("format", "note"),
     [
-        ("GIF", "animated: first of 3 frames"),
-        ("PNG", "animated: first of 3 frames"),
-        ("WEBP", "animated: first of 3 frames"),
-        ("TIFF", "3 pages: the first was taken"),
+        ("GIF", "animated: the first frame was taken"),
+        ("PNG", "animated: the first frame was taken"),
+        ("WEBP", "animated: the first frame was taken"),
+        ("TIFF", "several pages: the first was taken"),
     ],
 )
 def test_the_first_frame_is_taken_and_said_so(format, note):

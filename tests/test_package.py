@@ -14,6 +14,7 @@ def test_public_names():
         "Cutout",
         "ImageError",
         "ImageTooLarge",
+        "ImageTooSlow",
         "ModelError",
         "ModelInvalid",
         "ModelMissing",

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +26,8 @@ from pipeline.errors import (
     UnreadableImage,
     UnsupportedFormat,
 )
-from pipeline.image_io import pixels
+from pipeline.image_io import pixels, structure
+from pipeline.image_io.photo import Photo
 
 #: Names that are looked for in folders; a file named outright may have any.
 PICTURE = re.compile(
@@ -58,6 +59,11 @@ _OTHERS = (
     (rb"FUJIFILM|.{4}ftypcrx", "a camera's raw file"),
     (rb".{4}ftyp|\x1aE\xdf\xa3", "a video"),
 )
+# What is said of a file with several pictures.
+_MORE = dict.fromkeys(("GIF", "PNG", "WebP", "AVIF"), "animated: the first frame was taken") | {
+    "TIFF": "several pages: the first was taken"
+}
+_NO_MEMORY = "the image needs more memory than there is for it"
 _HEAD = 64  # bytes: room for the brands of an ISO container
 
 _ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
@@ -70,38 +76,13 @@ _DROPPED_EXIF = (0x927C, 0xA001, 0xA002, 0xA003, 0xA005)
 _EXIF_LIMIT = 60_000  # bytes; a JPEG has room for 65 533
 
 
-@dataclass(frozen=True, eq=False)
-class Photo:
-    """A photo as the pipeline sees it, and what is worth keeping of the file it came from.
-
-    Attributes
-    ----------
-    image
-        (H, W, 3) uint8, sRGB, upright.
-    alpha
-        The transparency that the photo already had, (H, W) float32 in 0..1; None if it had none.
-    format
-        "JPEG", "PNG", …; empty for arrays.
-    dpi
-        Resolution (x, y) in pixels an inch, or None.
-    exif
-        Metadata worth keeping, ready for :func:`encode`: no orientation, position, or thumbnail.
-    notes
-        What was done that the user may want to know, a short sentence each.
-    path
-        The file, where it was one.
-    """
-
-    image: NDArray[np.uint8]
-    alpha: NDArray[np.float32] | None = None
-    format: str = ""
-    dpi: tuple[float, float] | None = None
-    exif: bytes = b""
-    notes: tuple[str, ...] = ()
-    path: Path | None = None
+#: Seconds that decoding may take, as imgproxy has it: no photo of 100 megapixels needs half of it.
+DECODE_SECONDS = 10.0
 
 
-def read(source: Any, max_pixels: int = 100_000_000) -> Photo:
+def read(
+    source: Any, max_pixels: int = 100_000_000, seconds: float | None = DECODE_SECONDS
+) -> Photo:
     """Read a photo.
 
     Parameters
@@ -112,6 +93,10 @@ def read(source: Any, max_pixels: int = 100_000_000) -> Photo:
         (H, W). The source is not modified.
     max_pixels
         Limit on width × height, checked before anything is decoded.
+    seconds
+        Limit on the time that decoding takes. What is so plainly built that its pixels bound the
+        time already is decoded here, the rest in a process that can be killed
+        (:mod:`pipeline.image_io.sandbox`). None is no limit, and no other process.
 
     Raises
     ------
@@ -121,17 +106,19 @@ def read(source: Any, max_pixels: int = 100_000_000) -> Photo:
         An image of a kind that is not read.
     ImageTooLarge
         More pixels than ``max_pixels``.
+    ImageTooSlow
+        Decoding takes longer than ``seconds``, or what surrounds the pixels is out of all measure.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
         return replace(_from_pil(source, max_pixels, ""), format=source.format or "")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_stream(io.BytesIO(source), max_pixels)
+        return _from_stream(io.BytesIO(source), max_pixels, seconds)
     if isinstance(source, (str, os.PathLike)):
         try:
             with open(source, "rb") as stream:
-                photo = _from_stream(stream, max_pixels)
+                photo = _from_stream(stream, max_pixels, seconds)
         except ImageError as error:
             raise type(error)(f"{os.fspath(source)}: {error}") from error.__cause__
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -139,7 +126,7 @@ def read(source: Any, max_pixels: int = 100_000_000) -> Photo:
             raise UnreadableImage(f"{os.fspath(source)}: {reason.lower()}") from error
         return replace(photo, path=Path(source))
     if hasattr(source, "read"):
-        return _from_stream(source, max_pixels)
+        return _from_stream(source, max_pixels, seconds)
     raise UnreadableImage(
         "an image is a path, bytes, a binary file, a PIL image or an array, "
         f"not {type(source).__name__}"
@@ -174,7 +161,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _from_stream(stream: BinaryIO, max_pixels: int) -> Photo:
+def _from_stream(stream: BinaryIO, max_pixels: int, seconds: float | None) -> Photo:
     if not getattr(stream, "seekable", lambda: False)():
         stream = io.BytesIO(stream.read())
     start = stream.tell()
@@ -187,6 +174,22 @@ def _from_stream(stream: BinaryIO, max_pixels: int) -> Photo:
         stream = io.BytesIO(head + stream.read())
     stream.seek(0)
     kind, opener = _opener(head)
+    if kind in structure.WALKED:
+        stream = io.BytesIO(stream.read())
+        plain = structure.check(stream.getvalue(), kind)
+    else:
+        plain = kind in structure.BOUNDED
+    if seconds is not None and not plain:
+        from pipeline.image_io import sandbox  # here: most photos need no other process
+
+        return sandbox.decode(stream, max_pixels, seconds)
+    return _decoded(stream, kind, opener, max_pixels)
+
+
+def _decoded(
+    stream: BinaryIO, kind: str, opener: Callable[[BinaryIO], Image.Image], max_pixels: int
+) -> Photo:
+    """Decode in this process."""
     notes: list[str] = []
     with _as_unreadable(kind):
         try:
@@ -256,8 +259,10 @@ def _as_unreadable(kind: str) -> Iterator[None]:
     except ImageError:
         raise
     except (Image.DecompressionBombError, MemoryError) as error:
-        raise ImageTooLarge("the image is too large for this machine's memory") from error
+        raise ImageTooLarge(_NO_MEMORY) from error
     except (OSError, ValueError, SyntaxError) as error:
+        if "decoder error -9" in str(error):  # Pillow's number for no memory
+            raise ImageTooLarge(_NO_MEMORY) from error
         # Pillow passes some exceptions on as SyntaxError; the words of those help no one.
         known = isinstance(error.__cause__, (OSError, type(None))) and str(error)
         reason = f" ({' '.join(known.split())[:120]})" if known else ""
@@ -272,11 +277,9 @@ def _from_pil(
     _check_size(*image.size, max_pixels)
     notes = [] if notes is None else notes
     with _as_unreadable(kind):
-        frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
-        if frames > 1 and kind == "TIFF":
-            notes.append(f"{frames} pages: the first was taken")
-        elif frames > 1 and kind in ("GIF", "PNG", "WebP", "AVIF"):
-            notes.append(f"animated: first of {frames} frames")
+        # Whether there are more, and not how many: to count them is to walk over all of them.
+        if kind in _MORE and getattr(image, "is_animated", False):
+            notes.append(_MORE[kind])
         image.load()
     exif, orientation = _exif(image, notes)
     with _as_unreadable(kind):

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from pipeline import Output, explain, models
-from pipeline.errors import ModelInvalid, ModelMissing, UnreadableImage
+from pipeline.errors import ImageTooSlow, ModelInvalid, ModelMissing, UnreadableImage
+from pipeline.image_io import Photo
 from pipeline.models import own, store
+from service import core as core_module
 from service.cache import Cache
 from service.core import Core
-from service.engine import Engine
+from service.engine import Engine, Opened
 from service.errors import Busy, TimedOut, Unsupported
 from service.job import LOOK_STAGES, STAGES, Abandoned, Answer, Job, Watch
 from service.observe import Metrics
@@ -34,7 +36,10 @@ class Slow(Engine):
         self.done, self.begun, self.ended = [], [], []
         self.go = threading.Event()
 
-    def run(self, job, watch):
+    def read(self, job, watch):
+        return Opened(Photo(np.zeros((1, 1, 3), np.uint8)), None, 0.0)
+
+    def run(self, job, opened, watch):
         self.begun.append(job.image)
         try:
             while not self.go.is_set():
@@ -108,6 +113,56 @@ def test_no_more_run_at_a_time_than_allowed(settings):
         await asyncio.gather(*tasks)
 
     run(settings, story, concurrency=2)
+
+
+def test_slow_pictures_step_aside_and_of_too_many_some_are_given_up(settings, monkeypatch):
+    monkeypatch.setattr(core_module, "_PATIENCE", 0.05)
+    decoded = threading.Event()
+
+    async def story(core, engine):
+        def read(job, watch):
+            while job.image.startswith(b"slow") and not decoded.is_set():
+                watch.check()
+                time.sleep(0.005)
+            return Opened(Photo(np.zeros((1, 1, 3), np.uint8)), None, 0.0)
+
+        engine.read = read
+        engine.go.set()
+        slow = [asyncio.create_task(core.cut(Job(b"slow%d" % i))) for i in range(8)]
+        await asyncio.sleep(0)
+        assert (await core.cut(Job(b"quick"))).data == b"quick"
+        await until(lambda: sum(task.done() for task in slow) == 8 - core_module._ASIDE)
+        assert all(isinstance(t.exception(), ImageTooSlow) for t in slow if t.done())
+        left = [task for task in slow if not task.done()]
+        decoded.set()
+        answers = await asyncio.gather(*left)
+        assert len(answers) == core_module._ASIDE and core._aside == 0
+        assert (await core.cut(Job(b"again"))).data == b"again"
+
+    run(settings, story)
+
+
+def test_a_client_that_leaves_ends_the_decoding(settings):
+    async def story(core, engine):
+        ended = threading.Event()
+
+        def read(job, watch):
+            try:
+                while True:
+                    watch.check()
+                    time.sleep(0.005)
+            finally:
+                ended.set()
+
+        engine.read = read
+        task = asyncio.create_task(core.cut(Job(b"slow")))
+        await until(lambda: core.queued)
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await until(ended.is_set)
+        await until(lambda: not core.queued)
+
+    run(settings, story)
 
 
 def test_a_client_that_leaves_frees_its_place_in_the_queue(settings):
@@ -238,19 +293,23 @@ def test_errors_reach_everyone_who_waits_and_nothing_stays_behind(settings):
 # -- the engine ------------------------------------------------------------------------------------
 
 
+def done(engine, job, watch):
+    return engine.run(job, engine.read(job, watch), watch)
+
+
 def test_the_real_engine_looks_in_before_every_network_call(settings, photo):
     engine = Engine(settings)
     stages = []
     watch = Watch(60, lambda stage, share: stages.append(stage))
-    answer = engine.run(Job(photo), watch)
+    answer = done(engine, Job(photo), watch)
     assert list(dict.fromkeys(stages)) == [stage for stage in STAGES if stage != "wait"]
     assert stages.count("refine") == 1 + -(-answer.patches // 8)
     gone = Watch(60)
     gone.reports.append(lambda stage, share: gone.gone.set())
     with pytest.raises(Abandoned):
-        engine.run(Job(photo), gone)
+        done(engine, Job(photo), gone)
     with pytest.raises(TimedOut):
-        engine.run(Job(photo), Watch(-1))
+        done(engine, Job(photo), Watch(-1))
 
 
 def test_a_look_inside_is_a_job_like_others(settings, photo, nets):
@@ -258,14 +317,14 @@ def test_a_look_inside_is_a_job_like_others(settings, photo, nets):
     stages = []
     watch = Watch(60, lambda stage, share: stages.append(stage))
     engine = Engine(replace(settings, model=str(model)))
-    answer = engine.run(Job(photo, inside=True), watch)
+    answer = done(engine, Job(photo, inside=True), watch)
     assert opened(answer.data).format == answer.format.upper() == "PNG"
     assert opened(answer.data).size == (answer.width, answer.height)
     assert list(dict.fromkeys(stages)) == [stage for stage in LOOK_STAGES if stage != "wait"]
     with pytest.raises(Unsupported, match="tiny is none"):
-        Engine(settings).run(Job(photo, inside=True), Watch(60))
+        done(Engine(settings), Job(photo, inside=True), Watch(60))
     with pytest.raises(TimedOut):
-        engine.run(Job(photo, inside=True), Watch(-1))
+        done(engine, Job(photo, inside=True), Watch(-1))
 
 
 def test_a_look_inside_reduces_a_large_photo(settings, nets, monkeypatch):
@@ -278,14 +337,14 @@ def test_a_look_inside_reduces_a_large_photo(settings, nets, monkeypatch):
 
     monkeypatch.setattr(explain, "look", spy)
     engine = Engine(replace(settings, model=str(tiny_u2net(nets / "inner.onnx"))))
-    engine.run(Job(encoded(np.zeros((1600, 3200, 3), np.uint8)), inside=True), Watch(60))
+    done(engine, Job(encoded(np.zeros((1600, 3200, 3), np.uint8)), inside=True), Watch(60))
     ((height, width, _),) = seen
     assert height * width <= 1920 * 1080 < 1.01 * height * width
     assert width == pytest.approx(2 * height, abs=2)
 
 
 def test_panes(settings, photo):
-    answer = Engine(settings).run(Job(photo, panes=True), Watch(60))
+    answer = done(Engine(settings), Job(photo, panes=True), Watch(60))
     assert set(answer.panes) == {"photo", "alpha", "coarse", "unrefined", "refined", "roi"}
 
 

@@ -1,0 +1,116 @@
+"""Files that would stop a decoder for minutes: they are refused, and nobody else notices."""
+
+import contextlib
+import signal
+import threading
+import time
+
+import httpx
+import numpy as np
+import pytest
+
+from tests import hostile
+from tests.service.conftest import encoded
+from tests.service.live import live
+
+URL = "/api/remove-background"
+SLOW = hostile.bmp_runs(3500)  # ten seconds of Pillow alone, and nothing odd about it
+FILES = {
+    "gif comment": lambda: hostile.gif_comment(16_000_000),
+    "jpeg scans": lambda: hostile.jpeg_scans(5000, 1000),
+    "jpeg markers": lambda: hostile.jpeg_markers(2_000_000),
+    "jpeg fill bytes": lambda: hostile.jpeg_fill(20_000_000),
+    "png chunks": lambda: hostile.png_chunks(2_000_000),
+    "bmp runs": lambda: SLOW,
+}
+
+
+@pytest.fixture(scope="module")
+def server(nets, tmp_path_factory):
+    data = tmp_path_factory.mktemp("server") / "data"
+    with live(nets, data, "--no-web", cache="off", decode_seconds="2", held_bytes=str(10**9)) as it:
+        yield it
+
+
+def ask(url: str, photo: bytes, **fields: str) -> httpx.Response:
+    return httpx.post(url + URL, files={"file": photo}, data=fields, timeout=60)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_is_refused_with_its_reason_while_others_are_answered(server, photo, name):
+    data, said = FILES[name](), []
+    thread = threading.Thread(target=lambda: said.append(ask(server.url, data)))
+    thread.start()
+    others = [ask(server.url, photo, margin=f"{number}px") for number in range(3)]
+    thread.join()
+    assert [answer.status_code for answer in others] == [200] * 3
+    assert said[0].status_code == 413
+    assert said[0].json()["code"] == "image_too_slow"
+    assert "anew" in said[0].json()["detail"]
+
+
+def test_pages_are_not_counted(server):
+    assert ask(server.url, hostile.tiff_pages(40_000)).status_code == 200
+
+
+def test_several_at_once_hold_nobody_up(server, photo):
+    said: list[httpx.Response] = []
+    threads = [
+        threading.Thread(target=lambda data=data: said.append(ask(server.url, data)))
+        for data in (SLOW + bytes(number) for number in range(4))  # each another file
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    answer = ask(server.url, photo, margin="9px")
+    assert answer.status_code == 200
+    for thread in threads:
+        thread.join()
+    assert [answer.json()["code"] for answer in said] == ["image_too_slow"] * 4
+
+
+def test_a_background_is_a_picture_like_others(server, photo):
+    for data in (SLOW, hostile.gif_comment(4_000_000)):
+        answer = httpx.post(
+            f"{server.url}/v1.0/removebg",
+            files={"image_file": photo, "bg_image_file": data},
+            timeout=60,
+        )
+        assert answer.status_code == 413
+        assert answer.json()["errors"][0]["code"] == "image_too_slow"
+
+
+def test_a_background_has_the_limit_of_pixels(serve, photo):
+    large = encoded(np.zeros((600, 600, 3), np.uint8), "PNG")
+    client = serve(max_pixels=512 * 512)
+    answer = client.post("/v1.0/removebg", files={"image_file": photo, "bg_image_file": large})
+    assert answer.status_code == 413
+    assert answer.json()["errors"][0]["code"] == "image_too_large"
+
+
+def test_a_client_that_goes_away_takes_its_decoder_along(nets, tmp_path):
+    with live(nets, tmp_path / "data", "--no-web", decode_seconds="50") as server:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(server.url + URL, files={"file": SLOW}, timeout=1.5)
+        deadline = time.monotonic() + 10
+        while httpx.get(f"{server.url}/readyz").json()["queued"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_sigterm_ends_a_server_that_decodes(nets, tmp_path):
+    with live(nets, tmp_path / "data", "--no-web", decode_seconds="50", drain="1") as server:
+
+        def send() -> None:
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.post(server.url + URL, files={"file": SLOW}, timeout=60)
+
+        threads = [threading.Thread(target=send) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        start = time.monotonic()
+        assert server.stop() in (0, -signal.SIGTERM)
+        assert time.monotonic() - start < 15
+        for thread in threads:
+            thread.join()
