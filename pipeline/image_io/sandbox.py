@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,9 @@ class _Child:
         self.pictures = 0
         self.slowed = False
 
-    def ask(self, request: dict[str, object], data: bytes) -> tuple[dict, list[bytearray]]:
+    def ask(
+        self, request: dict[str, object], data: bytes
+    ) -> tuple[dict[str, Any], list[bytearray]]:
         """Send a picture; return the answer's head, and its parts. Raises OSError or EOFError."""
         self.pictures += 1
         head = json.dumps(request).encode()
@@ -226,7 +228,7 @@ def _all(stream: BinaryIO) -> bytes:
     return stream.read()
 
 
-def _photo(answer: dict, parts: list[bytearray]) -> Photo:
+def _photo(answer: dict[str, Any], parts: list[bytearray]) -> Photo:
     height, width = answer["shape"]
     image = np.frombuffer(parts[0], np.uint8).reshape(height, width, 3)
     alpha: NDArray[np.float32] | None = None
