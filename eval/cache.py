@@ -22,7 +22,7 @@ from PIL import Image
 
 import eval as harness
 import pipeline
-from eval.methods import Spec, kinds
+from eval.methods import KINDS, Spec
 from eval.methods.external import result_file
 from pipeline import Settings, models
 
@@ -38,7 +38,7 @@ def default_root() -> Path:
 def versions(spec: Spec) -> dict[str, str]:
     """Return the versions of the packages that a method's result depends on."""
     found = {}
-    for name in (*ALWAYS, *kinds()[spec.kind].packages):
+    for name in (*ALWAYS, *KINDS[spec.kind].packages):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -48,7 +48,7 @@ def versions(spec: Spec) -> dict[str, str]:
 
 def model_files(spec: Spec) -> dict[str, Path]:
     """Return the weight files that a method uses, by option. Raises ``ModelError``."""
-    options, found = kinds()[spec.kind].options, {}
+    options, found = KINDS[spec.kind].options, {}
     default = Settings()
     if "model" in options:
         found["model"] = models.coarse_model(spec.option("model", default.model)).path
@@ -72,7 +72,7 @@ def key(spec: Spec, name: str, data: bytes) -> str:
         "options": [pair for pair in spec.options if pair[0] not in ("model", "refiner")],
         "models": checksums(spec),
         "versions": versions(spec),
-        "code": _code("pipeline", "methods") if kinds()[spec.kind].ours else _code("methods"),
+        "code": _code("pipeline", "methods") if KINDS[spec.kind].ours else _code("methods"),
         "photo": hashlib.sha256(data).hexdigest(),
     }
     if spec.kind == "folder":

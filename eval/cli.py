@@ -96,7 +96,7 @@ if TYPE_CHECKING:
     metavar="FIGURE=AMOUNT[%]",
     help="With --compare: how much worse a figure may get, such as psnr=0.1 or sad=2%.",
 )
-def bench(dataset: str | None, **given: Any) -> None:
+def bench(dataset: str | None, **options: Any) -> None:
     """Measure background removal methods on DATASET, and compare them.
 
     DATASET is 'builtin', or a folder: images/ with alphas/ or masks/ (and trimaps/, foregrounds/),
@@ -107,14 +107,14 @@ def bench(dataset: str | None, **given: Any) -> None:
     from pipeline.errors import WispError
 
     try:
-        if given["listing"]:
+        if options["listing"]:
             _list()
-        elif given["compare"]:
-            _compare(given["compare"][0], given["compare"][1], given["bounds"])
+        elif options["compare"]:
+            _compare(options["compare"][0], options["compare"][1], options["bounds"])
         elif dataset is None:
             raise click.UsageError("name a DATASET, or --list, or --compare OLD NEW")
         else:
-            _bench(dataset, given)
+            _bench(dataset, options)
     except WispError as error:
         raise click.ClickException(str(error)) from error
     except ModuleNotFoundError as error:
@@ -124,7 +124,7 @@ def bench(dataset: str | None, **given: Any) -> None:
         sys.exit(130)
 
 
-def _bench(name: str, given: dict[str, Any]) -> None:
+def _bench(name: str, options: dict[str, Any]) -> None:
     from dataclasses import replace
 
     from eval import cache, footprint, results, run, table
@@ -133,11 +133,11 @@ def _bench(name: str, given: dict[str, Any]) -> None:
     from eval.metrics import perceptual
     from pipeline import Settings
 
-    defaults = {key: given[key] for key in ("model", "refiner") if given[key]}
-    specs = parse(given["methods"], defaults)
+    defaults = {key: options[key] for key in ("model", "refiner") if options[key]}
+    specs = parse(options["methods"], defaults)
     for kind, option, values in (
-        ("command", "run", given["commands"]),
-        ("folder", "path", given["folders"]),
+        ("command", "run", options["commands"]),
+        ("folder", "path", options["folders"]),
     ):
         for value in values:
             label, line = _named(value, kind)
@@ -145,43 +145,43 @@ def _bench(name: str, given: dict[str, Any]) -> None:
     specs = distinct(specs)
     if not specs:
         raise click.UsageError("no method: see --list")
-    reference = _reference(given["against"], specs)
+    reference = _reference(options["against"], specs)
 
-    dataset = find(name, given["layout"], given["backgrounds"], _size(given["size"]))
-    if given["limit"]:
-        dataset = replace(dataset, samples=dataset.samples[: given["limit"]])
+    dataset = find(name, options["layout"], options["backgrounds"], _size(options["size"]))
+    if options["limit"]:
+        dataset = replace(dataset, samples=dataset.samples[: options["limit"]])
     for spec in specs:
         cache.model_files(spec)  # a model that is not there is better told now than in an hour
-    lpips = perceptual.why_unavailable() if given["lpips"] else "switched off"
+    lpips = perceptual.why_unavailable() if options["lpips"] else "switched off"
     plan = run.Plan(
-        repeats=given["repeats"],
-        timeout=given["timeout"],
-        jobs=given["jobs"],
-        fresh=given["fresh"],
-        skip_bad=given["skip_bad"],
+        repeats=options["repeats"],
+        timeout=options["timeout"],
+        jobs=options["jobs"],
+        fresh=options["fresh"],
+        skip_bad=options["skip_bad"],
         lpips=lpips is None,
     )
-    store = cache.Cache(given["cache_root"] or cache.default_root())
-    shown = run.silent if given["quiet"] else progress
+    store = cache.Cache(options["cache_root"] or cache.default_root())
+    shown = run.silent if options["quiet"] else progress
     finished = run.execute(dataset, specs, plan, store, shown)
     found = results.collect(dataset, specs, plan, finished, _typed(), lpips)
-    if given["footprint"]:
+    if options["footprint"]:
         found["footprint"] = footprint.measure(Settings(**defaults), plan.repeats, progress=shown)
     if reference not in found["subsets"]["all"]["means"]:
         reference = next(iter(found["subsets"]["all"]["means"]), reference)
 
-    if given["output"]:
+    if options["output"]:
         from eval.report import save
 
-        save(given["output"], found, finished, store, reference, given["crops"])
-        click.echo(f"report: {given['output'] / 'index.html'}", err=True)
-    if given["table"] in ("quality", "both"):
+        save(options["output"], found, finished, store, reference, options["crops"])
+        click.echo(f"report: {options['output'] / 'index.html'}", err=True)
+    if options["table"] in ("quality", "both"):
         for subset, part in found["subsets"].items():
             click.echo(f"\n{dataset.title}: {part['title']}\n\n{table.quality(found, subset)}")
-    if given["table"] in ("speed", "both"):
+    if options["table"] in ("speed", "both"):
         title = found["subsets"]["all"]["title"]
         click.echo(f"\n{dataset.title}: {title}\n\n{table.speed(found, reference)}")
-    if given["footprint"]:
+    if options["footprint"]:
         click.echo(f"\nWisp by size of photo\n\n{table.footprint(found)}")
     click.echo()
     click.echo(table.notes(found), err=True)
@@ -200,10 +200,10 @@ def _compare(old: Path, new: Path, bounds: tuple[str, ...]) -> None:
 
 def _list() -> None:
     from eval.layouts import LAYOUTS
-    from eval.methods import kinds
+    from eval.methods import KINDS
 
     click.echo("Methods:")
-    for name, kind in kinds().items():
+    for name, kind in KINDS.items():
         options = f" [{', '.join(kind.options)}]" if kind.options else ""
         click.echo(f"  {name:20} {kind.summary}{options}")
     click.echo("\nData sets:\n  builtin              needs no download")

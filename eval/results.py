@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eval import cache, stats
-from eval.methods import Spec, kinds
+from eval.methods import KINDS, Spec
 from eval.metrics import METRICS
 from eval.run import Plan, Run, coarse_of
 from eval.scenes import Dataset
@@ -74,7 +74,7 @@ def collect(
             {
                 "label": spec.label,
                 "kind": spec.kind,
-                "summary": kinds()[spec.kind].summary,
+                "summary": KINDS[spec.kind].summary,
                 "options": {
                     name: value if spec.kind == "command" or "/" not in value else Path(value).name
                     for name, value in spec.options

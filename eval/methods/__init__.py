@@ -1,63 +1,36 @@
 """The methods that are compared, behind one small protocol, and the table of them.
 
-A method is a function from :class:`Input` to pixels. It is described by a :class:`Spec`, which is
-data: it can be written on a command line, sent to another process and put into a cache key. What a
-method imports it imports when it is built, so that a missing extra is met there, and named.
+A method is asked for by a :class:`Spec`, which is data: it can be written on a command line, sent
+to another process and put into a cache key. A method imports its packages when it is built, so that
+a missing extra is met and named there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import WispError
+from eval.methods import classic, external, rembg, wisp
+from eval.methods.protocol import Input, Kind, Method, MethodError, Options, Outside
 
+__all__ = [
+    "KINDS",
+    "Input",
+    "Method",
+    "MethodError",
+    "Outside",
+    "Spec",
+    "as_rgba",
+    "build",
+    "distinct",
+    "parse",
+]
 
-class MethodError(WispError):
-    """A method is unknown, misdescribed, cannot be had here, or gave no usable answer."""
-
-
-@dataclass(frozen=True)
-class Input:
-    """What every method gets: the same encoded bytes, and the same photo decoded.
-
-    ``image`` is (H, W, 3) uint8 RGB, upright.
-    """
-
-    name: str
-    data: bytes
-    image: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Outside:
-    """An answer from outside of this process, with its own time and memory, or None for either."""
-
-    pixels: NDArray
-    seconds: float | None
-    megabytes: float | None
-
-
-#: A method, ready to run. It answers with straight RGBA, (H, W, 4) uint8, or with an alpha alone,
-#: (H, W) float in 0..1; the photo's own colours are then put beside it.
-Method = Callable[[Input], "NDArray | Outside"]
-Options = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """An entry of the table: what the method does, and the options it takes."""
-
-    summary: str
-    options: tuple[str, ...]
-    build: Callable[[Options], Method]
-    packages: tuple[str, ...] = ()  # whose versions belong to the result
-    extra: str = ""  # what to install where a package is missing
-    ours: bool = True  # whether the result depends on Wisp's code
+#: The table of methods.
+KINDS: dict[str, Kind] = {**wisp.KINDS, **rembg.KINDS, **classic.KINDS, **external.KINDS}
 
 
 @dataclass(frozen=True)
@@ -70,13 +43,6 @@ class Spec:
 
     def option(self, name: str, default: str = "") -> str:
         return dict(self.options).get(name, default)
-
-
-def kinds() -> dict[str, Kind]:
-    """Return the table of methods."""
-    from eval.methods import classic, external, rembg, wisp
-
-    return {**wisp.KINDS, **rembg.KINDS, **classic.KINDS, **external.KINDS}
 
 
 def parse(text: str, defaults: Options | None = None) -> list[Spec]:
@@ -102,22 +68,21 @@ def parse(text: str, defaults: Options | None = None) -> list[Spec]:
     >>> parse("wisp:refine=off")[0].label
     'wisp (refine=off)'
     """
-    table = kinds()
-    found: list[tuple[str, dict[str, str]]] = []
+    specs: list[tuple[str, dict[str, str]]] = []
     for piece in filter(None, (part.strip() for part in text.split(","))):
         name, colon, rest = piece.partition(":")
         if not colon and "=" in piece:
             name, rest = "", piece
         if name:
-            if name not in table:
-                raise MethodError(f"no method {name!r}: there are {', '.join(table)}")
-            found.append((name, {}))
+            if name not in KINDS:
+                raise MethodError(f"no method {name!r}: there are {', '.join(KINDS)}")
+            specs.append((name, {}))
         if rest:
             key, equals, value = rest.partition("=")
-            if not equals or not found:
+            if not equals or not specs:
                 raise MethodError(f"{piece!r} is not METHOD:key=value")
-            found[-1][1][key.strip()] = value.strip()
-    return distinct([_spec(name, options, defaults or {}) for name, options in found])
+            specs[-1][1][key.strip()] = value.strip()
+    return distinct([_spec(name, options, defaults or {}) for name, options in specs])
 
 
 def distinct(specs: list[Spec]) -> list[Spec]:
@@ -130,7 +95,7 @@ def distinct(specs: list[Spec]) -> list[Spec]:
 
 
 def _spec(name: str, options: dict[str, str], defaults: Options) -> Spec:
-    allowed = kinds()[name].options
+    allowed = KINDS[name].options
     label = options.pop("as", "")
     for key in options:
         if key not in allowed:
@@ -150,7 +115,7 @@ def build(spec: Spec) -> Method:
 
     Raises :class:`MethodError` naming what to install where a package is missing.
     """
-    kind = kinds()[spec.kind]
+    kind = KINDS[spec.kind]
     try:
         return kind.build(dict(spec.options))
     except ImportError as error:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.methods import Input, Kind, Method, MethodError, Options
+from eval.methods.colours import multilevel
+from eval.methods.protocol import Input, Kind, Method, MethodError, Options
 from eval.methods.wisp import settings, stage1
 from pipeline import Cutout
 
@@ -25,17 +24,6 @@ def trimap_of(alpha: NDArray[np.floating]) -> NDArray[np.float64]:
     trimap[cv2.erode((alpha > SURE).astype(np.uint8), disc) > 0] = 1
     trimap[cv2.erode((alpha < 1 - SURE).astype(np.uint8), disc) > 0] = 0
     return trimap
-
-
-def multilevel() -> Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.uint8]]:
-    """Return pymatting's multi-level foreground estimation (Germer et al., 2021), on 8 bits."""
-    from pymatting import estimate_foreground_ml
-
-    def estimate(image: NDArray[np.uint8], alpha: NDArray[np.floating]) -> NDArray[np.uint8]:
-        colours = estimate_foreground_ml(image / 255.0, alpha.astype(np.float64))
-        return np.round(np.clip(colours, 0, 1) * 255).astype(np.uint8)
-
-    return estimate
 
 
 def guided_filter(
@@ -62,12 +50,12 @@ def _pymatting(options: Options) -> Method:
 
     cut, colours = Cutout(settings(options)), multilevel()
 
-    def run(given: Input) -> NDArray:
-        trimap = trimap_of(cut(given.image).alpha)
+    def run(photo: Input) -> NDArray:
+        trimap = trimap_of(cut(photo.image).alpha)
         if not (trimap == 1).any() or not (trimap == 0).any():
             raise MethodError("no pixel is surely foreground, or none surely background")
-        alpha = estimate_alpha_cf(given.image / 255.0, trimap)
-        rgb = colours(given.image, alpha)
+        alpha = estimate_alpha_cf(photo.image / 255.0, trimap)
+        rgb = colours(photo.image, alpha)
         return np.dstack([rgb, np.round(np.clip(alpha, 0, 1) * 255).astype(np.uint8)])
 
     return run
@@ -76,12 +64,12 @@ def _pymatting(options: Options) -> Method:
 def _guided(options: Options) -> Method:
     coarse = stage1(options)
 
-    def run(given: Input) -> NDArray:
-        grey = cv2.cvtColor(given.image, cv2.COLOR_RGB2GRAY)
+    def run(photo: Input) -> NDArray:
+        grey = cv2.cvtColor(photo.image, cv2.COLOR_RGB2GRAY)
         guide = (grey / 255).astype(np.float32)
         # One window reaches over the ramp that enlarging a 320-px mask draws.
         radius = max(2, round(max(guide.shape) / 320 * 4))
-        return guided_filter(guide, np.asarray(coarse(given), np.float32), radius, GUIDED_EPSILON)
+        return guided_filter(guide, np.asarray(coarse(photo), np.float32), radius, GUIDED_EPSILON)
 
     return run
 
@@ -89,8 +77,8 @@ def _guided(options: Options) -> Method:
 def _grabcut(options: Options) -> Method:
     coarse = stage1(options)
 
-    def run(given: Input) -> NDArray:
-        mask = np.asarray(coarse(given))
+    def run(photo: Input) -> NDArray:
+        mask = np.asarray(coarse(photo))
         labels = np.where(mask > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
         labels[mask > SURE] = cv2.GC_FGD
         labels[mask < 1 - SURE] = cv2.GC_BGD
@@ -98,7 +86,7 @@ def _grabcut(options: Options) -> Method:
             return np.zeros(mask.shape, np.float32)  # GrabCut wants both; there is no subject
         cv2.setRNGSeed(0)
         cv2.grabCut(
-            np.ascontiguousarray(given.image[..., ::-1]),
+            np.ascontiguousarray(photo.image[..., ::-1]),
             labels,
             (0, 0, 0, 0),
             np.zeros((1, 65)),

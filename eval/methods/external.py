@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eval.methods import Input, Kind, Method, MethodError, Options, Outside
+from eval.methods.protocol import Input, Kind, Method, MethodError, Options, Outside
 
 
 def pixels_of(path: Path) -> NDArray:
@@ -33,11 +33,11 @@ def _command(options: Options) -> Method:
     if "{in}" not in line or "{out}" not in line:
         raise MethodError(f"a command names its {{in}} and its {{out}}: {line!r} does not")
 
-    def run(given: Input) -> Outside:
-        suffix = (Image.open(io.BytesIO(given.data)).format or "png").lower()
+    def run(photo: Input) -> Outside:
+        suffix = (Image.open(io.BytesIO(photo.data)).format or "png").lower()
         with tempfile.TemporaryDirectory(prefix="wisp-bench-") as scratch:
             source, target = Path(scratch, f"in.{suffix}"), Path(scratch, "out.png")
-            source.write_bytes(given.data)
+            source.write_bytes(photo.data)
             words = [
                 word.replace("{in}", str(source)).replace("{out}", str(target))
                 for word in shlex.split(line)
@@ -90,10 +90,10 @@ def _folder(options: Options) -> Method:
     if not options.get("path") or not root.is_dir():
         raise MethodError(f"{options.get('path', '')!r} is not a folder of results")
 
-    def run(given: Input) -> Outside:
-        found = result_file(root, given.name)
+    def run(photo: Input) -> Outside:
+        found = result_file(root, photo.name)
         if found is None:
-            raise MethodError(f"{root} has no result for {given.name}")
+            raise MethodError(f"{root} has no result for {photo.name}")
         return Outside(pixels_of(found), None, None)
 
     return run

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eval.methods import Input, Kind, Method, MethodError, Options
+from eval.methods.protocol import Input, Kind, Method, MethodError, Options
 from pipeline import Settings, models
 
 
@@ -30,8 +30,8 @@ def _build(options: Options, **how: bool) -> Method:
         os.environ["U2NET_HOME"] = home
         session = new_session("u2net_custom", model_path=shutil.copy(card.path, home))
 
-    def run(given: Input) -> NDArray:
-        return np.asarray(remove(Image.fromarray(given.image), session=session, **how))
+    def run(photo: Input) -> NDArray:
+        return np.asarray(remove(Image.fromarray(photo.image), session=session, **how))
 
     return run
 

@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.methods import Input, Kind, Method, MethodError, Options
+from eval.methods.colours import multilevel
+from eval.methods.protocol import Input, Kind, Method, MethodError, Options
 from pipeline import Cutout, Settings, coarse, models
 
 SWITCH = {"on": True, "off": False, "yes": True, "no": False, "1": True, "0": False}
@@ -47,9 +48,9 @@ def stage1(options: Options) -> Method:
     """Stage 1 alone: the coarse mask at the photo's size, not stretched to its extremes."""
     session, card = _open(options.get("model", ""))
 
-    def run(given: Input) -> NDArray:
-        small = coarse.predict(session, card, given.image)
-        return coarse.upsample(small, given.image.shape[:2])
+    def run(photo: Input) -> NDArray:
+        small = coarse.predict(session, card, photo.image)
+        return coarse.upsample(small, photo.image.shape[:2])
 
     return run
 
@@ -58,11 +59,11 @@ def _wisp(options: Options) -> Method:
     recolour = _colours(options.get("foreground", "own"))
     cut = Cutout(settings(options))
 
-    def run(given: Input) -> NDArray:
-        result = cut(given.image)
+    def run(photo: Input) -> NDArray:
+        result = cut(photo.image)
         if recolour is None:
             return np.asarray(result.image)
-        rgb = recolour(given.image, result.alpha)
+        rgb = recolour(photo.image, result.alpha)
         return np.dstack([rgb, np.round(result.alpha * 255).astype(np.uint8)])
 
     return run
@@ -78,8 +79,6 @@ def _colours(name: str):
 
         return estimate
     if name == "ml":
-        from eval.methods.classic import multilevel
-
         return multilevel()
     raise MethodError(f"foreground is own, photo, blur or ml, not {name!r}")
 
