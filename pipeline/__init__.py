@@ -16,12 +16,14 @@ __version__ = "0.2.0"  # first: what is imported below reads it
 
 from pipeline.cutout import Cutout, Progress, Result
 from pipeline.errors import (
+    DiskFull,
     ImageError,
     ImageTooLarge,
     ImageTooSlow,
     ModelError,
     ModelInvalid,
     ModelMissing,
+    OutOfMemory,
     OutputError,
     ProviderMissing,
     SettingsError,
@@ -34,12 +36,14 @@ from pipeline.settings import Settings
 
 __all__ = [
     "Cutout",
+    "DiskFull",
     "ImageError",
     "ImageTooLarge",
     "ImageTooSlow",
     "ModelError",
     "ModelInvalid",
     "ModelMissing",
+    "OutOfMemory",
     "Output",
     "OutputError",
     "Progress",

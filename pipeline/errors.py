@@ -13,7 +13,9 @@
     │   ├── ModelInvalid          the file is no network of the shape that is asked for
     │   └── ProviderMissing       the asked-for accelerator is not there
     ├── SettingsError             a setting is out of its range, or two contradict each other
+    ├── OutOfMemory               the photo needs more memory than there is
     └── OutputError               a result cannot be written
+        └── DiskFull              since there is no room for it, nor for any other
 
 The message says what was wrong and what to do about it, in one line.
 """
@@ -65,5 +67,13 @@ class SettingsError(WispError):
     """A setting is out of its range, or two settings contradict each other."""
 
 
+class OutOfMemory(WispError):
+    """The photo needs more memory than there is."""
+
+
 class OutputError(WispError):
     """A result cannot be written."""
+
+
+class DiskFull(OutputError):
+    """A result cannot be written since the disk is full, or the user's share of it."""

@@ -53,8 +53,10 @@ class Drawing:
     box: tuple[int, int, int, int]
 
 
-def draw(result: Cut, output: Output | None = None) -> Drawing:
+def draw(result: Cut, output: Output | None = None, software: str = "") -> Drawing:
     """Make the file that ``output`` (default: PNG, as large as the photo) asks for.
+
+    ``software`` is written into its EXIF data, as the program that made it.
 
     Raises :class:`pipeline.errors.SettingsError` where an ID photo cannot be made of the photo,
     :class:`pipeline.errors.OutputError` where the format cannot hold the picture,
@@ -64,14 +66,15 @@ def draw(result: Cut, output: Output | None = None) -> Drawing:
     alpha, foreground, image = _laid_out(result, output)
     photo, kind = result.photo, output.file_format
     dpi = (id_photo.DPI, id_photo.DPI) if output.id_photo else photo.dpi
+    exif = image_io.with_software(photo.exif, software) if software else photo.exif
     if kind == "zip":
         height, width = alpha.shape
-        data = _zipped(alpha, foreground, output.quality, dpi, photo.exif)
+        data = _zipped(alpha, foreground, output.quality, dpi, exif)
     else:
         picture = _composite(alpha, foreground, image, result, output)
         height, width = picture.shape[:2]
         quality = output.quality if kind in ("webp", "jpg") else None
-        data = image_io.encode(picture, kind, quality, dpi, photo.exif)
+        data = image_io.encode(picture, kind, quality, dpi, exif)
     left, top, right, bottom = subject_box(alpha)
     return Drawing(data, kind, width, height, (left, top, right - left, bottom - top))
 
@@ -82,9 +85,9 @@ def render(result: Cut, output: Output) -> Colours:
     return _composite(alpha, foreground, image, result, output)
 
 
-def to_bytes(result: Cut, output: Output | None = None) -> bytes:
+def to_bytes(result: Cut, output: Output | None = None, software: str = "") -> bytes:
     """The bytes of :func:`draw`."""
-    return draw(result, output).data
+    return draw(result, output, software).data
 
 
 def save(result: Cut, path: str | os.PathLike[str], output: Output | None = None) -> None:

@@ -1,17 +1,33 @@
 """Planning and running many photos."""
 
+import io
+import json
 import os
+import sys
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
-from pipeline import Output, OutputError, SettingsError, image_io
-from pipeline.cli import batch
-from pipeline.cli.batch import STREAM, Job, Outcome
+from pipeline import (
+    DiskFull,
+    ModelMissing,
+    Output,
+    OutputError,
+    Settings,
+    SettingsError,
+    UnreadableImage,
+    batch,
+    files,
+    image_io,
+)
+from pipeline.batch import STREAM, Job, Outcome, State
+from tests import networks
 from tests.conftest import encoded, fake_cutout
 
 
@@ -220,20 +236,108 @@ def test_wrong_plans(tmp_path):
 # -- running ---------------------------------------------------------------------------------------
 
 
-def test_finished_is_there_whole_and_not_older(tmp_path):
-    fill(tmp_path, "a.jpg", "a.png")
-    job = Job(tmp_path / "a.jpg", tmp_path / "a.png")
-    now = time.time_ns()
-    for age, finished in ((0, True), (-1, False), (1, True)):
-        os.utime(job.source, ns=(now, now))
-        os.utime(job.target, ns=(now, now + age * 10**9))
-        assert batch.finished(job) is finished
-    job.target.write_bytes(b"")
+def finish(tmp_path: Path, photo, settings: str, ending: str = ".png", **output) -> Job:
+    """Cut a photo out with settings of that digest."""
+    fill(tmp_path, "a.jpg", data=encoded(photo, "JPEG"))
+    job = Job(tmp_path / "a.jpg", tmp_path / f"cut{ending}")
+    batch.process(job, fake_cutout, Output(**output), settings=settings)
+    return job
+
+
+ONE, OTHER = "1" * 16, "2" * 16
+
+
+@pytest.mark.parametrize("format", image_io.FORMATS)
+def test_finished_is_made_of_this_photo_with_these_settings(tmp_path, photo, format):
+    background = "white" if format == "jpg" else None
+    job = finish(tmp_path, photo, ONE, f".{format}", format=format, background=background)
+    assert batch.state(job, ONE) is State.FINISHED
+    assert batch.state(job, OTHER) is State.MISSING
+    stat = job.source.stat()
+    # Another photo, though older than the cutout, and of the same size.
     os.utime(job.source, ns=(0, 0))
-    assert not batch.finished(job)
+    assert batch.state(job, ONE) is State.MISSING
+    os.utime(job.source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert batch.state(job, ONE) is State.FINISHED
+    job.target.write_bytes(b"")
+    assert batch.state(job, ONE) is State.MISSING
     job.target.unlink()
-    assert not batch.finished(job)
-    assert not batch.finished(Job(STREAM, job.target))
+    assert batch.state(job, ONE) is State.MISSING
+    assert batch.state(Job(STREAM, job.target), ONE) is State.MISSING
+
+
+def test_the_mark_is_found_in_a_large_file_with_metadata_of_its_own(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software], exif[ExifTags.Base.Artist] = "a camera", "x" * 3000
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (400, 500, 3), np.uint8))
+    for format in image_io.FORMATS:
+        noise.save(tmp_path / "a.jpg", exif=exif)
+        job = Job(tmp_path / "a.jpg", tmp_path / f"cut.{format}")
+        background = "white" if format == "jpg" else None
+        output = Output(format=format, background=background)
+        batch.process(job, fake_cutout, output, settings=ONE)
+        assert batch.state(job, ONE) is State.FINISHED
+        with Image.open(job.target) as made:
+            assert made.getexif()[ExifTags.Base.Artist] == "x" * 3000
+            assert made.getexif()[ExifTags.Base.Software].startswith("Wisp")
+
+
+def test_of_a_file_without_a_mark_only_its_time_is_known(tmp_path, photo):
+    job = finish(tmp_path, photo, "")
+    assert batch.state(job, ONE) is State.UNKNOWN
+    now = time.time_ns()
+    os.utime(job.source, ns=(now, now + 10**10))
+    assert batch.state(job, ONE) is State.MISSING
+
+
+def test_a_photo_replaced_while_it_is_cut_is_not_finished(tmp_path, photo):
+    fill(tmp_path, "a.jpg", data=encoded(photo, "JPEG"))
+    job = Job(tmp_path / "a.jpg", tmp_path / "a.png")
+
+    def cutout(source):
+        result = fake_cutout(source)
+        new = tmp_path / "new.jpg"
+        new.write_bytes(encoded(photo[::-1], "JPEG"))
+        os.utime(new, ns=(10**18, 10**18))  # of long ago
+        os.replace(new, job.source)
+        return result
+
+    batch.process(job, cutout, Output(), settings=ONE)
+    assert batch.state(job, ONE) is State.MISSING
+
+
+def test_the_digest_stands_for_all_that_a_cutout_depends_on(tmp_path):
+    model = networks.stage1(tmp_path / "a.onnx")
+    digests = [
+        batch.settings_digest(Settings(**settings), Output(**output))
+        for settings, output in (
+            ({}, {}),
+            ({"refine": False}, {}),
+            ({"model": "wisp-fp32"}, {}),
+            ({"model": str(model)}, {}),
+            ({"model": "u2netp"}, {}),
+            ({"reach": 5.0}, {}),
+            ({}, {"background": "white"}),
+            ({}, {"background": np.zeros((2, 2, 3), np.uint8)}),
+            ({}, {"background": np.ones((2, 2, 3), np.uint8)}),
+            ({}, {"crop": True}),
+        )
+    ]
+    assert len(set(digests)) == len(digests)
+    same = batch.settings_digest(Settings(threads=3, batch_size=2, max_pixels=9), Output())
+    assert same == digests[0]
+    networks.stage1(model, gain=5.0)
+    assert batch.settings_digest(Settings(model=str(model)), Output()) not in digests
+    with pytest.raises(ModelMissing):
+        batch.settings_digest(Settings(model="wips"), Output())
+
+
+def test_two_pictures_in_a_stream_are_refused(photo, monkeypatch):
+    for one, two in (("PNG", "PNG"), ("PNG", "JPEG"), ("WEBP", "PNG")):
+        data = encoded(photo, one) + encoded(photo, two)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        with pytest.raises(UnreadableImage, match="more than one picture"):
+            batch.process(Job(STREAM), fake_cutout, Output())
 
 
 def test_process_writes_the_cutout_and_its_stages(tmp_path, photo):
@@ -334,3 +438,61 @@ def test_an_interruption_begins_no_other_photo(workers):
     with pytest.raises(KeyboardInterrupt):
         outcomes.throw(KeyboardInterrupt())
     assert len(begun) <= 1 + workers
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_full_disk_ends_the_run(workers):
+    begun = []
+
+    def work(job):
+        begun.append(job)
+        raise DiskFull("cannot write a.png: no space left on device")
+
+    jobs = [Job(Path(str(number))) for number in range(20)]
+    outcomes = list(batch.run(jobs, work, workers))
+    assert len(begun) == len(outcomes) <= workers
+    assert all(outcome.status == "failed" and outcome.final for outcome in outcomes)
+
+
+# -- the report ------------------------------------------------------------------------------------
+
+
+def test_the_report_is_whole_after_each_photo(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("an older and longer one" * 100)
+    report = batch.Report(path, 3, {"settings": {"model": "wisp"}})
+    for number in range(4):
+        found = json.loads(path.read_text())  # as a killed process would leave it
+        assert found["settings"] == {"model": "wisp"} and found["interrupted"]
+        assert len(found["files"]) == number and found["totals"]["left"] == 3 - number
+        if number < 3:
+            status = ("done", "failed", "done")[number]
+            report.add(Outcome(Job(Path(f"{number}.jpg")), status, error="x" * number))
+    report.close(interrupted=False)
+    found = json.loads(path.read_text())
+    assert not found["interrupted"] and found["totals"]["failed"] == 1
+    assert [entry["input"] for entry in found["files"]] == ["0.jpg", "1.jpg", "2.jpg"]
+
+
+def test_a_report_goes_through_a_pipe_in_the_end(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(path.read_text()))
+    reader.start()
+    report = batch.Report(path, 1, {"versions": {}})
+    report.add(Outcome(Job(Path("a.jpg")), "done"))
+    report.close(interrupted=False)
+    reader.join()
+    assert json.loads(read[0])["totals"]["done"] == 1
+
+
+def test_leftovers_of_killed_runs_are_removed_and_no_file_under_way(tmp_path):
+    (tmp_path / ".wisp-0123456789abcdef.part").write_bytes(b"half")
+    (tmp_path / "mine.part").write_bytes(b"x")
+    with files.replacing(tmp_path / "a.png") as file:
+        file.write(b"whole")
+        assert files.remove_leftovers(tmp_path) == 1
+        assert Path(file.name).exists()
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "mine.part"]
+    assert files.remove_leftovers(tmp_path / "none") == 0

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from pipeline import ModelMissing, __version__, cli, image_io
+from pipeline import __version__, cli, image_io
 from pipeline.cli import cut, group, terminal
 from tests import networks
 from tests.conftest import encoded, fake_cutout
@@ -115,6 +115,7 @@ def test_a_pipe(run, jpeg):
 
 def test_settings_reach_the_cutout(run, jpeg):
     Path("a.jpg").write_bytes(jpeg)
+    networks.stage1(Path("m.onnx"))
     run("cut", "a.jpg", "--no-refine", "--model", "m.onnx", "--refiner", "r.onnx", "--max-pixels=7")
     (settings,) = run.loaded
     assert (settings.model, settings.refiner, settings.refine) == ("m.onnx", "r.onnx", False)
@@ -178,6 +179,40 @@ def test_when_all_is_finished_no_model_is_loaded(run, folder):
     result = run("cut", "in/a.jpg", "-o", "out.png")
     assert result.exit_code == 0 and not run.loaded
     assert "out.png is finished already" in result.stderr
+
+
+def test_what_was_made_with_other_settings_is_made_anew(run, folder):
+    Path("in/broken.png").unlink()
+    run("cut", "in", "-o", "out")
+    result = run("cut", "in", "-o", "out", "--background", "white")
+    assert result.stderr.splitlines()[-1] == "3 done, 0 skipped, 0 failed"
+    assert Image.open("out/a.png").mode == "RGB"
+    result = run("cut", "in", "-o", "out", "--background", "#ffffff", "--jobs", "2")
+    assert result.stderr.splitlines()[-1] == "0 done, 3 skipped, 0 failed"
+
+
+def test_a_file_that_nobody_knows_is_left_and_named(run, folder):
+    Path("out").mkdir()
+    Path("out/a.png").write_bytes(b"somebody's own")
+    result = run("cut", "in/a.jpg", "in/b.jpg", "-o", "out")
+    assert result.exit_code == 0 and Path("out/a.png").read_bytes() == b"somebody's own"
+    assert "out/a.png is left as it is" in result.stderr and "--overwrite" in result.stderr
+
+
+def test_leftovers_of_a_killed_run_are_removed(run, folder):
+    Path("out").mkdir()
+    Path("out/.wisp-0123456789abcdef.part").write_bytes(b"half")
+    run("cut", "in/a.jpg", "-o", "out/")
+    assert os.listdir("out") == ["a.png"]
+
+
+@pytest.mark.parametrize("report", ["none/report.json", "in", "in/a.jpg", "out/a.png"])
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(run, folder, report):
+    before = Path("in/a.jpg").read_bytes()
+    result = run("cut", "in", "-o", "out", "--report", report)
+    assert result.exit_code in (1, 2) and "report" in result.stderr
+    assert not Path("out").exists() and not run.loaded
+    assert Path("in/a.jpg").read_bytes() == before
 
 
 def test_jobs_at_a_time(run, folder):
@@ -261,14 +296,13 @@ def test_wrong_usage_is_2_and_one_line(run, jpeg, arguments, says):
     assert os.listdir() == ["a.jpg"]
 
 
-def test_a_model_that_is_not_there(run, jpeg, monkeypatch):
-    def missing(settings):
-        raise ModelMissing(f"no model {settings.model!r}")
-
-    monkeypatch.setattr(cut, "Cutout", missing)
+def test_a_model_that_is_not_there(run, jpeg):
     Path("a.jpg").write_bytes(jpeg)
-    result = run("cut", "a.jpg", "--model", "none")
-    assert result.exit_code == 2 and result.stderr == "Error: no model 'none'\n"
+    assert run("cut", "a.jpg").exit_code == 0
+    for option in ("--model", "--refiner"):  # said though all is finished
+        result = run("cut", "a.jpg", option, "none")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Error: no model 'none': give a path")
 
 
 def test_a_picture_is_not_written_to_a_terminal(run, jpeg, monkeypatch):
@@ -440,3 +474,26 @@ def test_an_interruption_ends_cleanly_and_says_how_to_go_on(tmp_path, jpeg, sent
     assert found["interrupted"] and 0 < found["totals"]["left"] < 60
     for path in (tmp_path / "out").iterdir():
         assert path.suffix == ".png" and Image.open(path).size == (96, 64)  # whole, no leftovers
+
+
+def test_a_killed_run_leaves_its_report_and_goes_on(tmp_path, jpeg):
+    (tmp_path / "in").mkdir()
+    for number in range(30):
+        (tmp_path / "in" / f"{number:02}.jpg").write_bytes(jpeg)
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-c", SLOW, "cut", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    command += ["--report", str(report)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "[3/30]" not in process.stderr.readline():
+            pass
+        process.kill()
+    found = json.loads(report.read_text())
+    assert found["interrupted"] and len(found["files"]) >= 3
+    assert all(Path(entry["output"]).is_file() for entry in found["files"])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert len(list((tmp_path / "out").iterdir())) == 30
+    found = json.loads(report.read_text())
+    assert not found["interrupted"] and found["totals"]["skipped"] >= 3

@@ -649,7 +649,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
     def fail(*_):
         raise fault
 
-    monkeypatch.setattr(writing.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises((OutputError, KeyboardInterrupt)) as caught:
         image_io.write(tmp_path / "a.png", b"new")
     assert isinstance(caught.value, KeyboardInterrupt) or "no space left" in str(caught.value)

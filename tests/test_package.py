@@ -12,12 +12,14 @@ from pipeline import Settings, SettingsError, WispError
 def test_public_names():
     assert sorted(pipeline.__all__) == [
         "Cutout",
+        "DiskFull",
         "ImageError",
         "ImageTooLarge",
         "ImageTooSlow",
         "ModelError",
         "ModelInvalid",
         "ModelMissing",
+        "OutOfMemory",
         "Output",
         "OutputError",
         "Progress",

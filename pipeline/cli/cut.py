@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from pipeline import image_io, models
-from pipeline.cli import batch, terminal
-from pipeline.cli.batch import Job, Outcome
+from pipeline import batch, files, models
+from pipeline.batch import Job, Outcome, State
+from pipeline.cli import terminal
 from pipeline.cli.options import output_options, parsed
-from pipeline.cli.report import report as run_report
 from pipeline.cutout import Cutout
 from pipeline.errors import UnsupportedFormat
 from pipeline.models.providers import DEVICES, providers
@@ -75,8 +73,9 @@ def cut(
     INPUT is a photo, a folder (searched below), a pattern, or - for standard input. Without -o
     the cutout of a.jpg is a-cutout.png beside it; a folder needs -o, and is mirrored there.
 
-    Photos that are finished (the cutout is there, and not older) are skipped, so the same command
-    goes on where it was stopped. A photo that cannot be cut out is reported, and the rest go on.
+    Photos that are finished (the cutout is there, made of this very photo and with the same
+    settings) are skipped, so the same command goes on where it was stopped. A photo that cannot be
+    cut out is reported, and the rest go on.
 
     \b
       wisp cut photo.jpg                      photo-cutout.png
@@ -102,15 +101,29 @@ def cut(
         providers=providers(device),
         max_pixels=max_pixels,
     )
-    done_before = [] if overwrite else [job for job in planned if batch.finished(job)]
-    skipped = set(done_before)
-    todo = [job for job in planned if job not in skipped]
+    digest = batch.settings_digest(settings, output)  # where a model's name is wrong, it says so
+    states = {job: State.MISSING if overwrite else batch.state(job, digest) for job in planned}
+    todo = [job for job in planned if states[job] is State.MISSING]
     if todo and model in models.PUBLIC:
         models.coarse_model(model, quiet)  # fetched here, where nothing else shows a bar
+    journal = _report(report, planned, settings)
+    for folder in {job.target.parent for job in planned}:
+        files.remove_leftovers(folder)
 
-    start = time.perf_counter()
-    outcomes = [Outcome(job, "skipped") for job in done_before]
+    outcomes: list[Outcome] = []
     interrupted = False
+
+    def work(job: Job) -> Outcome:
+        return batch.process(job, cutout, output, save_stages, digest)
+
+    def note(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if journal:
+            journal.add(outcome)
+
+    for job, state in states.items():
+        if state is not State.MISSING:
+            note(Outcome(job, "skipped", notes=_NOTES[state]))
     try:
         with (
             terminal.interruptible(),
@@ -118,24 +131,39 @@ def cut(
         ):
             if todo:
                 cutout = Cutout(settings)
-
-                def work(job: Job) -> Outcome:
-                    return batch.process(job, cutout, output, save_stages)
-
                 for outcome in batch.run(todo, work, jobs):
-                    outcomes.append(outcome)
+                    note(outcome)
                     tell(outcome)
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        ended = interrupted or len(outcomes) < len(planned)
+        if journal:
+            journal.close(interrupted=ended)
     terminal.conclude(outcomes, len(planned), interrupted, quiet)
-    if report:
-        data = run_report(
-            outcomes, len(planned), interrupted, time.perf_counter() - start, settings
-        )
-        image_io.write(report, json.dumps(data, indent=2).encode() + b"\n")
     if interrupted:
         ctx.exit(130)
     ctx.exit(1 if any(outcome.status == "failed" for outcome in outcomes) else 0)
+
+
+_NOTES = {
+    State.FINISHED: (),
+    State.UNKNOWN: ("nothing in the file tells how it was made",),
+}
+
+
+def _report(path: Path | None, jobs: Sequence[Job], settings: Settings) -> batch.Report | None:
+    """Begin the report, before any work: one that cannot be written ends the run here."""
+    if path is None:
+        return None
+    if any(
+        os.path.realpath(path) == os.path.realpath(p) for j in jobs for p in (j.source, j.target)
+    ):
+        raise click.UsageError(f"the report would overwrite the picture {path}")
+    from pipeline.doctor import versions
+
+    facts = {"model": settings.model, "refine": settings.refine, "refiner": settings.refiner}
+    return batch.Report(path, len(jobs), {"versions": versions(), "settings": facts})
 
 
 def _format(inputs: Sequence[str], found: Sequence[Job], out: str | None, asked: str | None) -> str:

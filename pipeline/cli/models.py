@@ -197,7 +197,7 @@ def quantize(name: str, calibration: Path, kind: str) -> None:
     It is called NAME-int8 and used like any other. Every fourth photo is kept back to measure
     with: size, speed and how far its masks differ are reported.
     """
-    from pipeline.cli import batch
+    from pipeline import batch
     from pipeline.models.quantize import quantize as make
 
     photos = [job.source for job in batch.find([str(calibration)], [])]

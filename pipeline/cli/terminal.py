@@ -10,8 +10,10 @@ from typing import Any, TextIO
 
 import click
 
-from pipeline.cli import batch
-from pipeline.cli.batch import Outcome
+from pipeline import batch
+from pipeline.batch import Outcome
+
+_NAMED = 5  # files that are named one by one in the end
 
 
 def hush_libraries() -> None:
@@ -102,22 +104,25 @@ def _printable(line: str) -> str:
 
 
 def conclude(outcomes: Sequence[Outcome], total: int, interrupted: bool, quiet: bool) -> None:
-    count = counts(outcomes)
+    count = batch.counts(outcomes)
     if interrupted:
         click.echo(
             f"interrupted: {count['done']} done, {total - len(outcomes)} left; "
             "the same command goes on from here",
             err=True,
         )
-    elif total > 1:
-        say(quiet, ", ".join(f"{number} {status}" for status, number in count.items()))
-    elif count["skipped"]:
+        return
+    left = total - len(outcomes)
+    unknown = [outcome for outcome in outcomes if outcome.status == "skipped" and outcome.notes]
+    if total > 1:
+        line = ", ".join(f"{number} {status}" for status, number in count.items())
+        say(quiet, line + (f", {left} left" if left else ""))
+    elif count["skipped"] and not unknown:
         target = outcomes[0].job.target
         say(quiet, f"{target} is finished already: --overwrite does it again")
-
-
-def counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    return {
-        status: sum(outcome.status == status for outcome in outcomes)
-        for status in ("done", "skipped", "failed")
-    }
+    for outcome in unknown[:_NAMED]:
+        say(quiet, f"{outcome.job.target} is left as it is: {outcome.notes[0]}")
+    if len(unknown) > _NAMED:
+        say(quiet, f"… and {len(unknown) - _NAMED} others")
+    if unknown:
+        say(quiet, "--overwrite makes them anew")

@@ -1,13 +1,11 @@
-"""Pictures out: equal pictures make equal files, written whole or not at all."""
+"""Pictures out: equal pictures make equal files."""
 
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,27 +139,10 @@ def _srgb_profile() -> bytes:
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
 
 
-def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    A file in the same folder takes the name only when it is complete, with the permissions of
-    any new file. What is no regular file (a pipe, ``/dev/null``) is written to directly.
-    Raises :class:`OutputError` when that fails.
-    """
-    target = Path(path)
-    try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)
-            return
-        # A short name of its own: the target's may be as long as names can be.
-        partial = target.with_name(f".wisp-{os.urandom(8).hex()}.part")
-        try:
-            with open(partial, "xb") as stream:
-                stream.write(data)
-            os.replace(partial, target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(f"cannot write {os.fspath(path)}: {reason.lower()}") from error
+def with_software(exif: bytes, software: str) -> bytes:
+    """Return the EXIF data with the name of the program that wrote the file: its ``Software``."""
+    tags = Image.Exif()
+    if exif:
+        tags.load(exif)
+    tags[ExifTags.Base.Software] = software
+    return tags.tobytes()

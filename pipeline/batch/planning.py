@@ -1,82 +1,22 @@
-"""Many photos in a row: which ones, where each goes, and one after the other without a stop.
-
-Planning only looks; running only writes. In between there is a list of jobs that can be printed,
-tested, and thrown away.
+"""Which photos, and where each goes. Nothing is read or written here but folders' listings.
 
 Names: a folder is mirrored, ``sub/a.jpg`` to ``OUT/sub/a.png``. Where two photos would share a
 name (``a.jpg`` and ``a.webp``) both keep their whole one, ``a.jpg.png`` and ``a.webp.png``; so a
-file never holds another photo's cutout, whatever is added later. A cutout counts as finished when
-it is there, is not empty, and is not older than its photo, as ``make`` has it.
+file never holds another photo's cutout, whatever is added later.
 """
 
 from __future__ import annotations
 
 import glob
 import os
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
-from pipeline import compose, image_io, render
-from pipeline.cutout import Result
-from pipeline.errors import OutputError, SettingsError, UnreadableImage, WispError
-from pipeline.output import Output
-
-#: The name that stands for standard input and output.
-STREAM = Path("-")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photo to cut out.
-
-    Attributes
-    ----------
-    source, target
-        Files; :data:`STREAM` is standard input or output.
-    name
-        What the photo is called below the output folder, without an ending of the output's own.
-    problem
-        Why it cannot be done, where that is known beforehand.
-    """
-
-    source: Path
-    target: Path = STREAM
-    name: Path = Path("cutout")
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a job.
-
-    Attributes
-    ----------
-    status
-        "done", "skipped" (was finished before) or "failed".
-    seconds
-        From opening the photo to the finished file.
-    timings
-        Seconds by stage.
-    size
-        (width, height) of the photo in pixels; None if it was not read.
-    notes
-        What the user may want to know, a short sentence each.
-    error
-        Why it failed, in one line.
-    """
-
-    job: Job
-    status: str
-    seconds: float = 0.0
-    timings: dict[str, float] = field(default_factory=dict)
-    size: tuple[int, int] | None = None
-    notes: tuple[str, ...] = ()
-    error: str = ""
+from pipeline import image_io
+from pipeline.batch.jobs import STREAM, Job
+from pipeline.errors import SettingsError
 
 
 def find(inputs: Sequence[str], avoid: Sequence[Path] = ()) -> list[Job]:
@@ -231,138 +171,3 @@ def _named(jobs: Sequence[Job], out: Path | None, ending: str) -> list[Job]:
                 "give the folder that holds them, or cut them out in two runs"
             )
         whole = [keep or clashes for keep, clashes in zip(whole, clash, strict=True)]
-
-
-def finished(job: Job) -> bool:
-    """Tell whether the target is there, is not empty, and is not older than the source."""
-    if STREAM in (job.source, job.target):
-        return False
-    try:
-        source, target = os.stat(job.source), os.stat(job.target)
-    except OSError:
-        return False
-    return target.st_size > 0 and target.st_mtime_ns >= source.st_mtime_ns
-
-
-def process(
-    job: Job,
-    cutout: Callable[[Path | BinaryIO], Result],
-    output: Output,
-    stages: Path | None = None,
-) -> Outcome:
-    """Cut out one photo and write the result.
-
-    Parameters
-    ----------
-    job
-        Its source is read from standard input, and its target written to standard output, where
-        they are :data:`STREAM`.
-    cutout
-        A :class:`pipeline.Cutout`.
-    output
-        How the result is written.
-    stages
-        Folder for what lies between: ``NAME.coarse.png``, ``.roi.png``, ``.alpha.png`` and
-        ``.foreground.png``; None for none.
-
-    Raises
-    ------
-    WispError
-        When the photo cannot be read, or the result cannot be written.
-    """
-    if job.problem:
-        raise UnreadableImage(job.problem)
-    start = time.perf_counter()
-    result = cutout(sys.stdin.buffer if job.source == STREAM else job.source)
-    cut = time.perf_counter()
-    if stages:
-        for stage, picture in (
-            ("coarse", compose.levels(result.coarse)),
-            ("roi", compose.levels(result.roi.astype("float32"))),
-            ("alpha", compose.levels(result.alpha)),
-            ("foreground", result.foreground),
-        ):
-            name = job.name.with_name(f"{job.name.name}.{stage}.png")
-            _write(stages / name, image_io.encode(picture))
-    data = render.to_bytes(result, output)
-    if job.target == STREAM:
-        try:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            reason = str(error.strerror).lower()
-            raise OutputError(f"cannot write standard output: {reason}") from error
-    else:
-        _write(job.target, data)
-    height, width = result.alpha.shape
-    now = time.perf_counter()
-    notes = (*result.photo.notes, *(("no subject found",) if result.empty else ()))
-    timings = {**result.timings, "write": now - cut}
-    return Outcome(job, "done", now - start, timings, (width, height), notes)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = str(error.strerror).lower()
-        raise OutputError(f"cannot make the folder {path.parent}: {reason}") from error
-    image_io.write(path, data)
-
-
-def run(
-    jobs: Iterable[Job], work: Callable[[Job], Outcome], workers: int = 1
-) -> Generator[Outcome, None, None]:
-    """Do the jobs; a failed one does not stop the rest.
-
-    Parameters
-    ----------
-    jobs, work
-        Each job is handed to ``work``, which returns the outcome or raises.
-    workers
-        Threads. At most this many photos are in memory at a time.
-
-    Yields
-    ------
-    Outcomes as they come. When the caller stops, or is interrupted, the photos under way are
-    finished, and no others begun.
-    """
-    if workers == 1:
-        yield from (_outcome(job, work) for job in jobs)
-        return
-    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-
-    waiting = iter(jobs)
-    pool = ThreadPoolExecutor(workers)
-    under_way: set[Future[Outcome]] = set()
-    try:
-        while True:
-            for job in waiting:
-                under_way.add(pool.submit(_outcome, job, work))
-                if len(under_way) >= workers:
-                    break
-            if not under_way:
-                return
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _outcome(job: Job, work: Callable[[Job], Outcome]) -> Outcome:
-    start = time.perf_counter()
-    try:
-        return work(job)
-    except WispError as error:
-        reason = str(error).removeprefix(f"{job.source}: ")
-    except MemoryError:
-        reason = "not enough memory for this photo"
-    except BrokenPipeError:  # whoever reads our standard output has seen enough
-        raise
-    except Exception as error:  # a fault of ours: still, the other photos are to be cut out
-        reason = f"unexpected {type(error).__name__}: {error}; please report it"
-    reason = " ".join(reason.split())
-    return Outcome(job, "failed", time.perf_counter() - start, error=reason)
