@@ -35,6 +35,11 @@ class Budget:
     def used(self) -> int:
         return self._sum
 
+    def largest(self) -> str:
+        """Return the visitor who holds the most, or nothing where nobody holds anything."""
+        with self._lock:
+            return max(self._held, key=self._held.__getitem__, default="")
+
     def hold(self, visitor: str, size: int = 0) -> Hold:
         """Take bytes for a visitor; given back at the end of a ``with``, or by ``release()``.
 
@@ -69,18 +74,18 @@ class Hold:
     """Bytes that a visitor holds, for as long as a ``with`` lasts."""
 
     def __init__(self, budget: Budget, visitor: str) -> None:
-        self._budget, self._visitor = budget, visitor
+        self._budget, self.visitor = budget, visitor
         self.size = 0
 
     def grow(self, size: int) -> None:
         """Hold so many bytes more. Raises as :meth:`Budget.hold` does, and then changes nothing."""
-        self._budget._take(self._visitor, size)
+        self._budget._take(self.visitor, size)
         self.size += size
 
     def release(self) -> None:
         """Give everything back; more than once is no harm."""
         size, self.size = self.size, 0
-        self._budget._take(self._visitor, -size)
+        self._budget._take(self.visitor, -size)
 
     def __enter__(self) -> Hold:
         return self

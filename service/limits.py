@@ -1,16 +1,11 @@
-"""Bounds on what comes in: bodies, the time they take, and what archives unpack to."""
+"""Bounds on what comes in: bodies, and the time they take."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import zipfile
-from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.image_io import PICTURE
 from service.budget import Budget
 from service.errors import BadRequest, ServiceError, TimedOut, TooLarge
 from service.gate import client
@@ -18,7 +13,6 @@ from service.settings import ServiceSettings
 
 _OVERHEAD = 1_000_000  # bytes of a form beside its file: fields, boundaries, a small background
 _PART = 65_536  # bytes of an answer handed on at a time
-_RATIO = 200  # pictures are compressed already: what packs better than this is a bomb
 
 
 class Bounded:
@@ -111,50 +105,3 @@ def check_size(data: bytes, settings: ServiceSettings) -> bytes:
     if not data:
         raise BadRequest("the file is empty", code="invalid_file")
     return data
-
-
-def pictures(data: bytes, settings: ServiceSettings) -> Iterator[tuple[str, bytes]]:
-    """Unpack the pictures of a zip one by one, in memory and never to the disk.
-
-    Yields (name, bytes). Everything else in the archive is passed over. Raises
-    :class:`BadRequest` for a broken archive, :class:`TooLarge` for one that unpacks to more than
-    ``max_batch_bytes``, holds more than ``max_batch_files`` pictures, or packs like a bomb.
-    """
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise BadRequest("the zip is broken: pack it again", code="invalid_file") from error
-    with archive:
-        entries = [entry for entry in archive.infolist() if _wanted(entry)]
-        if not entries:
-            raise BadRequest("there is no picture in the zip", code="invalid_file")
-        if len(entries) > settings.max_batch_files:
-            raise TooLarge(
-                f"{len(entries)} pictures in the zip, and the limit is {settings.max_batch_files}"
-            )
-        total = 0
-        for entry in entries:
-            # What the directory says may be a lie: it is counted while it is read.
-            bound = min(settings.max_bytes, settings.max_batch_bytes - total)
-            bound = min(bound, max(1_000_000, _RATIO * entry.compress_size))
-            try:
-                with archive.open(entry) as stream:
-                    content = stream.read(bound + 1)
-            except (zipfile.BadZipFile, RuntimeError, OSError, NotImplementedError) as error:
-                raise BadRequest(
-                    f"{entry.filename[:80]} in the zip is broken or encrypted", code="invalid_file"
-                ) from error
-            except Exception as error:  # zlib.error, lzma.LZMAError, EOFError
-                raise BadRequest(
-                    f"{entry.filename[:80]} in the zip is broken", code="invalid_file"
-                ) from error
-            if len(content) > bound:
-                raise TooLarge("the zip unpacks to more than the limits allow: split it")
-            total += len(content)
-            yield PurePosixPath(entry.filename.replace("\\", "/")).name, content
-
-
-def _wanted(entry: zipfile.ZipInfo) -> bool:
-    name = PurePosixPath(entry.filename).name
-    hidden = name.startswith(".") or entry.filename.startswith("__MACOSX/")
-    return not entry.is_dir() and not hidden and bool(PICTURE.fullmatch(name))

@@ -83,6 +83,10 @@ class ServiceSettings:
     #: Most pictures in a batch.
     max_batch_files: int = 200
 
+    #: Bytes of the disk that the page's uploads and results may take, a quarter of it for one
+    #: client. 0: ten of the largest batches.
+    page_bytes: int = 0
+
     #: Largest picture in pixels: 25 megapixels need about 1.2 GB. On a machine of one gigabyte
     #: set it to 12000000.
     max_pixels: int = 25_000_000
@@ -151,6 +155,7 @@ class ServiceSettings:
             ("max_bytes", 1),
             ("held_bytes", 0),
             ("max_batch_bytes", 1),
+            ("page_bytes", 0),
             ("max_batch_files", 1),
             ("max_pixels", 1),
             ("decode_seconds", 0.1),
@@ -166,6 +171,8 @@ class ServiceSettings:
                 raise SettingsError(f"{name} must be at least {low}, not {getattr(self, name)}")
         if 0 < self.held_bytes < (least := 6 * self.max_bytes):
             raise SettingsError(f"held_bytes must be at least {least} for uploads of max_bytes")
+        if 0 < self.page_bytes < (least := 4 * self.max_batch_bytes + 16_000_000):
+            raise SettingsError(f"page_bytes must be at least {least} for such batches")
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port must lie within 0..65535, not {self.port}")
         if self.cache not in ("disk", "off") and not self.cache.startswith(_REDIS):
@@ -192,6 +199,11 @@ class ServiceSettings:
     def held(self) -> int:
         """Bytes that requests may hold in memory, all together."""
         return self.held_bytes or max(7 * self.max_bytes, 8_000_000)
+
+    @property
+    def paged(self) -> int:
+        """Bytes of the disk that the page's files may take."""
+        return self.page_bytes or 10 * self.max_batch_bytes + 16_000_000
 
     @property
     def fetches(self) -> bool:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zipfile
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pipeline.errors import WispError
+from service.budget import Hold
 from service.errors import TooLarge, TooMany, problem
 from service.job import Answer, Job
-from service.limits import pictures
+from service.limits import check_size
+from service.unpack import Archive, Entry
 from service.web import panes, wishes
 from service.web.common import I18N, Desk, offer, sorry, words
+
+_HEADERS = 1024  # bytes of a zip beside each file
 
 
 class Batch:
@@ -79,32 +84,23 @@ class Batch:
         if not files:
             raise sorry(said["no_files"])
         try:
-            output = await wishes.output(
-                desk, background, colour_, picture, crop, margin, format, request
-            )
-            todo = await asyncio.to_thread(self._unpacked, files, desk.keeper(request))
+            with desk.held(request) as held, contextlib.closing(_Pictures(desk, request)) as sent:
+                output = await wishes.output(
+                    desk, background, colour_, picture, crop, margin, format, request, held
+                )
+                await asyncio.to_thread(sent.plan, files)
+                table = [[one.name, "waiting", ""] for one in sent.planned]
+                with desk.writing("wisp-cutouts.zip", request) as (target, room):
+                    wished = Job(b"", model, refine, output)
+                    steps = self._all(sent, table, target, room, wished)
+                    async with contextlib.aclosing(steps):
+                        async for at in steps:
+                            progress((at, len(table)), desc=table[at][0])
+                            yield None, panes.rows(table, said), ""
         except WispError as error:
             raise sorry(error) from error
-        table = [[name, "waiting", ""] for name, _ in todo]
-        yield None, panes.rows(table, said), ""
-        target = desk.files.place() / "wisp-cutouts.zip"
-        taken = 0.0
-        used: set[str] = set()
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-            for index, (name, source) in enumerate(todo):
-                table[index][1] = "working"
-                progress((index, len(todo)), desc=name)
-                yield None, panes.rows(table, said), ""
-                try:
-                    image = await asyncio.to_thread(source)
-                    answer = await self._patient(Job(image, model, refine, output))
-                    written = _unused(f"{Path(name).stem}.{answer.format}", used)
-                    await asyncio.to_thread(archive.writestr, written, answer.data)
-                    taken += answer.seconds["total"]
-                    table[index][1:] = ["done", f"{answer.seconds['total']:.2f} s"]
-                except WispError as error:
-                    table[index][1:] = ["failed", problem(error).message]
         done = sum(row[1] == "done" for row in table)
+        taken = sum(float(row[2].partition(" ")[0]) for row in table if row[1] == "done")
         summary = said["summary"].format(
             total=len(table),
             done=done,
@@ -113,41 +109,101 @@ class Batch:
         )
         summary += " " + (said["where"].format(file=target.name) if done else said["nothing_done"])
         yield (
-            desk.files.add(target, desk.keeper(request)) if done else None,
+            str(target) if done else None,
             panes.rows(table, said),
             f'<p class="status">{summary}</p>',
         )
 
-    def _unpacked(self, files: list[str], keeper: str) -> list[tuple[str, Callable[[], bytes]]]:
-        """Return what is to be cut out: a name, and how to read it when its turn comes."""
-        desk, settings = self.desk, self.desk.settings
-        todo: list[tuple[str, Callable[[], bytes]]] = []
-        total = 0
-        for file in files:
-            path = Path(file)
-            total += desk.files.size(file, keeper)
-            if total > settings.max_batch_bytes:
-                raise TooLarge("the batch is larger than the limit: send it in parts")
-            if path.suffix.lower() == ".zip":
-                found = pictures(desk.files.read(file, keeper, settings.max_batch_bytes), settings)
-                todo += [(name, partial(bytes, content)) for name, content in found]
-            else:
-                todo.append((path.name, partial(desk.opened, file, keeper)))
-        if len(todo) > settings.max_batch_files:
-            raise TooLarge(f"{len(todo)} pictures, and the limit is {settings.max_batch_files}")
-        return todo
+    async def _all(
+        self, sent: _Pictures, table: list[list[str]], target: Path, room: Hold, wished: Job
+    ) -> AsyncGenerator[int, None]:
+        """Cut out one after another into a zip; yields the number of the one that is begun."""
+        used: set[str] = set()
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+            for at, (row, one) in enumerate(zip(table, sent.planned, strict=True)):
+                row[1] = "working"
+                yield at
+                try:
+                    with self.desk.held(sent.request) as held:
+                        answer = await self._patient(sent, one, held, wished)
+                        written = _unused(f"{Path(one.name).stem}.{answer.format}", used)
+                        self.desk.files.grow(room, len(answer.data) + _HEADERS)
+                        await asyncio.to_thread(archive.writestr, written, answer.data)
+                    row[1:] = ["done", f"{answer.seconds['total']:.2f} s"]
+                except WispError as error:
+                    row[1:] = ["failed", problem(error).message]
 
-    async def _patient(self, job: Job) -> Answer:
-        """Do a job of a batch: where the queue is full, it waits its turn."""
-        core = self.desk.core
+    async def _patient(self, sent: _Pictures, one: _Picture, held: Hold, wished: Job) -> Answer:
+        """Do a job of a batch: where the queue or the memory is full, it waits its turn."""
         for _ in range(20):
             try:
-                return await core.cut(job)
+                if not held.size:
+                    held.grow(one.size)
+                image = await asyncio.to_thread(sent.read, one)
+                return await self.desk.cut(replace(wished, image=image), held)
             except WispError as error:
-                if problem(error).status not in (429, 503) or core.closing:
+                if problem(error).status not in (429, 503) or self.desk.core.closing:
                     raise
                 await asyncio.sleep(1)
         raise TooMany("the service is too busy: try again later")
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One picture of a batch: an upload, or an entry in one that is a zip."""
+
+    name: str
+    size: int
+    file: str
+    entry: Entry | None = None
+
+
+class _Pictures:
+    """The pictures of a batch: counted before any is unpacked, and read one at a time."""
+
+    def __init__(self, desk: Desk, request: gr.Request) -> None:
+        self.desk, self.request = desk, request
+        self.planned: list[_Picture] = []
+        self._keeper = desk.keeper(request)
+        self._open = contextlib.ExitStack()
+        self._zip: tuple[str, Archive] | None = None
+
+    def plan(self, files: list[str]) -> None:
+        """Look at what there is. Raises where it is more than a batch may have."""
+        settings = self.desk.settings
+        for file in files:
+            size = self.desk.files.size(file, self._keeper)
+            if Path(file).suffix.lower() == ".zip":
+                entries = self._archive(file).entries
+                self.planned += [_Picture(e.name, e.size, file, e) for e in entries]
+            else:
+                self.planned.append(_Picture(Path(file).name, size, file))
+            if sum(one.size for one in self.planned) > settings.max_batch_bytes:
+                raise TooLarge("the batch is larger than the limit: send it in parts")
+            if len(self.planned) > settings.max_batch_files:
+                raise TooLarge(
+                    f"{len(self.planned)} pictures, and the limit is {settings.max_batch_files}"
+                )
+
+    def read(self, one: _Picture) -> bytes:
+        """Return a picture's bytes."""
+        if one.entry:
+            return self._archive(one.file).read(one.entry)
+        limit = self.desk.settings.max_bytes
+        with self.desk.files.opened(one.file, self._keeper) as stream:
+            return check_size(stream.read(limit + 1), self.desk.settings)
+
+    def _archive(self, file: str) -> Archive:
+        """Open a zip; the one before it is closed."""
+        if self._zip is None or self._zip[0] != file:
+            self.close()
+            stream = self._open.enter_context(self.desk.files.opened(file, self._keeper))
+            self._zip = file, Archive(stream, self.desk.settings)
+        return self._zip[1]
+
+    def close(self) -> None:
+        self._zip = None
+        self._open.close()
 
 
 def _unused(name: str, used: set[str]) -> str:

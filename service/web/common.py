@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pipeline.errors import WispError
+from service.budget import Hold
 from service.context import Context
 from service.errors import problem
-from service.job import STAGES
+from service.gate import client
+from service.job import STAGES, Answer, Job
 from service.limits import check_size
 from service.web import panes
 from service.web.files import Files, keeper, visitor
@@ -41,22 +44,56 @@ class Desk:
         self.context, self.files = context, files
         self.settings, self.engine, self.core = context.settings, context.engine, context.core
 
-    async def read(self, path: str, request: gr.Request) -> bytes:
-        """Return the bytes of an upload of whoever asks. Raises where it is empty or too large."""
-        return await asyncio.to_thread(self.opened, path, self.keeper(request))
+    def held(self, request: gr.Request) -> Hold:
+        """Hold nothing yet of the memory that whoever asks may take: see :meth:`read`."""
+        return self.context.memory.hold(self.client(request))
 
-    def opened(self, path: str, keeper: str) -> bytes:
-        return check_size(self.files.read(path, keeper, self.settings.max_bytes + 1), self.settings)
+    async def read(self, path: str, request: gr.Request, held: Hold) -> bytes:
+        """Return the bytes of an upload of whoever asks, once there is room for them in memory.
+
+        Raises where it is empty or too large, and where there is no room.
+        """
+        return await asyncio.to_thread(self._read, path, self.keeper(request), held)
+
+    def _read(self, path: str, keeper: str, held: Hold) -> bytes:
+        held.grow(min(self.files.size(path, keeper), self.settings.max_bytes))
+        with self.files.opened(path, keeper) as stream:
+            return check_size(stream.read(self.settings.max_bytes + 1), self.settings)
+
+    async def cut(
+        self, job: Job, held: Hold, report: Callable[[str, float], None] | None = None
+    ) -> Answer:
+        """Do a job, and hold what came of it too."""
+        answer = await self.core.cut(job, report)
+        held.grow(len(answer.data) + sum(map(len, answer.panes.values())))
+        return answer
 
     async def file(self, data: bytes, name: str, request: gr.Request) -> str:
         """Write a file that the page hands out to whoever asks."""
 
         def write() -> str:
-            path = self.files.place() / name
-            path.write_bytes(data)
-            return self.files.add(path, self.keeper(request))
+            with self.writing(name, request) as (path, room):
+                self.files.grow(room, len(data))
+                path.write_bytes(data)
+            return str(path)
 
         return await asyncio.to_thread(write)
+
+    @contextlib.contextmanager
+    def writing(self, name: str, request: gr.Request) -> Iterator[tuple[Path, Hold]]:
+        """Give the path of a new file, and the room that it has to hold before it is written.
+
+        At the end of the ``with`` it is handed out to whoever asks, or gone where that failed.
+        """
+        room = self.files.room(self.client(request))
+        path = self.files.place() / name
+        try:
+            yield path, room
+        except BaseException:
+            self.files.remove(path)
+            room.release()
+            raise
+        self.files.add(path, self.keeper(request), room)
 
     def lasting(self, name: str, make: Callable[[], bytes], request: gr.Request) -> str:
         """Return a file that is always the same, and make it where it is not there.
@@ -64,19 +101,28 @@ class Desk:
         It is whole at once and never written again: a browser may be reading it.
         """
         path = self.files.folder / name
+        room = self.files.room(self.client(request))
         try:
-            os.utime(path)  # handed out anew: another day
-        except FileNotFoundError:
-            part = self.files.folder / os.urandom(16).hex()
-            part.write_bytes(make())
-            os.replace(part, path)
-        return self.files.add(path, self.keeper(request))
+            if path.exists():
+                self.files.grow(room, path.stat().st_size)
+            else:
+                data = make()
+                self.files.grow(room, len(data))
+                part = self.files.folder / os.urandom(16).hex()
+                part.write_bytes(data)
+                os.replace(part, path)
+        except BaseException:
+            room.release()
+            raise
+        return self.files.add(path, self.keeper(request), room)
+
+    def client(self, request: gr.Request) -> str:
+        """Name the client whose memory and disk a request takes: its key, or its address."""
+        return client(request.request.scope if request.request else {})
 
     def keeper(self, request: gr.Request) -> str:
         """Name whose files they are that whoever asks sends and is given."""
-        client = request.client
-        address = (client.host, client.port) if client else None
-        return keeper(request.headers, address, self.settings.public)
+        return keeper(request.headers, self.client(request), self.settings.public)
 
     def owner(self, request: gr.Request) -> str:
         """Name whose history it is: everyone's on a machine of one's own, else the browser's."""

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BadRequest, NotFound, TooLarge
+from service.gate import client
 from service.settings import ServiceSettings
 from service.web.files import Files, keeper
 from service.web.transfer import hand_out, take_in
@@ -34,7 +35,7 @@ _UPLOAD = "/gradio_api/upload"
 
 # Of an event's body: what Gradio's own clients send.
 _FIELDS = ("data", "session_hash", "event_id", "event_data", "fn_index", "trigger_id")
-_MOST_BYTES = 1_000_000  # of an event: the longest is the list of the history, 60 × 400
+_MOST_BYTES = 200_000  # of an event: the longest names 200 files, or has the list of the history
 _MOST_LEVELS = 20  # Gradio walks values by recursion; its clients send up to six
 
 
@@ -57,7 +58,9 @@ class Door:
             )
             await answer(scope, receive, send)
         elif write and path.rstrip("/") == _UPLOAD:
-            sent = await take_in(request, self.files, self._owner(scope), self.settings)
+            sent = await take_in(
+                request, self.files, self._owner(scope), client(scope), self.settings
+            )
             await sent(scope, receive, send)
         elif write and _EVENTS.fullmatch(path):
             whole = path.startswith("/gradio_api/call/v2/")  # the arguments by their names
@@ -69,7 +72,7 @@ class Door:
             raise NotFound("Not Found")
 
     def _owner(self, scope: Scope) -> str:
-        return keeper(Headers(scope=scope), scope.get("client"), self.settings.public)
+        return keeper(Headers(scope=scope), client(scope), self.settings.public)
 
     def _screened(self, body: bytes, owner: str, whole: bool) -> bytes:
         """Return an event's body with nothing in it but plain values and uploads of the visitor.
@@ -133,7 +136,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MOST_BYTES:
-            raise TooLarge(f"an event is larger than {_MOST_BYTES / 1e6:.0f} MB")
+            raise TooLarge(f"an event is larger than {_MOST_BYTES / 1000:.0f} kB")
     return bytes(body)
 
 

@@ -12,33 +12,47 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from service.errors import NotAllowed
+from service.budget import Budget, Hold
+from service.errors import Busy, NotAllowed, StorageFull, TooMany
 
 COOKIE = "wisp"
 _HOUR = 3600.0
 DAY = 24 * _HOUR  # that a file is there after it was sent, or last handed out
 
 
+_SHARE = 0.25  # of the disk, for one client
+_YOUNG = 60.0  # seconds for which a client's own files give no way to newer ones
+_WANTED = 600.0  # and to those of others
+_ENTRY = 8192  # bytes that the smallest file takes, with its folder
+
+
 @dataclass(frozen=True)
 class Held:
-    """A file of the page: whose it is, and whether that visitor sent it."""
+    """A file of the page: whose it is, whether that visitor sent it, and what it takes."""
 
     owner: str
     upload: bool
     made: float  # seconds since 1970
+    room: Hold
 
 
 class Files:
-    """All files of the page, by the exact text of their paths."""
+    """All files of the page, by the exact text of their paths.
 
-    def __init__(self, folder: Path) -> None:
+    They take no more than ``total`` bytes of the disk, a quarter of it for one client. Where that
+    is full, the client's own oldest files give way, or those of whoever has the most. A visitor is
+    known by a cookie, and may make up as many as he likes; a client is an address or a key.
+    """
+
+    def __init__(self, folder: Path, total: int) -> None:
         self.folder = folder.absolute()
+        self.disk = Budget(total, _SHARE)
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
         self._swept = time.time()
@@ -51,10 +65,58 @@ class Files:
         place.mkdir(parents=True)
         return place
 
-    def add(self, path: Path, owner: str, upload: bool = False) -> str:
-        """Take a file in, and return the path that names it."""
+    def room(self, client: str, size: int = 0) -> Hold:
+        """Hold room on the disk for a new file. Raises as :meth:`grow`."""
+        held = self.disk.hold(client)
+        self.grow(held, _ENTRY + size)
+        return held
+
+    def grow(self, room: Hold, size: int) -> None:
+        """Hold room for so many bytes more, before they are written.
+
+        Raises
+        ------
+        TooMany
+            The client has too much on the disk, all of it new.
+        StorageFull
+            All clients together do.
+        """
+        while True:
+            try:
+                return room.grow(size)
+            except TooMany:
+                given = self._oldest(room.visitor, _YOUNG)
+                if given is None:
+                    raise TooMany(
+                        "too much of yours is kept here: wait a minute, or send less",
+                        code="too_much_kept",
+                        retry_after=_YOUNG,
+                    ) from None
+            except Busy:
+                given = self._oldest(self.disk.largest(), _WANTED)
+                if given is None:
+                    raise StorageFull(
+                        "there is no room for more files: try again later", retry_after=_WANTED
+                    ) from None
+            self.remove(Path(given))
+
+    def _oldest(self, client: str, age: float) -> str | None:
+        """Return the oldest file of a client, where it is older than ``age`` seconds."""
         with self._lock:
-            self._held[str(path)] = Held(owner, upload, time.time())
+            of_client = [
+                (held.made, path)
+                for path, held in self._held.items()
+                if held.room.visitor == client and time.time() - held.made > age
+            ]
+        return min(of_client)[1] if of_client else None
+
+    def add(self, path: Path, owner: str, room: Hold, upload: bool = False) -> str:
+        """Take a file in, with the room that was held for it, and return the path that names it."""
+        with self._lock:
+            before = self._held.pop(str(path), None)
+            self._held[str(path)] = Held(owner, upload, time.time(), room)
+        if before:
+            before.room.release()
         return str(path)
 
     def look_up(self, path: object, owner: str, uploads_only: bool = True) -> str:
@@ -72,25 +134,21 @@ class Files:
             raise refusal()
         return str(path)
 
-    def read(self, path: str, owner: str, limit: int) -> bytes:
-        """Return the first ``limit`` bytes of an upload of this visitor. Raises as `look_up`."""
-        descriptor = -1
+    @contextlib.contextmanager
+    def opened(self, path: str, owner: str) -> Iterator[BinaryIO]:
+        """Open an upload of this visitor: a regular file, and no link. Raises as `look_up`."""
+        name = self.look_up(path, owner)
         try:
-            descriptor = os.open(
-                self.look_up(path, owner), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-            )
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            if not stat.S_ISREG(os.lstat(name).st_mode):
                 raise refusal()
-            with open(descriptor, "rb", closefd=False) as stream:
-                return stream.read(limit)
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:  # its time was over
             raise refusal() from error
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+        with open(descriptor, "rb") as stream:
+            yield stream
 
     def size(self, path: str, owner: str) -> int:
-        """Return the size of an upload of this visitor. Raises as `look_up`."""
+        """Return the bytes of an upload of this visitor. Raises as `look_up`."""
         try:
             return os.lstat(self.look_up(path, owner)).st_size
         except OSError as error:
@@ -99,7 +157,9 @@ class Files:
     def remove(self, path: Path) -> None:
         """Forget a file and delete it, with the folder that it had for itself."""
         with self._lock:
-            self._held.pop(str(path), None)
+            held = self._held.pop(str(path), None)
+        if held:
+            held.room.release()
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
             if path.parent != self.folder:
@@ -132,14 +192,12 @@ def visitor(headers: Mapping[str, str]) -> str:
     return found.value if found and 20 <= len(found.value) <= 64 else ""
 
 
-def keeper(headers: Mapping[str, str], client: Any, public: bool) -> str:
+def keeper(headers: Mapping[str, str], client: str, public: bool) -> str:
     """Name whose files are meant: everyone's on a machine of one's own, else the browser's.
 
-    A program without a cookie is known by its address.
+    A program without a cookie is known as the client that its requests are counted for.
     """
     if not public:
         return "everyone"
     name = visitor(headers)
-    if name:
-        return f"visitor {name}"
-    return f"address {client[0] if client else ''}"
+    return f"visitor {name}" if name else client

@@ -61,10 +61,11 @@ class Inside:
         if not photo:
             raise sorry(said["no_photo"])
         try:
-            job = Job(await desk.read(photo, request), model, inside=True)
-            answer = await desk.core.cut(job, reporter(progress, said, LOOK_STAGES))
-            view = await asyncio.to_thread(panes.figure, answer.data, said)
-            file = await desk.file(answer.data, f"{stem(photo)}-inside.png", request)
+            with desk.held(request) as held:
+                job = Job(await desk.read(photo, request, held), model, inside=True)
+                answer = await desk.cut(job, held, reporter(progress, said, LOOK_STAGES))
+                view = await asyncio.to_thread(panes.figure, answer.data, said)
+                file = await desk.file(answer.data, f"{stem(photo)}-inside.png", request)
         except WispError as error:
             raise sorry(error) from error
         return file, view, panes.status(answer, said, "inside_in")

@@ -34,7 +34,7 @@ def mount(app: FastAPI, context: Context) -> None:
     from service.web.door import Door
     from service.web.page import I18N, build, theme
 
-    files = Files(folder)
+    files = Files(folder, context.settings.paged)
     _hands_off()
     page = build(context, files)
     page.queue(max_size=256, default_concurrency_limit=None, api_open=False)

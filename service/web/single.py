@@ -98,15 +98,18 @@ class Single:
         if not photo:
             raise sorry(said["no_photo"])
         try:
-            output = await wishes.output(
-                desk, background, colour_, picture, crop, margin, format, request
-            )
-            job = Job(await desk.read(photo, request), model, refine, output, panes=True)
-            answer = await desk.core.cut(job, reporter(progress, said))
-            shown = await asyncio.to_thread(_shown, answer)
-            view = await asyncio.to_thread(panes.panes, answer, shown, said)
-            await self.history.remember(request, answer, shown, Path(photo).name, job)
-            file = await desk.file(answer.data, f"{stem(photo)}-cutout.{answer.format}", request)
+            with desk.held(request) as held:
+                output = await wishes.output(
+                    desk, background, colour_, picture, crop, margin, format, request, held
+                )
+                image = await desk.read(photo, request, held)
+                job = Job(image, model, refine, output, panes=True)
+                answer = await desk.cut(job, held, reporter(progress, said))
+                shown = await asyncio.to_thread(_shown, answer)
+                view = await asyncio.to_thread(panes.panes, answer, shown, said)
+                await self.history.remember(request, answer, shown, Path(photo).name, job)
+                name = f"{stem(photo)}-cutout.{answer.format}"
+                file = await desk.file(answer.data, name, request)
         except WispError as error:
             raise sorry(error) from error
         return file, view, panes.status(answer, said)

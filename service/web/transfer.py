@@ -13,7 +13,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from service.errors import BadRequest, TooLarge
+from service.budget import Hold
+from service.errors import BadRequest, StorageFull, TooLarge
 from service.settings import ServiceSettings
 from service.web.files import Files, refusal
 
@@ -49,9 +50,11 @@ async def hand_out(path: str) -> Response:
 
 
 async def take_in(
-    request: Request, files: Files, owner: str, settings: ServiceSettings
+    request: Request, files: Files, owner: str, client: str, settings: ServiceSettings
 ) -> Response:
     """Write the files of a form to the page's folder, and answer with their paths.
+
+    They are ``owner``'s, and count against the room of ``client``.
 
     Raises
     ------
@@ -59,28 +62,36 @@ async def take_in(
         It is no form with files, or it ends too early.
     TooLarge
         It has more files than a batch may have.
+    TooMany, StorageFull
+        There is no room for it on the disk: of what is announced, before a byte of it is read.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise BadRequest("send the files as a form: multipart/form-data")
-    form = _Form(files, boundary, settings.max_batch_files)
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit():
+        files.room(client, int(announced)).release()
+    form = _Form(files, client, boundary, settings.max_batch_files)
     try:
         async for chunk in request.stream():
             await asyncio.to_thread(form.feed, chunk)
         await asyncio.to_thread(form.end)
+    except OSError as error:
+        form.drop()
+        raise StorageFull("there is no room for the file on the server's disk") from error
     except BaseException:
         form.drop()
         raise
-    return JSONResponse([files.add(path, owner, upload=True) for path in form.written])
+    return JSONResponse([files.add(path, owner, room, True) for path, room in form.written])
 
 
 class _Form:
     """Writes the files of a form as its bytes come in."""
 
-    def __init__(self, files: Files, boundary: bytes, most: int) -> None:
-        self.written: list[Path] = []
-        self._files, self._most = files, most
+    def __init__(self, files: Files, client: str, boundary: bytes, most: int) -> None:
+        self.written: list[tuple[Path, Hold]] = []
+        self._files, self._client, self._most = files, client, most
         self._stream: BinaryIO | None = None
         self._header, self._name, self._value = b"", b"", b""
         self._whole = False
@@ -114,8 +125,9 @@ class _Form:
     def drop(self) -> None:
         """Remove what was written."""
         self._close()
-        for path in self.written:
+        for path, room in self.written:
             self._files.remove(path)
+            room.release()
 
     def _begin(self) -> None:
         self._header = self._name = self._value = b""
@@ -144,13 +156,15 @@ class _Form:
             return  # a field: the page's own forms have none
         if len(self.written) >= self._most:
             raise TooLarge(f"more than {self._most} files at a time")
+        room = self._files.room(self._client)
         path = self._files.place() / _safe(name.decode("utf-8", "replace"))
+        self.written.append((path, room))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._stream = os.fdopen(descriptor, "wb")
-        self.written.append(path)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._stream:
+            self._files.grow(self.written[-1][1], end - start)
             self._stream.write(data[start:end])
 
     def _close(self) -> None:

@@ -8,6 +8,7 @@ import gradio as gr
 
 from pipeline import Output
 from pipeline.output import colour
+from service.budget import Hold
 from service.errors import BadRequest
 from service.web.common import I18N, Desk
 
@@ -80,6 +81,7 @@ async def output(
     margin: float,
     format: str,
     request: gr.Request,
+    held: Hold,
 ) -> Output:
     """Understand the controls. Raises :class:`pipeline.WispError` for what cannot be."""
     behind: Any = None
@@ -90,7 +92,7 @@ async def output(
     elif background == "picture":
         if not picture:
             raise BadRequest("choose a picture for the background")
-        behind = await desk.read(picture, request)
+        behind = await desk.read(picture, request, held)
     elif background != "transparent":
         raise BadRequest("background must be transparent, colour, picture or blur")
     return Output(format=format, background=behind, crop=crop, margin=f"{float(margin):g}%")

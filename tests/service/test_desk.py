@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs pip install 'wispcut[serve]'")
 
-from service.errors import NotAllowed
+from service.errors import NotAllowed, StorageFull, TooMany
 from service.web import files as module
 from service.web.files import DAY, Files
 from service.web.transfer import _safe
@@ -17,13 +17,19 @@ from service.web.transfer import _safe
 @pytest.fixture
 def files(tmp_path):
     (tmp_path / "page").mkdir()
-    return Files(tmp_path / "page")
+    return Files(tmp_path / "page", 1_000_000)
 
 
-def kept(files, owner="one", upload=True) -> str:
+def kept(files, owner="one", upload=True, size=1, client="address") -> str:
+    room = files.room(client, size)
     path = files.place() / "a.png"
-    path.write_bytes(b"x")
-    return files.add(path, owner, upload)
+    path.write_bytes(bytes(size))
+    return files.add(path, owner, room, upload)
+
+
+def read(files, path, owner) -> bytes:
+    with files.opened(path, owner) as stream:
+        return stream.read()
 
 
 def test_each_file_has_a_name_that_cannot_be_guessed(files):
@@ -33,7 +39,7 @@ def test_each_file_has_a_name_that_cannot_be_guessed(files):
 
 def test_only_the_one_who_sent_a_file_may_name_it(files):
     path = kept(files)
-    assert files.look_up(path, "one") == path and files.read(path, "one", 9) == b"x"
+    assert files.look_up(path, "one") == path and read(files, path, "one") == b"\0"
     other = kept(files, upload=False)  # handed out, and not sent
     assert files.look_up(other, "one", uploads_only=False) == other
     for name, owner in (
@@ -62,9 +68,9 @@ def test_only_regular_files_are_opened(files, tmp_path):
     ):
         path = files.place() / "a.png"
         make(path)
-        name = files.add(path, "one", upload=True)
+        name = files.add(path, "one", files.room("address"), upload=True)
         with pytest.raises(NotAllowed, match="no file of yours"):
-            files.read(name, "one", 9)
+            read(files, name, "one")
 
 
 def test_files_go_after_a_day(files, monkeypatch):
@@ -77,6 +83,52 @@ def test_files_go_after_a_day(files, monkeypatch):
     assert not Path(old).parent.exists() and Path(young).exists()
     with pytest.raises(NotAllowed):
         files.look_up(old, "one")
+
+
+def on_the_disk(files) -> int:
+    return sum(path.stat().st_size for path in files.folder.rglob("*") if path.is_file())
+
+
+def test_a_clients_own_oldest_files_give_way(files, monkeypatch):
+    """Whatever cookies it shows: those can be made up."""
+    now = time.time()
+    names = []
+    for minute in range(12):
+        monkeypatch.setattr(module.time, "time", lambda minute=minute: now + 61 * minute)
+        names.append(kept(files, f"visitor {minute}", size=60_000))
+        assert on_the_disk(files) <= files.disk.each == 250_000
+    assert [os.path.exists(name) for name in names] == [False] * 9 + [True] * 3
+    assert kept(files, "other", client="another") and os.path.exists(names[-1])
+
+
+def test_a_client_that_sends_too_much_at_once_has_to_wait(files):
+    while True:
+        try:
+            kept(files, size=60_000)
+        except TooMany as error:
+            assert error.retry_after and error.retry_after <= 60
+            break
+    assert 180_000 <= on_the_disk(files) <= 250_000
+    with pytest.raises(TooMany):
+        kept(files, client="third", size=300_000)  # more than its share, at whatever time
+
+
+def test_where_all_is_full_whoever_has_the_most_gives_way(files, monkeypatch):
+    now = time.time()
+    small = kept(files, client="small", size=1000)
+    large = [kept(files, client=f"large {i}", size=225_000) for i in range(4)]
+    with pytest.raises(StorageFull):
+        kept(files, client="new", size=100_000)
+    monkeypatch.setattr(module.time, "time", lambda: now + 700)
+    assert kept(files, client="new", size=100_000)
+    assert os.path.exists(small) and sum(map(os.path.exists, large)) == 3
+    assert on_the_disk(files) <= files.disk.total
+
+
+def test_what_is_removed_leaves_its_room(files):
+    for _ in range(50):
+        files.remove(Path(kept(files, size=200_000)))
+    assert files.disk.used == 0 and not list(files.folder.iterdir())
 
 
 @pytest.mark.parametrize(

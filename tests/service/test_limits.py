@@ -1,9 +1,7 @@
 """Hostile uploads, keys and rates: one clear answer each, and the service lives on."""
 
 import base64
-import io
 import struct
-import zipfile
 import zlib
 from dataclasses import replace
 
@@ -14,8 +12,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from skimage import data
 
-from service.errors import BadRequest, TooLarge
-from service.limits import pictures
 from service.settings import ServiceSettings, SettingsError, from_environment
 from tests.service.conftest import encoded
 from tests.service.test_wisp_api import post
@@ -134,51 +130,6 @@ def test_thousands_of_fields_are_refused(client):
     for path, _ in FACES:
         answer = client.post(path, data={f"field{i}": "x" for i in range(3000)})
         assert 400 <= answer.status_code < 500
-
-
-# -- zips ------------------------------------------------------------------------------------------
-
-
-def packed(entries: dict[str, bytes], level: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", level) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def test_pictures_of_a_zip_are_taken_and_all_else_is_passed_over():
-    entries = {
-        "a.jpg": b"1",
-        "folder/b.PNG": b"2",
-        "../../../etc/evil.png": b"3",
-        "notes.txt": b"4",
-        "__MACOSX/._a.jpg": b"5",
-        ".hidden.png": b"6",
-    }
-    got = list(pictures(packed(entries), ServiceSettings()))
-    assert got == [("a.jpg", b"1"), ("b.PNG", b"2"), ("evil.png", b"3")]
-
-
-def test_zip_bombs():
-    limits = ServiceSettings(max_bytes=5_000_000, max_batch_bytes=8_000_000, max_batch_files=3)
-    with pytest.raises(TooLarge, match="limit is 3"):
-        list(pictures(packed({f"{i}.png": b"x" for i in range(4)}), limits))
-    with pytest.raises(TooLarge):
-        list(pictures(packed({"a.png": bytes(4_000_000)}), limits))
-    stored = {f"{i}.png": bytes(3_000_000) for i in range(3)}
-    with pytest.raises(TooLarge):
-        list(pictures(packed(stored, zipfile.ZIP_STORED), limits))
-
-
-def test_broken_and_lying_zips():
-    for broken in (b"", b"PK", packed({"a.png": b"x" * 50})[:-30], packed({"a.txt": b"x"})):
-        with pytest.raises(BadRequest):
-            list(pictures(broken, ServiceSettings()))
-    good = bytearray(packed({"a.png": bytes(range(256)) * 4}, zipfile.ZIP_STORED))
-    good[60] ^= 0xFF  # the checksum no longer fits
-    with pytest.raises(BadRequest, match="broken"):
-        list(pictures(bytes(good), ServiceSettings()))
 
 
 # -- keys, rates, other sites ----------------------------------------------------------------------
