@@ -190,7 +190,7 @@ class Engine:
         photo = opened.photo
         array = region.as_array(photo, region.region(photo, ""))
         try:
-            inside = explain.look(array, cutout, progress=step)
+            inside = explain.inspect(array, cutout, progress=step)
         except ModelInvalid as error:  # whose own words name a path
             raise Unsupported(f"a look inside needs a U²-Net, and {name} is none") from error
         step("draw", 0.0)

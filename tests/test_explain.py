@@ -71,11 +71,11 @@ def test_the_blocks_of_the_bundled_models_are_found(name):
 
 
 def test_side_outputs_are_the_same_whether_the_file_gives_them_out_or_not(tmp_path):
-    seven = look(
+    seven = inspect(
         data.chelsea(), Cutout(Settings(model=str(tiny_u2net(tmp_path / "7.onnx")), refine=False))
     )
     one = tiny_u2net(tmp_path / "1.onnx", only_fused=True)
-    alone = look(data.chelsea(), Cutout(Settings(model=str(one), refine=False)))
+    alone = inspect(data.chelsea(), Cutout(Settings(model=str(one), refine=False)))
     for a, b in zip(seven.sides, alone.sides, strict=True):
         assert a.shape == (64, 64)
         assert np.allclose(a, b, atol=1e-6)
@@ -84,13 +84,13 @@ def test_side_outputs_are_the_same_whether_the_file_gives_them_out_or_not(tmp_pa
 def test_a_network_of_another_shape_is_refused(tmp_path):
     path = networks.stage1(tmp_path / "a.onnx")
     with pytest.raises(ModelInvalid, match="needs a U²-Net: 6 blocks that encode"):
-        look(data.chelsea(), Cutout(Settings(model=str(path), refine=False)))
+        inspect(data.chelsea(), Cutout(Settings(model=str(path), refine=False)))
 
 
 def test_what_is_seen_is_what_the_cutout_did(tmp_path):
     model = str(tiny_u2net(tmp_path / "a.onnx"))
     refiner = str(networks.constant_stage2(tmp_path / "r.onnx", 0.25))
-    inside = look(
+    inside = inspect(
         data.astronaut(), Cutout(Settings(model=model, refiner=refiner, roi_threshold=0.01))
     )
     sizes = [(4, 64 >> k, 64 >> k) for k in range(6)]
@@ -114,7 +114,7 @@ def test_progress_is_told_and_calls_the_work_off(tmp_path):
     refiner = str(networks.stage2(tmp_path / "r.onnx"))
     cutout = Cutout(Settings(model=model, refiner=refiner, roi_threshold=0.01))
     told: list[tuple[str, float]] = []
-    inside = look(data.astronaut(), cutout, progress=lambda *at: told.append(at))
+    inside = inspect(data.astronaut(), cutout, progress=lambda *at: told.append(at))
     stages = list(dict.fromkeys(stage for stage, _ in told))
     assert stages == [*inside.result.timings, "blocks", "tiles"]
     shares = [share for stage, share in told if stage == "tiles"]
@@ -125,7 +125,7 @@ def test_progress_is_told_and_calls_the_work_off(tmp_path):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        look(data.astronaut(), cutout, progress=stop)
+        inspect(data.astronaut(), cutout, progress=stop)
 
 
 def test_confidence_falls_where_the_mirror_image_differs(tmp_path):
@@ -133,7 +133,7 @@ def test_confidence_falls_where_the_mirror_image_differs(tmp_path):
 
     model = str(tiny_u2net(tmp_path / "a.onnx"))
     refiner = str(networks.stage2(tmp_path / "r.onnx"))
-    inside = look(
+    inside = inspect(
         data.astronaut(), Cutout(Settings(model=model, refiner=refiner, roi_threshold=0.01))
     )
     assert inside.confidence == pytest.approx(1, abs=1e-6)  # the identity has no sides
@@ -146,9 +146,9 @@ def test_the_figure(tmp_path):
     model = str(tiny_u2net(tmp_path / "a.onnx"))
     refiner = str(networks.constant_stage2(tmp_path / "r.onnx", 0.25))
     settings = Settings(model=model, refiner=refiner, roi_threshold=0.01)
-    figure = draw(look(data.astronaut(), Cutout(settings)), "astronaut.jpg")
+    figure = draw(inspect(data.astronaut(), Cutout(settings)), "astronaut.jpg")
     assert figure.width == WIDTH
-    without = draw(look(data.astronaut(), Cutout(Settings(model=model, refine=False))))
+    without = draw(inspect(data.astronaut(), Cutout(Settings(model=model, refine=False))))
     assert without.height < figure.height  # no tiles, no close-ups
     assert len(set(map(tuple, np.asarray(figure)[::40, ::40].reshape(-1, 3)))) > 100
 
@@ -158,7 +158,7 @@ def test_odd_photos(tmp_path, shape):
     photo = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     model = str(tiny_u2net(tmp_path / "a.onnx"))
     refiner = str(networks.stage2(tmp_path / "r.onnx"))
-    draw(look(photo, Cutout(Settings(model=model, refiner=refiner, roi_threshold=0.01))))
+    draw(inspect(photo, Cutout(Settings(model=model, refiner=refiner, roi_threshold=0.01))))
 
 
 def test_blended_maps_show_form_and_ignore_sign():

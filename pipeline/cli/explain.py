@@ -23,10 +23,10 @@ def explain(photo: Path, out: Path | None, model: str, refiner: str) -> None:
     where stage 2 may change the alpha, what it changed, how sure it was, and how long it took.
     """
     from pipeline.cutout import Cutout
-    from pipeline.explain import look
+    from pipeline.explain import inspect
     from pipeline.explain.figure import draw
 
-    inside = look(photo, Cutout(Settings(model=model, refiner=refiner)))
+    inside = inspect(photo, Cutout(Settings(model=model, refiner=refiner)))
     buffer = io.BytesIO()
     draw(inside, photo.name).save(buffer, "PNG", optimize=True)
     target = out or photo.with_name(f"{photo.stem}-inside.png")

@@ -1,4 +1,4 @@
-"""A look inside: what each block of stage 1 saw in a photo, and what stage 2 did to each tile."""
+"""Inspect the networks: what each block of stage 1 saw, and what stage 2 did to each tile."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Inside:
         return (values * self.inside).sum((1, 2), dtype=float) / count
 
 
-def look(
+def inspect(
     source: Source, cutout: Cutout | None = None, *, progress: Progress | None = None
 ) -> Inside:
     """Cut a photo out, and keep what happens on the way.

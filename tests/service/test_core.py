@@ -329,13 +329,13 @@ def test_a_look_inside_is_a_job_like_others(settings, photo, nets):
 
 def test_a_look_inside_reduces_a_large_photo(settings, nets, monkeypatch):
     seen = []
-    look = explain.look
+    inspect = explain.inspect
 
     def spy(array, cutout, progress):
         seen.append(array.shape)
-        return look(array, cutout, progress=progress)
+        return inspect(array, cutout, progress=progress)
 
-    monkeypatch.setattr(explain, "look", spy)
+    monkeypatch.setattr(explain, "inspect", spy)
     engine = Engine(replace(settings, model=str(tiny_u2net(nets / "inner.onnx"))))
     done(engine, Job(encoded(np.zeros((1600, 3200, 3), np.uint8)), inside=True), Watch(60))
     ((height, width, _),) = seen
