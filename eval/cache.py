@@ -36,25 +36,25 @@ def default_root() -> Path:
 
 
 def versions(spec: Spec) -> dict[str, str]:
-    """Return the versions of the packages that a method's result depends on."""
-    found = {}
+    """Return the numbers of the packages that a method's result depends on."""
+    numbers = {}
     for name in (*ALWAYS, *KINDS[spec.kind].packages):
         try:
-            found[name] = importlib.metadata.version(name)
+            numbers[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            numbers[name] = "missing"
+    return numbers
 
 
 def model_files(spec: Spec) -> dict[str, Path]:
     """Return the weight files that a method uses, by option. Raises ``ModelError``."""
-    options, found = KINDS[spec.kind].options, {}
+    options, files = KINDS[spec.kind].options, {}
     default = Settings()
     if "model" in options:
-        found["model"] = models.coarse_model(spec.option("model", default.model)).path
+        files["model"] = models.coarse_model(spec.option("model", default.model)).path
     if "refiner" in options and spec.option("refine", "on") in ("on", "yes", "1"):
-        found["refiner"] = models.refiner_model(spec.option("refiner", default.refiner)).path
-    return found
+        files["refiner"] = models.refiner_model(spec.option("refiner", default.refiner)).path
+    return files
 
 
 def checksums(spec: Spec) -> dict[str, str]:
@@ -76,8 +76,8 @@ def key(spec: Spec, name: str, data: bytes) -> str:
         "photo": hashlib.sha256(data).hexdigest(),
     }
     if spec.kind == "folder":
-        found = result_file(Path(spec.option("path")), name)
-        parts["result"] = _checksum(found, found.stat().st_mtime_ns) if found else None
+        file = result_file(Path(spec.option("path")), name)
+        parts["result"] = _checksum(file, file.stat().st_mtime_ns) if file else None
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

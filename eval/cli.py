@@ -164,28 +164,29 @@ def _bench(name: str, options: dict[str, Any]) -> None:
     store = cache.Cache(options["cache_root"] or cache.default_root())
     shown = run.silent if options["quiet"] else progress
     finished = run.execute(dataset, specs, plan, store, shown)
-    found = results.collect(dataset, specs, plan, finished, _typed(), lpips)
+    document = results.collect(dataset, specs, plan, finished, _typed(), lpips)
     if options["footprint"]:
-        found["footprint"] = footprint.measure(Settings(**defaults), plan.repeats, progress=shown)
-    if reference not in found["subsets"]["all"]["means"]:
-        reference = next(iter(found["subsets"]["all"]["means"]), reference)
+        settings = Settings(**defaults)
+        document["footprint"] = footprint.measure(settings, plan.repeats, progress=shown)
+    if reference not in document["subsets"]["all"]["means"]:
+        reference = next(iter(document["subsets"]["all"]["means"]), reference)
 
     if options["output"]:
         from eval.report import save
 
-        save(options["output"], found, finished, store, reference, options["crops"])
+        save(options["output"], document, finished, store, reference, options["crops"])
         click.echo(f"report: {options['output'] / 'index.html'}", err=True)
     if options["table"] in ("quality", "both"):
-        for subset, part in found["subsets"].items():
-            click.echo(f"\n{dataset.title}: {part['title']}\n\n{table.quality(found, subset)}")
+        for subset, part in document["subsets"].items():
+            click.echo(f"\n{dataset.title}: {part['title']}\n\n{table.quality(document, subset)}")
     if options["table"] in ("speed", "both"):
-        title = found["subsets"]["all"]["title"]
-        click.echo(f"\n{dataset.title}: {title}\n\n{table.speed(found, reference)}")
+        title = document["subsets"]["all"]["title"]
+        click.echo(f"\n{dataset.title}: {title}\n\n{table.speed(document, reference)}")
     if options["footprint"]:
-        click.echo(f"\nWisp by size of photo\n\n{table.footprint(found)}")
+        click.echo(f"\nWisp by size of photo\n\n{table.footprint(document)}")
     click.echo()
-    click.echo(table.notes(found), err=True)
-    if finished.unavailable or any(sample["failures"] for sample in found["samples"]):
+    click.echo(table.notes(document), err=True)
+    if finished.unavailable or any(sample["failures"] for sample in document["samples"]):
         sys.exit(1)
 
 

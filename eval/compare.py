@@ -63,12 +63,12 @@ class Change:
 def load(path: Path) -> dict[str, Any]:
     """Read a results.json. Raises :class:`CompareError`."""
     try:
-        found = json.loads(path.read_text())
+        document = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise CompareError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise CompareError(f"{path} holds no results of this version of wisp bench")
-    return found
+    return document
 
 
 def read_bounds(texts: Iterable[str]) -> dict[str, Bound]:
@@ -147,12 +147,12 @@ def _change(label: str, figure: str, pairs: list[tuple[float, float]], bound: Bo
 
 def table(changes: list[Change]) -> str:
     """Return the changes as Markdown, those beyond noise or bound only, and a line that counts."""
-    told = [c for c in changes if c.verdict != "same" or c.regression]
+    shown = [c for c in changes if c.verdict != "same" or c.regression]
     lines = [
         "| method | figure | old | new | change [95 %] | |",
         "| --- | --- | ---: | ---: | ---: | --- |",
     ]
-    for c in told:
+    for c in shown:
         change = "" if c.difference is None else (
             f"{c.difference.value:+.4g} [{c.difference.low:.4g}, {c.difference.high:.4g}]"
         )  # fmt: skip
@@ -165,4 +165,4 @@ def table(changes: list[Change]) -> str:
         f"{len(changes)} figures compared: {better} better and {worse} worse beyond noise, "
         f"{sum(c.regression for c in changes)} regressions beyond their bound."
     )
-    return "\n".join([*lines, "", count] if told else [count])
+    return "\n".join([*lines, "", count] if shown else [count])

@@ -56,13 +56,13 @@ def folder(root: Path) -> Dataset:
     return Dataset(root.resolve().name, root.resolve().name, samples, problems)
 
 
-def published(layout: Layout, given: Path, backgrounds: Path | None = None) -> Dataset:
-    """Find a published set below the given folder. Raises :class:`DatasetError`."""
-    roots = [given / part for part in layout.roots if (given / part / layout.images).is_dir()]
+def published(layout: Layout, folder: Path, backgrounds: Path | None = None) -> Dataset:
+    """Find a published set below the folder folder. Raises :class:`DatasetError`."""
+    roots = [folder / part for part in layout.roots if (folder / part / layout.images).is_dir()]
     if not roots:
         tried = ", ".join(str(Path(part) / layout.images) for part in layout.roots)
         raise DatasetError(
-            f"{given} has none of {tried}: {layout.title} is to be had from {layout.where}"
+            f"{folder} has none of {tried}: {layout.title} is to be had from {layout.where}"
         )
     root = roots[0]
     for needed in (layout.alphas, layout.trimaps):
@@ -166,13 +166,13 @@ def _files(root: Path) -> dict[str, Path]:
     """Return the pictures of a folder by stem, sorted. Raises :class:`DatasetError`."""
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder")
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
             continue
-        if path.stem in found:
-            raise DatasetError(f"{path} and {found[path.stem].name} have one name: remove one")
-        found[path.stem] = path
-    if not found:
+        if path.stem in files:
+            raise DatasetError(f"{path} and {files[path.stem].name} have one name: remove one")
+        files[path.stem] = path
+    if not files:
         raise DatasetError(f"{root} has no pictures ({', '.join(sorted(SUFFIXES))})")
-    return found
+    return files

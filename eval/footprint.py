@@ -60,10 +60,10 @@ def measure(
             pair = (timed([sys.executable, "-c", f"import {what}"], log)[0]
                     for what in ("pipeline", "numpy"))  # fmt: skip
             gaps.append(next(pair) - next(pair))
-    found = []
+    rows = []
     for (height, width), laps in calls.items():
         seconds, megabytes, refine = (median(values) for values in zip(*laps, strict=True))
-        found.append(
+        rows.append(
             {
                 "size": [width, height],
                 "seconds": seconds,
@@ -72,7 +72,7 @@ def measure(
                 "refine_seconds": refine,
             }
         )
-    return {"photos": found, "import_seconds": median(gaps)}
+    return {"photos": rows, "import_seconds": median(gaps)}
 
 
 def portrait(folder: Path, size: tuple[int, int]) -> Path:

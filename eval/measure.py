@@ -66,7 +66,7 @@ def measure(
 
     figures: dict[str, float] = {}
     for name, region in regions.all_of(scene.alpha, scene.trimap, coarse, cells).items():
-        found = {
+        values = {
             "psnr": min(psnr(alpha, truth, region), PERFECT),
             "ssim": ssim(alpha, truth) if region is None else float(inside(similar, region).mean()),
             "sad": sad(alpha, truth, region),
@@ -76,15 +76,15 @@ def measure(
             "fmean": f_beta_mean(alpha, truth, region),
         }
         for metric, full in maps.items():
-            found[metric] = float((full if region is None else full[region]).sum() / 1000)
+            values[metric] = float((full if region is None else full[region]).sum() / 1000)
         if perceived is not None:
-            found["lpips"] = float((perceived if region is None else perceived[region]).mean())
+            values["lpips"] = float((perceived if region is None else perceived[region]).mean())
         if region is None:
-            found["smeasure"] = s_measure(alpha, truth)
+            values["smeasure"] = s_measure(alpha, truth)
         if scene.foreground is not None:
-            found["composite"] = composite_error(cutout, scene.foreground, truth, region)
+            values["composite"] = composite_error(cutout, scene.foreground, truth, region)
         suffix = "" if region is None else f"@{name}"
-        figures.update({metric + suffix: value for metric, value in found.items()})
+        figures.update({metric + suffix: value for metric, value in values.items()})
     if scene.foreground is not None:
         with suppress(ValueError):  # no soft pixel in the scene, or none that the cutout shows
             figures["foreground"] = foreground_error(cutout, scene.foreground, truth)

@@ -20,14 +20,14 @@ def edge(truth: Matte) -> Region:
     That is every fractional pixel (0.005 < alpha < 0.995), and both sides of a hard step: pixels
     that differ from a horizontal or vertical neighbour by more than 0.5.
     """
-    found = (truth > FRACTIONAL[0]) & (truth < FRACTIONAL[1])
+    boundary = (truth > FRACTIONAL[0]) & (truth < FRACTIONAL[1])
     across = np.abs(np.diff(truth, axis=1)) > 0.5
     down = np.abs(np.diff(truth, axis=0)) > 0.5
-    found[:, 1:] |= across
-    found[:, :-1] |= across
-    found[1:] |= down
-    found[:-1] |= down
-    return found
+    boundary[:, 1:] |= across
+    boundary[:, :-1] |= across
+    boundary[1:] |= down
+    boundary[:-1] |= down
+    return boundary
 
 
 def band(truth: Matte, width: float = BAND) -> Region:
@@ -39,10 +39,10 @@ def band(truth: Matte, width: float = BAND) -> Region:
     >>> band(hard, 2).astype(int)
     array([[0, 0, 1, 1, 1, 1, 0, 0]])
     """
-    found = edge(truth)
-    if not found.any():
-        return found
-    away = (~found).astype(np.uint8)
+    boundary = edge(truth)
+    if not boundary.any():
+        return boundary
+    away = (~boundary).astype(np.uint8)
     return cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) < width
 
 
@@ -63,13 +63,13 @@ def all_of(
     ``roi`` with a stage-1 mask and the rows and columns of stage 1's grid: the edge that stage 2
     is to redraw, as the product decides that.
     """
-    found: dict[str, Region | None] = {"edge": band(truth)}
+    candidates: dict[str, Region | None] = {"edge": band(truth)}
     if trimap is not None:
-        found["unknown"] = unknown(trimap)
+        candidates["unknown"] = unknown(trimap)
     if coarse is not None:
         default = Settings()
-        found["roi"] = roi.find(
+        candidates["roi"] = roi.find(
             np.asarray(coarse, np.float32), cells, default.roi_threshold, default.reach
         )
-    kept = {name: region for name, region in found.items() if region is not None and region.any()}
+    kept = {name: r for name, r in candidates.items() if r is not None and r.any()}
     return {"whole": None, **kept}

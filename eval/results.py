@@ -126,23 +126,23 @@ def subsets(samples: list[dict[str, Any]], labels: list[str], coarse: str | None
 
 def _means(group: list[dict[str, Any]], label: str) -> dict[str, Any]:
     names = {name for sample in group for name in sample["figures"][label]}
-    found = {}
+    means = {}
     for name in sorted(names, key=_order):
         values = [s["figures"][label][name] for s in group if name in s["figures"][label]]
-        found[name] = asdict(stats.mean(values))
-    return found
+        means[name] = asdict(stats.mean(values))
+    return means
 
 
 def _pairs(group: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
     """Every two methods, first − second, over the images that both finished."""
-    found: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     for mine, theirs in ((a, b) for a in labels for b in labels if a != b):
         both: dict[str, list[tuple[float, float]]] = {}
         for sample in group:
             a, b = sample["figures"][mine], sample["figures"][theirs]
             for name in a.keys() & b.keys() - {"seconds", "megabytes"}:
                 both.setdefault(name, []).append((a[name], b[name]))
-        found.setdefault(mine, {})[theirs] = {
+        pairs.setdefault(mine, {})[theirs] = {
             name: asdict(
                 stats.paired(
                     [a for a, _ in both[name]], [b for _, b in both[name]], higher_is_better(name)
@@ -150,12 +150,12 @@ def _pairs(group: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
             )
             for name in sorted(both, key=_order)
         }
-    return found
+    return pairs
 
 
 def _time_ratios(group: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
     """Time of the first by time of the second, from calls that were made in one go only."""
-    found: dict[str, Any] = {}
+    ratios: dict[str, Any] = {}
     for mine, theirs in ((a, b) for a in labels for b in labels if a != b):
         times = [
             (sample["figures"][mine]["seconds"], sample["figures"][theirs]["seconds"])
@@ -164,8 +164,8 @@ def _time_ratios(group: list[dict[str, Any]], labels: list[str]) -> dict[str, An
             and all("seconds" in sample["figures"][label] for label in (mine, theirs))
         ]
         if times:
-            found.setdefault(mine, {})[theirs] = asdict(stats.ratio(*zip(*times, strict=True)))
-    return found
+            ratios.setdefault(mine, {})[theirs] = asdict(stats.ratio(*zip(*times, strict=True)))
+    return ratios
 
 
 def higher_is_better(figure: str) -> bool:

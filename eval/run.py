@@ -160,7 +160,7 @@ def _run_photo(
         else:
             pending.append(worker)
 
-    given = Input(row.name, scene.data, scene.image)
+    photo = Input(row.name, scene.data, scene.image)
     together = uuid.uuid4().hex
     answers: dict[str, list[Answer]] = {worker.spec.label: [] for worker in pending}
     for turn in range(plan.repeats):
@@ -171,25 +171,25 @@ def _run_photo(
                 continue
             try:
                 if label not in warm:
-                    worker.ask(given)
+                    worker.ask(photo)
                     warm.add(label)
-                answers[label].append(worker.ask(given))
+                answers[label].append(worker.ask(photo))
             except MethodUnavailable as error:
                 outcome.failure = run.unavailable[label] = str(error)
             except MethodFailed as error:
                 outcome.failure = str(error)
                 warm.discard(label)  # its process may have been ended
-    for label, found in answers.items():
+    for label, answered in answers.items():
         outcome = row.outcomes[label]
         if outcome.failure:
             continue
         outcome.together = together
         for name in ("seconds", "megabytes"):
-            values = [getattr(answer, name) for answer in found]
+            values = [getattr(answer, name) for answer in answered]
             if None not in values:
                 outcome.figures[name] = float(median(values))
         note = {"figures": outcome.figures, "together": together}
-        store.keep(outcome.key, note, found[0].cutout)
+        store.keep(outcome.key, note, answered[0].cutout)
 
 
 @dataclass(frozen=True)
@@ -235,10 +235,10 @@ def _measure(run: Run, specs: Sequence[Spec], plan: Plan, store: Cache, progress
     with ExitStack() as stack:
         if plan.jobs > 1:
             pool = ProcessPoolExecutor(plan.jobs, mp_context=get_context("spawn"))
-            found = stack.enter_context(pool).map(_score, [task for _, _, task in tasks])
+            scores = stack.enter_context(pool).map(_score, [task for _, _, task in tasks])
         else:
-            found = map(_score, [task for _, _, task in tasks])
-        done = progress(zip(tasks, found, strict=True), len(tasks), "figures")
+            scores = map(_score, [task for _, _, task in tasks])
+        done = progress(zip(tasks, scores, strict=True), len(tasks), "figures")
         for (row, keys, _), scores in done:
             for label, figures in scores.items():
                 row.outcomes[label].figures.update(figures)

@@ -70,10 +70,9 @@ def ratio(mine: ArrayLike, theirs: ArrayLike) -> Estimate:
     4.0
     """
     logs = np.log(np.asarray(mine, np.float64)) - np.log(np.asarray(theirs, np.float64))
-    found = mean(logs)
-    return Estimate(
-        float(np.exp(found.value)), float(np.exp(found.low)), float(np.exp(found.high)), found.n
-    )
+    log = mean(logs)
+    value, low, high = (float(np.exp(x)) for x in (log.value, log.low, log.high))
+    return Estimate(value, low, high, log.n)
 
 
 @lru_cache(maxsize=4)  # a run asks for those of two or three subsets, thousands of times

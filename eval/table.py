@@ -31,20 +31,20 @@ def written(results: dict[str, Any], figure: str, value: float) -> str:
 def quality(results: dict[str, Any], subset: str = "all") -> str:
     """Return the quality table: means over images, the best of each column bold."""
     means = results["subsets"][subset]["means"]
-    shown = [name for name in QUALITY if any(name in found for found in means.values())]
+    shown = [name for name in QUALITY if any(name in figures for figures in means.values())]
     best = {}
     for name in shown:
-        values = [found[name]["value"] for found in means.values() if name in found]
+        values = [figures[name]["value"] for figures in means.values() if name in figures]
         higher = results["metrics"][name.partition("@")[0]]["higher_is_better"]
         best[name] = (max if higher else min)(values)
     rows = []
-    for label, found in means.items():
+    for label, figures in means.items():
         cells = []
         for name in shown:
-            if name not in found:
+            if name not in figures:
                 cells.append("–")
                 continue
-            text = written(results, name, found[name]["value"])
+            text = written(results, name, figures[name]["value"])
             cells.append(f"**{text}**" if text == written(results, name, best[name]) else text)
         rows.append([label + _failed(results, label), *cells])
     return _table(["method", *(heading(results, name) for name in shown)], rows)
@@ -59,11 +59,11 @@ def bases(results: dict[str, Any], reference: str) -> dict[str, str]:
     """
     kinds = {method["label"]: method["kind"] for method in results["methods"]}
     labels = [la for la in results["subsets"]["all"]["means"] if kinds[la] != "folder"]
-    found: dict[str, str] = {}
+    references: dict[str, str] = {}
     for cold in (False, True):
         group = [label for label in labels if (kinds[label] == "command") == cold]
-        found |= {label: reference if reference in group else group[0] for label in group}
-    return found
+        references |= {label: reference if reference in group else group[0] for label in group}
+    return references
 
 
 def speed(results: dict[str, Any], reference: str) -> str:
@@ -74,9 +74,9 @@ def speed(results: dict[str, Any], reference: str) -> str:
     part, base = results["subsets"]["all"], bases(results, reference)
     tables: dict[str, list[list[str]]] = {}
     for label, other in base.items():
-        found, ratio = part["means"][label], part["time_ratios"].get(label, {}).get(other)
+        values, ratio = part["means"][label], part["time_ratios"].get(label, {}).get(other)
         times = [
-            written(results, name, found[name]["value"]) if name in found else "–"
+            written(results, name, values[name]["value"]) if name in values else "–"
             for name in ("seconds", "megabytes")
         ]
         times.append("1" if label == other else _interval(ratio) if ratio else "–")
@@ -98,9 +98,9 @@ def speed(results: dict[str, Any], reference: str) -> str:
 
 def footprint(results: dict[str, Any]) -> str:
     """Return what Wisp itself costs by size of photo, and its import."""
-    found = results["footprint"]
+    footprint = results["footprint"]
     rows = []
-    for photo in found["photos"]:
+    for photo in footprint["photos"]:
         refine, tiles = photo["refine_seconds"], photo["tiles"]
         rows.append(
             [
@@ -113,7 +113,7 @@ def footprint(results: dict[str, Any]) -> str:
             ]
         )
     head = ["wisp cut", "cold command, s", "peak memory, MB", "tiles", "stage 2, s", "ms a tile"]
-    late = found["import_seconds"]
+    late = footprint["import_seconds"]
     return f"{_table(head, rows)}\n\n`import pipeline`: {late:.2f} s more than `import numpy`."
 
 
@@ -121,10 +121,10 @@ def against(results: dict[str, Any], reference: str, subset: str = "all") -> str
     """Return the paired comparison of one method with every other: difference and wins."""
     pairs = results["subsets"][subset]["pairs"].get(reference, {})
     rows = []
-    for other, found in pairs.items():
+    for other, figures in pairs.items():
         for name in ("psnr", "ssim", "sad", "psnr@edge", "gradient", "composite"):
-            if name in found:
-                pair = found[name]
+            if name in figures:
+                pair = figures[name]
                 difference = pair["difference"]
                 low, high = (written(results, name, difference[end]) for end in ("low", "high"))
                 rows.append(
@@ -169,22 +169,22 @@ def markdown(results: dict[str, Any], reference: str) -> str:
 
 def notes(results: dict[str, Any]) -> str:
     """Return what a reader of the tables has to know: what is not there, and why."""
-    said = []
+    lines = []
     for method in results["methods"]:
         if method["unavailable"]:
-            said.append(f"{method['label']}: not available ({method['unavailable']})")
+            lines.append(f"{method['label']}: not available ({method['unavailable']})")
         elif method["failures"]:
             label = method["label"]
             sample = next(s for s in results["samples"] if label in s["failures"])
-            said.append(
+            lines.append(
                 f"{label}: failed on {method['failures']} of {len(results['samples'])} images "
                 f"({sample['name']}: {sample['failures'][label]})"
             )
-    said += [f"{name}: not available ({why})" for name, why in results["unavailable"].items()]
+    lines += [f"{name}: not available ({why})" for name, why in results["unavailable"].items()]
     skipped = results["dataset"]["skipped"]
     if skipped:
-        said.append(f"{len(skipped)} samples skipped: " + "; ".join(skipped[:3]))
-    return "\n".join(f"- {line}" for line in said) if said else "No failures, nothing skipped."
+        lines.append(f"{len(skipped)} samples skipped: " + "; ".join(skipped[:3]))
+    return "\n".join(f"- {line}" for line in lines) if lines else "No failures, nothing skipped."
 
 
 def comma_separated(results: dict[str, Any]) -> str:
@@ -206,8 +206,8 @@ def _digits(results: dict[str, Any], figure: str) -> int:
     return results["metrics"][figure.partition("@")[0]]["digits"]
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+def _interval(figure: dict[str, float]) -> str:
+    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
 
 
 def _failed(results: dict[str, Any], label: str) -> str:

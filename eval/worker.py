@@ -74,7 +74,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def ask(self, given: Input) -> Answer:
+    def ask(self, photo: Input) -> Answer:
         """Run the method on one photo.
 
         Raises :class:`MethodUnavailable` where it cannot be loaded, :class:`MethodFailed` where it
@@ -82,10 +82,10 @@ class Worker:
         """
         if self._pipe is None:
             self._start()
-        found = self._exchange(given, self.timeout)
-        if isinstance(found, str):
-            raise MethodFailed(found)
-        return found
+        answer = self._exchange(photo, self.timeout)
+        if isinstance(answer, str):
+            raise MethodFailed(answer)
+        return answer
 
     def close(self) -> None:
         """End the process, and whatever it started or left in its scratch folder."""
@@ -163,16 +163,16 @@ def _serve(pipe: Connection, spec: Spec, scratch: Path) -> None:
         pipe.send(_told(error))
 
 
-def _answer(method: methods.Method, given: Input) -> Answer | str:
+def _answer(method: methods.Method, photo: Input) -> Answer | str:
     try:
         _reset_peak()
         start = time.perf_counter()
-        found = method(given)
+        result = method(photo)
         seconds, megabytes = time.perf_counter() - start, peak_megabytes()
-        if isinstance(found, Outside):
-            cutout = methods.as_rgba(given.image, found.pixels)
-            return Answer(cutout, found.seconds, found.megabytes)
-        return Answer(methods.as_rgba(given.image, found), seconds, megabytes)
+        if isinstance(result, Outside):
+            cutout = methods.as_rgba(photo.image, result.pixels)
+            return Answer(cutout, result.seconds, result.megabytes)
+        return Answer(methods.as_rgba(photo.image, result), seconds, megabytes)
     except Exception as error:  # whatever a tool raises is its failure, and is told as such
         return _told(error)
 

@@ -22,15 +22,15 @@ _EXTRAS = ("pillow-heif", "onnxruntime-gpu", "opencv-python")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a report of a fault needs, by name; extras only where installed."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    """Return the numbers that a report of a fault needs, by name; extras only where installed."""
+    numbers = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES + _EXTRAS:
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
             if package in _PACKAGES:
-                found[package] = "not installed as a package"
-    return found
+                numbers[package] = "not installed as a package"
+    return numbers
 
 
 def examine() -> dict[str, Any]:
@@ -41,7 +41,7 @@ def examine() -> dict[str, Any]:
     A dict that JSON can hold: ``versions``, ``cpu``, ``providers``, ``formats``, ``models``,
     ``cutout``, and ``well``, which is whether every model and the cutout are.
     """
-    found: dict[str, Any] = {
+    findings: dict[str, Any] = {
         "versions": versions(),
         "cpu": _cpu(),
         "providers": _providers(),
@@ -53,24 +53,25 @@ def examine() -> dict[str, Any]:
         ],
         "cutout": _cutout(),
     }
-    found["well"] = found["cutout"]["well"] and all(model["well"] for model in found["models"])
-    return found
+    parts = [findings["cutout"], *findings["models"]]
+    findings["well"] = all(part["well"] for part in parts)
+    return findings
 
 
-def describe(found: dict[str, Any]) -> str:
-    """Lay out what :func:`examine` found, for people."""
-    cpu = found["cpu"]
-    lines = [f"     {name} {number}" for name, number in found["versions"].items()]
+def describe(findings: dict[str, Any]) -> str:
+    """Lay out what :func:`examine` findings, for people."""
+    cpu = findings["cpu"]
+    lines = [f"     {name} {number}" for name, number in findings["versions"].items()]
     lines.append(f"     CPU: {cpu['model']}, {cpu['usable']} of {cpu['cores']} cores usable")
     lines.append(f"     CPU features: {' '.join(cpu['features'])}")
-    lines.append(f"     providers: {', '.join(found['providers']) or 'none'}")
-    for name, there in found["formats"].items():
+    lines.append(f"     providers: {', '.join(findings['providers']) or 'none'}")
+    for name, there in findings["formats"].items():
         lines.append(f"     {name}: {'read' if there else 'not read'}")
-    for model in found["models"]:
+    for model in findings["models"]:
         what = f"stage {model['stage']} model {model['name']}, {model['path']}: {model['state']}"
         lines.append(f"{_mark(model['well'])} {what}")
-    lines.append(f"{_mark(found['cutout']['well'])} test cutout: {found['cutout']['state']}")
-    lines.append("All is well." if found["well"] else "Something is wrong: see above.")
+    lines.append(f"{_mark(findings['cutout']['well'])} test cutout: {findings['cutout']['state']}")
+    lines.append("All is well." if findings["well"] else "Something is wrong: see above.")
     return "\n".join(lines)
 
 
@@ -109,16 +110,16 @@ def _formats() -> dict[str, bool]:
 
 
 def _model(card: models.CoarseModel | models.RefinerModel) -> dict[str, Any]:
-    found: dict[str, Any] = {"path": str(card.path), "licence": card.licence, "sha256": None}
+    facts: dict[str, Any] = {"path": str(card.path), "licence": card.licence, "sha256": None}
     if not card.path.is_file():
-        return {**found, "well": False, "state": "missing: reinstall wispcut"}
-    found["sha256"] = models.checksum(card.path)
+        return {**facts, "well": False, "state": "missing: reinstall wispcut"}
+    facts["sha256"] = models.checksum(card.path)
     size = f"{card.path.stat().st_size / 1e6:.1f} MB"
     if not card.sha256:
-        return {**found, "well": True, "state": f"{size}, no checksum on record"}
-    if found["sha256"] != card.sha256:
-        return {**found, "well": False, "state": f"{size}, not the file it was: reinstall wispcut"}
-    return {**found, "well": True, "state": f"{size}, checksum matches"}
+        return {**facts, "well": True, "state": f"{size}, no checksum on record"}
+    if facts["sha256"] != card.sha256:
+        return {**facts, "well": False, "state": f"{size}, not the file it was: reinstall wispcut"}
+    return {**facts, "well": True, "state": f"{size}, checksum matches"}
 
 
 def picture() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

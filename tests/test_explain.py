@@ -13,7 +13,7 @@ from skimage import data
 
 from pipeline import Cutout, ModelInvalid, Settings, models
 from pipeline.cli.explain import explain
-from pipeline.explain import blocks, look, onnx_file
+from pipeline.explain import blocks, inspect, onnx_file
 from pipeline.explain.figure import WIDTH, draw
 from pipeline.explain.pictures import blend
 from tests import networks

@@ -80,8 +80,8 @@ def timed(words: list[str], log: Path) -> tuple[float, float]:
         raise MethodError(f"cannot run {words[0]}: {launched.stderr.strip()}")
     seconds, megabytes, code = json.loads(launched.stdout)
     if code:
-        said = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise MethodError(f"{words[0]} ended with {code}: {' '.join(said)}")
+        last_line = log.read_text(errors="replace").strip().splitlines()[-1:]
+        raise MethodError(f"{words[0]} ended with {code}: {' '.join(last_line)}")
     return seconds, megabytes
 
 
@@ -91,10 +91,10 @@ def _folder(options: Options) -> Method:
         raise MethodError(f"{options.get('path', '')!r} is not a folder of results")
 
     def run(photo: Input) -> Outside:
-        found = result_file(root, photo.name)
-        if found is None:
+        file = result_file(root, photo.name)
+        if file is None:
             raise MethodError(f"{root} has no result for {photo.name}")
-        return Outside(pixels_of(found), None, None)
+        return Outside(pixels_of(file), None, None)
 
     return run
 

@@ -35,16 +35,16 @@ def lpips(alpha: Matte, truth: Matte, region: Region | None = None) -> float:
 
 def lpips_map(alpha: Matte, truth: Matte) -> NDArray[np.float32]:
     """Return LPIPS around each pixel, (H, W) float32. Raises :class:`Unavailable`."""
-    found = _attempt()
-    if isinstance(found, Unavailable):
-        raise found
-    return found(alpha, truth)
+    metric = _attempt()
+    if isinstance(metric, Unavailable):
+        raise metric
+    return metric(alpha, truth)
 
 
 def why_unavailable() -> str | None:
     """Return why LPIPS cannot be computed here, None where it can. Loads it if need be."""
-    found = _attempt()
-    return str(found) if isinstance(found, Unavailable) else None
+    metric = _attempt()
+    return str(metric) if isinstance(metric, Unavailable) else None
 
 
 def build(pretrained: bool = True) -> Distance:

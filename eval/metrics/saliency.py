@@ -26,9 +26,9 @@ def f_beta_curve(alpha: Matte, truth: Matte, region: Region | None = None) -> ND
     if region is not None:
         grey, real = inside(grey, region), inside(real, region)
     hits = np.cumsum(np.bincount(grey[real].ravel(), minlength=256)[::-1])
-    found = np.cumsum(np.bincount(grey.ravel(), minlength=256)[::-1])
-    # F = (1 + b²)·P·R / (b²·P + R) with P = hits/found and R = hits/positives, multiplied out.
-    below = BETA_SQUARED * np.count_nonzero(real) + found
+    predicted = np.cumsum(np.bincount(grey.ravel(), minlength=256)[::-1])
+    # F = (1 + b²)·P·R / (b²·P + R) with P = hits/predicted and R = hits/positives, multiplied out.
+    below = BETA_SQUARED * np.count_nonzero(real) + predicted
     return (1 + BETA_SQUARED) * hits / np.maximum(below, np.finfo(float).tiny)
 
 

@@ -50,7 +50,7 @@ def window(truth: NDArray[np.float32], side: int = SIDE) -> tuple[slice, slice]:
 
 def crops(run: Run, store: Cache, reference: str) -> list[dict[str, Any]]:
     """Return the crops as data URIs: the photo, the truth, and what each method made of it."""
-    found = []
+    crops = []
     for title, row in choose(run.rows, reference):
         scene = row.sample.load()
         area = window(scene.alpha)
@@ -58,7 +58,7 @@ def crops(run: Run, store: Cache, reference: str) -> list[dict[str, Any]]:
         for label, outcome in row.outcomes.items():
             if not outcome.failure:
                 layers[label] = np.asarray(Image.open(store.picture(outcome.key)))[area]
-        found.append(
+        crops.append(
             {
                 "title": title,
                 "image": row.name,
@@ -70,7 +70,7 @@ def crops(run: Run, store: Cache, reference: str) -> list[dict[str, Any]]:
                 "layers": {name: data_uri(pixels) for name, pixels in layers.items()},
             }
         )
-    return found
+    return crops
 
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:

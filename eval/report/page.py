@@ -14,8 +14,8 @@ from eval.run import Run
 
 def render(results: dict[str, Any], run: Run, store: Cache, reference: str, images: bool) -> str:
     """Return the page. ``images`` says whether it may show crops of the photos."""
-    figures = sorted({name for sample in results["samples"] for found in sample["figures"].values()
-                      for name in found})  # fmt: skip
+    figures = sorted({name for sample in results["samples"] for values in sample["figures"].values()
+                      for name in values})  # fmt: skip
     data = {
         **results,
         "reference": reference,
