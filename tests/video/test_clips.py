@@ -1,0 +1,163 @@
+"""What comes in: times, turned and damaged clips, sound, and what is refused."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from tests.video.conftest import av, cut, ffmpeg, packets, picture, write_clip
+from wisp.video import ClipError, open_clip, open_source
+from wisp.video.sources import Raw, numbered, raw_size
+
+
+def test_frames_as_ffmpeg_decodes_them(tmp_path):
+    write_clip(tmp_path / "a.mp4", 6)
+    clip = open_clip(tmp_path / "a.mp4")
+    assert (clip.size, clip.rate, clip.count) == ((48, 64), 25, 6)
+    frames = list(clip.frames())
+    assert np.abs(frames[4].image.astype(int) - picture(4)).mean() < 3
+    theirs = ffmpeg(tmp_path / "a.mp4", pixels="rgb24")
+    assert np.abs(frames[4].image.astype(int) - theirs[4]).mean() < 1
+
+
+@pytest.mark.parametrize("ending", [".mov", ".mkv", ".webm", ".mp4"])
+def test_times_of_a_variable_rate_are_kept(tmp_path, ending):
+    times = [0, 33, 100, 117, 450, 500, 1203]
+    write_clip(tmp_path / "a.mkv", 7, times=times)
+    cut(tmp_path / "a.mkv", tmp_path / f"b{ending}", background="white")
+    found = [time for _, time in packets(tmp_path / f"b{ending}", "video")]
+    assert [round(1000 * time) for time in found] == times
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_turned_clip_is_upright(tmp_path, degrees):
+    write_clip(tmp_path / "a.mp4", 3)
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(tmp_path / "a.mp4")) as given, av.open(str(turned), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV cannot make a turned clip")
+        stream.set_display_rotation(degrees)
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                made.mux(packet)
+    clip = open_clip(turned)
+    assert clip.size == ((48, 64) if degrees == 180 else (64, 48))
+    upright = next(clip.frames()).image
+    back = np.rot90(upright, -degrees // 90)
+    assert np.abs(back.astype(int) - picture(0)).mean() < 3
+    cut(turned, tmp_path / "b.mkv")
+    assert open_clip(tmp_path / "b.mkv").size == clip.size
+
+
+@pytest.mark.parametrize("ending", [".mov", ".mkv"])
+def test_sound_is_copied_bit_for_bit(tmp_path, ending):
+    write_clip(tmp_path / "a.mp4", 30, sound=True)
+    report = cut(tmp_path / "a.mp4", tmp_path / f"b{ending}")
+    before, after = packets(tmp_path / "a.mp4", "audio"), packets(tmp_path / f"b{ending}", "audio")
+    assert len(before) > 20
+    assert [data for data, _ in after] == [data for data, _ in before]
+    # Both begin where they began, against the picture too; Matroska counts in milliseconds.
+    shift = packets(tmp_path / f"b{ending}", "video")[0][1]
+    assert all(abs(b - shift - a) < 0.002 for (_, a), (_, b) in zip(before, after, strict=True))
+    assert report.notes == ()
+
+
+def test_sound_that_a_container_cannot_hold_is_told_of(tmp_path):
+    write_clip(tmp_path / "a.mp4", 5, sound=True)
+    report = cut(tmp_path / "a.mp4", tmp_path / "b.webm")
+    assert any("aac" in note and "webm" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_refused_with_a_way_out(tmp_path, transfer, name):
+    write_clip(tmp_path / "a.mp4", 2, tags=(9, 9, transfer))
+    with pytest.raises(ClipError, match=rf"HDR \({name}\).*tonemap"):
+        open_clip(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a clip at all", None])
+def test_what_is_no_clip(tmp_path, content):
+    path = tmp_path / "a.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ClipError, match=r"a\.mp4 cannot be read as a clip"):
+        open_clip(path)
+
+
+def test_sound_alone_is_no_clip(tmp_path):
+    with av.open(str(tmp_path / "a.m4a"), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts = 44100, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(ClipError, match="no pictures"):
+        open_clip(tmp_path / "a.m4a")
+
+
+def test_damaged_frames_repeat_the_one_before_and_are_counted(tmp_path):
+    write_clip(tmp_path / "a.mp4", 20, options={"crf": "10", "bf": "0"})
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray((tmp_path / "a.mp4").read_bytes())
+    draw = random.Random(0)
+    position, size = places[12]
+    for index in range(position + 5, position + size - 1):
+        data[index] = draw.randrange(256)
+    (tmp_path / "a.mp4").write_bytes(data)
+    frames = list(open_clip(tmp_path / "a.mp4").frames())
+    assert len(frames) == 20
+    assert [frame.pts for frame in frames] == sorted(frame.pts for frame in frames)
+    assert frames[12].damaged
+    report = cut(tmp_path / "a.mp4", tmp_path / "b.mkv")
+    assert report.frames == 20
+    assert report.damaged >= 1
+    found = ffmpeg(tmp_path / "b.mkv")
+    assert (found[12] == found[11]).all()
+
+
+def test_a_clip_that_breaks_off(tmp_path):
+    write_clip(tmp_path / "a.mkv", 40, sound=True)
+    data = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(data[: len(data) * 2 // 3])
+    report = cut(tmp_path / "a.mkv", tmp_path / "b.mkv")
+    assert 5 < report.frames < 40
+    assert len(ffmpeg(tmp_path / "b.mkv")) == report.frames
+
+
+def test_raw_frames():
+    import io
+
+    pixels = np.stack([picture(number) for number in range(3)])
+    source = Raw(io.BytesIO(pixels.tobytes()), "rgb24", (48, 64), Fraction(25))
+    assert all((f.image == p).all() for f, p in zip(source.frames(), pixels, strict=True))
+    source = Raw(io.BytesIO(pixels[..., ::-1].tobytes()), "bgr24", (48, 64), Fraction(25))
+    assert (next(source.frames()).image == pixels[0]).all()
+    source = Raw(io.BytesIO(pixels.tobytes()[:-5]), "rgb24", (48, 64), Fraction(25))
+    with pytest.raises(ClipError, match="the last has 9211 of 9216 bytes"):
+        list(source.frames())
+    assert raw_size("1920x1080") == (1080, 1920)
+
+
+def test_a_sequence_has_one_size_and_may_have_gaps(tmp_path):
+    from PIL import Image
+
+    for number in (1, 2, 4, 10):
+        Image.fromarray(picture(number)).save(tmp_path / f"f{number}.png")
+    source = open_source(str(tmp_path / "f%d.png"), Fraction(30))
+    assert source.count == 4
+    assert source.rate == 30
+    assert (list(source.frames())[3].image == picture(10)).all()
+    (tmp_path / "f2.png").write_bytes(b"broken")
+    assert [frame.damaged for frame in source.frames()] == [False, True, False, False]
+    Image.fromarray(picture(3)[:40]).save(tmp_path / "f4.png")
+    with pytest.raises(ClipError, match="64×40 px.*64×48"):
+        list(source.frames())
+    with pytest.raises(ClipError, match="no pictures"):
+        open_source(str(tmp_path / "g%05d.png"))
+    assert numbered(tmp_path / "a%05d.png", 7).name == "a00007.png"

@@ -1,0 +1,147 @@
+"""``wisp video``, with tiny networks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import main
+from tests import networks
+from tests.video.conftest import HEIGHT, WIDTH, ffmpeg, picture, write_clip
+from wisp.video.command import video
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("nets")
+    one = networks.stage1(folder / "one.onnx", gain=3.0)
+    two = networks.stage2(folder / "two.onnx")
+    return ["--model", str(one), "--refiner", str(two)]
+
+
+@pytest.fixture
+def run(nets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main.add_command(video)  # an installation does so by its entry point
+
+    def run(*args: str, given: bytes | None = None):
+        return CliRunner().invoke(main, ["video", *args, *nets], input=given)
+
+    yield run
+    main.commands.pop("video")
+
+
+def test_a_clip(run, tmp_path):
+    write_clip(tmp_path / "a.mp4", 6)
+    done = run("a.mp4", "-o", "b.mov")
+    assert done.exit_code == 0, done.output
+    assert "a.mp4 → b.mov  6 frames" in done.stderr
+    assert ffmpeg(tmp_path / "b.mov").shape == (6, HEIGHT, WIDTH, 4)
+    again = run("a.mp4", "-o", "b.mov")
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert run("a.mp4", "-o", "b.mov", "--overwrite", "-q").stderr == ""
+
+
+def test_backgrounds(run, tmp_path):
+    write_clip(tmp_path / "a.mp4", 6)
+    write_clip(tmp_path / "short.mp4", 2)
+    for background in ("green", "#fff", "blur", "short.mp4", "gradient:white,#c8d0d8"):
+        done = run("a.mp4", "-o", "b.mp4", "--background", background, "--overwrite", "--linear")
+        assert done.exit_code == 0, done.output
+        assert len(ffmpeg(tmp_path / "b.mp4", pixels="rgb24")) == 6
+
+
+def test_another_clip_behind_plays_on_in_a_loop(tmp_path):
+    from fractions import Fraction
+
+    from pipeline import Output
+    from tests.conftest import fake_cutout
+    from wisp.video import Behind, open_clip
+
+    pictures = write_clip(tmp_path / "behind.mp4", 3)
+    behind = Behind(Output(), (HEIGHT, WIDTH), open_clip(tmp_path / "behind.mp4"))
+    assert not behind.alpha
+    result = fake_cutout(picture(0))
+    for number in range(8):
+        shown = behind.picture(result, Fraction(number + 5, 25)).colours
+        corner = np.s_[:6, :6]  # nothing of the subject is there
+        wanted = pictures[number % 3]
+        assert np.abs(shown[corner].astype(int) - wanted[corner]).mean() < 6
+    moving = [behind.picture(result, Fraction(n + 13, 25)).colours[24] for n in range(2)]
+    assert (moving[0] != moving[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("a.mp4", "-o", "b.mp4"), "holds no transparency"),
+        (("a.mp4", "-o", "b.avi"), "cannot write .avi"),
+        (("a.mp4", "-o", "b.mov", "--background", "nonsense"), "no colour"),
+        (("a.mp4", "-o", "a.mp4", "--background", "white"), "is the clip itself"),
+        (("a.mp4", "-o", "b.mov", "--fps", "30"), "has its own times"),
+        (("none.mp4", "-o", "b.mov"), "no such file"),
+        (("-", "-o", "b.mov"), "--raw"),
+        (("-", "-o", "b.mov", "--raw", "yuv420p", "64x48"), "one of rgb24"),
+        (("-", "-o", "b.mov", "--raw", "rgb24", "64"), "looks like 1920x1080"),
+        (("f%05d.png", "-o", "b.mov", "--fps", "0"), "--fps is a number"),
+    ],
+)
+def test_one_line_says_what_is_wrong(run, tmp_path, args, said):
+    write_clip(tmp_path / "a.mp4", 2)
+    done = run(*args)
+    assert done.exit_code in (1, 2)
+    assert said in done.stderr
+    assert "Traceback" not in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_raw_frames_through_a_pipe(run):
+    pixels = np.stack([picture(number) for number in range(4)])
+    done = run("-", "--raw", "rgb24", "64x48", "-o", "-", given=pixels.tobytes())
+    assert done.exit_code == 0, done.stderr
+    found = np.frombuffer(done.stdout_bytes, np.uint8).reshape(4, HEIGHT, WIDTH, 4)
+    subject = found[..., 3] == 255
+    assert (found[..., :3][subject] == pixels[subject]).all()
+    done = run(
+        "-", "--raw", "rgb24", "64x48", "-o", "-", "--background", "red", given=pixels.tobytes()
+    )
+    assert len(done.stdout_bytes) == 4 * HEIGHT * WIDTH * 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c_leaves_a_clip_and_resume_goes_on(nets, tmp_path):
+    write_clip(tmp_path / "a.mp4", 600)
+    code = "from wisp.video.command import video; video()"
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", code, "a.mp4", "-o", "b.mkv", *nets]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    part = tmp_path / ".b.mkv.parts" / "00000.mkv"
+    deadline = time.monotonic() + 120
+    while not (part.exists() and part.stat().st_size > 1000):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "--resume" in said
+    count = len(ffmpeg(tmp_path / "b.mkv"))
+    assert 0 < count < 600
+    done = subprocess.run(
+        [*command, "--resume"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(ffmpeg(tmp_path / "b.mkv")) == 600
+    assert not part.parent.exists()

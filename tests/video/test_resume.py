@@ -1,0 +1,110 @@
+"""A stop loses nothing: what is done plays, and the work goes on behind it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline import OutputError, SettingsError
+from tests.conftest import fake_cutout
+from tests.video.conftest import cut, ffmpeg, packets, write_clip
+from wisp.video import parts
+
+FRAMES = 30
+
+
+@pytest.fixture(autouse=True)
+def short_parts(monkeypatch):
+    monkeypatch.setattr(parts, "LENGTH", 8)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clip.mp4"
+    times = [40 * n + (7 if n % 3 else 0) for n in range(FRAMES)]
+    write_clip(path, FRAMES, times=times, sound=True)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".mov", ".mkv", ".webm", ".mp4"])
+def test_stopped_and_gone_on_with_is_as_if_never_stopped(clip, tmp_path, ending):
+    look = {"background": "white"} if ending == ".mp4" else {}
+    whole, target = tmp_path / f"whole{ending}", tmp_path / f"b{ending}"
+    cut(clip, whole, **look)
+    report = cut(clip, target, stop_after=13, **look)
+    assert (report.frames, report.whole) == (13, False)
+    decoder = ["-c:v", "libvpx-vp9"] if ending == ".webm" else []
+    assert len(ffmpeg(target, *decoder)) == 13
+    report = cut(clip, target, resume=True, stop_after=20, **look)
+    assert (report.frames, report.whole) == (20, False)
+    report = cut(clip, target, resume=True, **look)
+    assert (report.frames, report.whole) == (FRAMES, True)
+    wanted, found = ffmpeg(whole, *decoder), ffmpeg(target, *decoder)
+    assert len(found) == FRAMES
+    assert (
+        np.abs(found.astype(int) - wanted).mean() < 1.5
+    )  # a part's first frame is coded by itself
+    for kind in ("video", "audio"):
+        first, second = packets(whole, kind), packets(target, kind)
+        assert [time for _, time in second] == [time for _, time in first]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["clip.mp4", f"whole{ending}", f"b{ending}"]
+    )
+
+
+def test_sound_ends_where_the_pictures_do(clip, tmp_path):
+    cut(clip, tmp_path / "b.mkv", stop_after=10)
+    end = packets(tmp_path / "b.mkv", "video")[-1][1]
+    assert max(time for _, time in packets(tmp_path / "b.mkv", "audio")) <= end + 0.05
+
+
+def test_what_a_crash_leaves_can_be_gone_on_with(clip, tmp_path, monkeypatch):
+    """Parts that are finished are kept; the one under way is done again."""
+    target = tmp_path / "b.mkv"
+
+    calls = 0
+
+    def failing(source):
+        nonlocal calls
+        calls += 1
+        if calls == 19:
+            raise RuntimeError("power cut")
+        return fake_cutout(source)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        patch.setattr("tests.video.conftest.fake_cutout", failing)
+        cut(clip, target)
+    assert not target.exists()
+    listed = json.loads((tmp_path / ".b.mkv.parts" / "parts.json").read_text())
+    assert [len(times) for times in listed["times"]] == [8, 8]
+    assert cut(clip, target, resume=True).frames == FRAMES
+    assert len(ffmpeg(target)) == FRAMES
+
+
+def test_other_settings_are_not_mixed_in(clip, tmp_path):
+    cut(clip, tmp_path / "b.mkv", stop_after=10)
+    with pytest.raises(SettingsError, match="begun from another clip, or with other settings"):
+        cut(clip, tmp_path / "b.mkv", resume=True, background="white")
+    assert cut(clip, tmp_path / "b.mkv").frames == FRAMES  # begins anew
+
+
+def test_resume_without_anything_begins_at_the_beginning(clip, tmp_path):
+    assert cut(clip, tmp_path / "b.mkv", resume=True).frames == FRAMES
+
+
+def test_a_sequence_goes_on_behind_its_last_picture(clip, tmp_path):
+    target = tmp_path / "frames" / "%05d.png"
+    cut(clip, target, stop_after=7)
+    before = (target.parent / "00003.png").stat().st_mtime_ns
+    assert cut(clip, target, resume=True).frames == FRAMES
+    assert (target.parent / "00003.png").stat().st_mtime_ns == before
+    assert len(list(target.parent.iterdir())) == FRAMES
+
+
+def test_nowhere_to_write(clip, tmp_path):
+    (tmp_path / "file").write_text("")
+    for target in (tmp_path / "file" / "b.mkv", tmp_path / "file" / "b.gif"):
+        with pytest.raises(OutputError):
+            cut(clip, target)

@@ -1,0 +1,141 @@
+"""Alpha that holds still, follows what moves, and forgets a scene that is over."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from pipeline import Result
+from tests.conftest import ellipse, fake_cutout
+from wisp.video import CutoutVideo, Frame
+from wisp.video.steady import Steady, link, moved, reduced
+
+SIZE = 192
+
+
+def scene(photo: np.ndarray, shift: float = 0.0, noise: int | None = None) -> np.ndarray:
+    """A photo as a camera sees it, moved to the left by ``shift`` px."""
+    move = np.array([[1, 0, -shift], [0, 1, 0]], np.float32)
+    seen = cv2.warpAffine(photo, move, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT).astype(float)
+    if noise is not None:
+        seen += np.random.default_rng(noise).normal(0, 2, seen.shape)
+    return np.clip(seen, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return cv2.resize(data.astronaut(), (SIZE + 40, SIZE), interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture(scope="module")
+def other() -> np.ndarray:
+    return cv2.resize(data.coffee(), (SIZE + 40, SIZE), interpolation=cv2.INTER_AREA)
+
+
+def flickering(frames: int, shift: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """True alphas that move, and what a network may say of them."""
+    draw = np.random.default_rng(0)
+    true, said = [], []
+    for number in range(frames):
+        move = np.array([[1, 0, -shift * number], [0, 1, 0]], np.float32)
+        alpha = cv2.warpAffine(ellipse(SIZE, SIZE), move, (SIZE, SIZE))
+        true.append(alpha)
+        soft = (alpha > 0) & (alpha < 1)
+        wrong = cv2.GaussianBlur(
+            np.float32(1.5) * draw.standard_normal(alpha.shape, np.float32), (0, 0), 3
+        )
+        said.append(np.clip(alpha + soft * wrong, 0, 1).astype(np.float32))
+    return true, said
+
+
+def steadied(images: list[np.ndarray], alphas: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
+    steady = Steady()
+    done = [steady.push(image, alpha) for image, alpha in zip(images, alphas, strict=True)]
+    return [alpha for alpha in [*done, steady.last()] if alpha is not None], steady.cuts
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_flicker_is_halved_and_the_error_is_less(photo, shift):
+    images = [scene(photo, shift * number, number) for number in range(10)]
+    true, said = flickering(10, shift)
+    done, cuts = steadied(images, said)
+    assert cuts == 0
+
+    def flicker(alphas):
+        wrong = [alpha - truth for alpha, truth in zip(alphas, true, strict=True)]
+        return np.mean([np.abs(b - a).mean() for a, b in zip(wrong, wrong[1:], strict=False)])
+
+    def error(alphas):
+        return np.mean([np.abs(a - t).mean() for a, t in zip(alphas, true, strict=True)])
+
+    assert flicker(done) < 0.5 * flicker(said)
+    assert error(done) < error(said)
+
+
+def test_a_perfect_alpha_that_stands_still_stays_as_it_is(photo):
+    images = [scene(photo, 0, number) for number in range(4)]
+    done, _ = steadied(images, [ellipse(SIZE, SIZE)] * 4)
+    for alpha in done:
+        assert np.abs(alpha - ellipse(SIZE, SIZE)).max() < 0.05
+        assert np.abs(alpha - ellipse(SIZE, SIZE)).mean() < 1e-3
+
+
+def test_a_cut_forgets_the_scene_before(photo, other):
+    images = [scene(photo, 0, n) for n in range(4)] + [scene(other, 0, n) for n in range(4)]
+    first, second = ellipse(SIZE, SIZE), np.zeros((SIZE, SIZE), np.float32)
+    second[:, : SIZE // 2] = 1
+    done, cuts = steadied(images, [first] * 4 + [second] * 4)
+    assert cuts == 1
+    assert np.abs(done[3] - first).mean() < 1e-3
+    assert (done[4] == second).all()
+
+
+def test_a_pan_and_a_change_of_light_are_no_cut(photo):
+    for number in range(1, 4):
+        assert not link(scene(photo, 0), scene(photo, 4 * number)).cut
+    darker = (scene(photo).astype(int) - 5).clip(0).astype(np.uint8)
+    assert not link(scene(photo), darker).cut
+
+
+def test_the_flow_leads_back(photo):
+    before, now = scene(photo, 0), scene(photo, 3)
+    found = link(before, now)
+    inner = np.s_[30:-30, 30:-30]
+    assert abs(float(np.median(found.back[inner][..., 0])) - 3) < 0.2
+    assert np.abs(moved(before, found.back)[inner].astype(int) - now[inner]).mean() < 3
+    assert found.trust[inner].mean() > 0.8
+
+
+def test_frames_are_reduced_to_what_motion_needs():
+    assert reduced(np.zeros((1080, 1920, 3), np.uint8)).shape == (360, 640, 3)
+    assert reduced(np.zeros((48, 64, 3), np.uint8)).shape == (48, 64, 3)
+    assert reduced(np.zeros((1, 1, 3), np.uint8)).shape == (16, 16, 3)
+    assert reduced(np.zeros((30, 3000, 3), np.uint8)).shape == (320, 640, 3)
+
+
+def test_a_result_for_each_frame_and_nothing_twice(photo):
+    asked = []
+
+    def counting(image) -> Result:
+        asked.append(image)
+        return fake_cutout(image)
+
+    images = [scene(photo, 0, n) for n in (0, 0, 1, 2)]
+    frames: list[np.ndarray | Frame] = [*images, Frame(images[3], 4, damaged=True)]
+    results = list(CutoutVideo(counting)(frames))
+    assert len(results) == 5
+    assert len(asked) == 3  # not for a frame that is the same, nor for a damaged one
+    assert results[4].alpha is results[3].alpha
+    alone = list(CutoutVideo(counting, steady=False)(iter(images)))
+    assert (alone[2].alpha == ellipse(SIZE, SIZE)).all()
+
+
+def test_no_frame_and_one_frame(photo):
+    assert list(CutoutVideo(fake_cutout)([])) == []
+    (result,) = CutoutVideo(fake_cutout)([scene(photo)])
+    assert (result.alpha == ellipse(SIZE, SIZE)).all()
+    for tiny in ((1, 1, 3), (3, 200, 3), (300, 20, 3)):
+        results = list(CutoutVideo(fake_cutout)([np.zeros(tiny, np.uint8) + n for n in range(3)]))
+        assert [result.alpha.shape for result in results] == [tiny[:2]] * 3

@@ -1,0 +1,97 @@
+"""What lies behind the subject of a clip: nothing, what may lie behind a photo, or another clip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import Output, Result, compose, image_io
+from pipeline.errors import SettingsError
+from wisp.video.clip import Clip, Frame, open_clip
+from wisp.video.coding import Picture
+
+
+def clip_behind(given: str | None) -> Clip | None:
+    """Open a background that is a clip; None where it is anything else."""
+    if given is None or not os.path.isfile(given) or image_io.PICTURE.fullmatch(Path(given).name):
+        return None
+    return open_clip(Path(given))
+
+
+class Behind:
+    """Makes the picture to write of each result."""
+
+    def __init__(
+        self,
+        output: Output,
+        size: tuple[int, int],
+        clip: Clip | None = None,
+        linear: bool = False,
+    ) -> None:
+        """Prepare for frames of ``size`` (height, width).
+
+        With a ``clip``, its frames are laid behind, from its beginning again where it ends, and
+        blended in ``linear`` light if so.
+        Raises :class:`SettingsError` where the output is of a kind that only a photo has.
+        """
+        if output.crop or output.id_photo:
+            raise SettingsError("a clip keeps its size: no crop, no ID photo")
+        layer = output.background
+        if layer is not None and not isinstance(layer, (tuple, str)):
+            # Scaled once, and not for each frame.
+            nothing = np.zeros((*size, 3), np.uint8), np.zeros(size, np.float32)
+            laid = compose.background(layer, *nothing, output.fit)
+            output = replace(output, background=laid)
+        self._output, self._linear = output, linear
+        self._clip = None if clip is None else _Playing(clip)
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the pictures have one."""
+        return self._clip is None and self._output.background is None and not self._output.only_mask
+
+    def picture(self, result: Result, moment: Fraction) -> Picture:
+        """Make the picture for the frame at ``moment``, in seconds."""
+        if self.alpha:
+            return Picture(result.foreground, result.alpha)
+        output = self._output
+        if self._clip is not None:
+            background = self._clip.at(moment)
+            output = replace(output, background=background, linear=self._linear)
+        pixels = compose.render(result, output)
+        return Picture(np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels)
+
+
+class _Playing:
+    """A clip that plays on in a loop."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._clip = clip
+        self._begun: Fraction | None = None
+        self._frames: Iterator[Frame] = clip.frames()
+        self._now = next(self._frames)
+        self._next: Frame | None = next(self._frames, None)
+        self._first = self._now.pts
+
+    def at(self, moment: Fraction) -> np.ndarray:
+        if self._begun is None:
+            self._begun = moment
+        while self._next is not None and self._passed(self._next) <= moment - self._begun:
+            self._now, self._next = self._next, next(self._frames, None)
+        if self._next is None:
+            end = self._passed(self._now) + 1 / self._clip.rate
+            if moment - self._begun >= end:
+                self._begun += end
+                self._frames = self._clip.frames()
+                self._now = next(self._frames)
+                self._next = next(self._frames, None)
+                return self.at(moment)
+        return self._now.image
+
+    def _passed(self, frame: Frame) -> Fraction:
+        return (frame.pts - self._first) * self._clip.time_base

@@ -1,0 +1,108 @@
+"""Look at what was written, before it is said to be done.
+
+Alpha is lost silently in many ways: by a container that has no place for it, by a decoder that
+does not look for it. So the file is opened again, and some frames are held against what was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import compose
+from pipeline.errors import OutputError
+from wisp.video.coding import LOSS, Coding, Picture
+
+_MOST = 5  # frames kept
+
+
+@dataclass
+class Kept:
+    """A few frames of a clip, spread over what has been written so far."""
+
+    frames: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    _every: int = 1
+
+    def offer(self, number: int, picture: Picture) -> None:
+        """Keep what shows of frame ``number``: its alpha, or its grey where it has none."""
+        if number % self._every:
+            return
+        if len(self.frames) == _MOST:
+            self._every *= 2
+            self.frames = {n: kept for n, kept in self.frames.items() if n % self._every == 0}
+            if number % self._every:
+                return
+        self.frames[number] = shown(picture)
+
+
+def shown(picture: Picture) -> NDArray[np.uint8]:
+    """What is compared: alpha in levels, (H, W) uint8; the mean of the colours without one."""
+    if picture.alpha is not None:
+        return compose.levels(picture.alpha)
+    return picture.colours.mean(2).astype(np.uint8)
+
+
+def check(path: Path, coding: Coding, kept: Kept, times: Sequence[int], base: Fraction) -> None:
+    """Read frames of a clip back, and hold them against those that were kept.
+
+    ``times`` are the ``pts`` of all its frames, in steps of ``base`` seconds. Raises
+    :class:`OutputError` where a frame is not there, or its alpha is not what was written.
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            decoder: Any = stream.codec_context
+            if coding.decoder:
+                decoder = av.CodecContext.create(coding.decoder, "r")
+            begun = (
+                0.0 if stream.start_time is None else float(stream.start_time * stream.time_base)
+            )
+            for number, meant in kept.frames.items():
+                moment = float((times[number] - times[0]) * base)
+                found = _frame_at(container, stream, decoder, begun + moment, coding.pixels)
+                _compare(path, coding, found, meant, float(times[number] * base))
+    except (OSError, ValueError, av.error.InvalidDataError) as error:
+        raise OutputError(f"{path.name} was written, but cannot be read again: {error}") from error
+
+
+def _frame_at(
+    container: Any, stream: Any, decoder: Any, moment: float, pixels: str
+) -> NDArray[np.uint8] | None:
+    container.seek(int((moment + 0.002) / stream.time_base), stream=stream)
+    if decoder is not stream.codec_context:
+        decoder.flush_buffers()
+    before = None
+    for packet in container.demux(stream):
+        for frame in decoder.decode(packet if packet.size else None):
+            # Containers round times, to a hundredth of a second at worst.
+            if float((frame.pts or 0) * stream.time_base) > moment + 0.006:
+                return before
+            if "a" not in pixels.replace("gray", "") and pixels != "pal8":
+                before = frame.to_ndarray(format="rgb24").mean(2).astype(np.uint8)
+            else:
+                before = frame.to_ndarray(format="rgba")[..., 3]
+    return before
+
+
+def _compare(
+    path: Path, coding: Coding, found: NDArray[np.uint8] | None, meant: NDArray[np.uint8], at: float
+) -> None:
+    if found is None:
+        raise OutputError(f"{path.name} was written, but has no frame at {at:.2f} s")
+    meant = meant[: found.shape[0], : found.shape[1]]
+    if coding.pixels == "pal8":
+        meant = np.where(meant < 128, 0, 255).astype(np.uint8)
+    error = np.abs(found.astype(np.int16) - meant)
+    bad = int(error.max(initial=0)) > 1 if coding.exact else float(error.mean()) > LOSS
+    if bad:
+        raise OutputError(
+            f"{path.name} was written, but at {at:.2f} s it does not show what was meant "
+            f"(off by {float(error.mean()):.1f} levels of 255 on average): please report it"
+        )

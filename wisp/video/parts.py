@@ -1,0 +1,233 @@
+"""A clip is written in parts, and joined at the end without coding anything again.
+
+So whatever stops the work costs at most one part: what is finished can be joined and played, and
+the work goes on behind it. Beside the parts lies a list of what each holds, with the exact time of
+every frame: containers round times, and joining must not add up what they lose.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from pipeline import image_io
+from pipeline.errors import SettingsError
+from wisp.video.clip import Colour
+from wisp.video.coding import Coding, Encoder, Picture, as_output_error
+
+#: Frames a part: four to ten seconds, and each begins with a frame that stands by itself.
+LENGTH = 250
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What all parts of a clip have in common."""
+
+    coding: Coding
+    size: tuple[int, int]
+    rate: Fraction
+    time_base: Fraction
+    colour: Colour
+    aspect: Fraction
+
+
+@dataclass
+class Parts:
+    """The parts of one clip, in a hidden folder beside it.
+
+    Attributes
+    ----------
+    target
+        The clip that they become.
+    times
+        For each finished part, the ``pts`` of its frames.
+    counts
+        What else is counted on the way, and has to outlive a stop.
+    """
+
+    target: Path
+    shape: Shape
+    fingerprint: dict[str, Any]
+    times: list[list[int]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    _encoder: Encoder | None = None
+    _now: list[int] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where the parts lie."""
+        return self.target.with_name(f".{self.target.name}.parts")
+
+    @property
+    def written(self) -> int:
+        """Frames in finished parts and the open one."""
+        return sum(map(len, self.times)) + len(self._now)
+
+    @property
+    def last(self) -> int | None:
+        """The ``pts`` of the last frame; None before the first."""
+        latest = self._now or (self.times[-1] if self.times else [])
+        return latest[-1] if latest else None
+
+    def begin(self, resume: bool) -> None:
+        """Make the folder, or take up the one that is there.
+
+        Raises :class:`SettingsError` where it was begun from another clip or with other settings,
+        :class:`OutputError` where it cannot be made.
+        """
+        listed = self.folder / "parts.json"
+        if resume and listed.is_file():
+            found = json.loads(listed.read_text())
+            if found["fingerprint"] != json.loads(json.dumps(self.fingerprint)):
+                raise SettingsError(
+                    f"{self.target} was begun from another clip, or with other settings: give "
+                    "those again, or leave --resume out to begin anew"
+                )
+            self.times, self.counts = found["times"], found["counts"]
+            return
+        with as_output_error(self.target):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+
+    def write(self, picture: Picture, pts: int) -> None:
+        """Add a frame."""
+        if self._encoder is None:
+            s = self.shape
+            self._encoder = Encoder(
+                self._path(len(self.times)),
+                s.coding, s.size, s.rate, s.time_base, s.colour, s.aspect,
+            )  # fmt: skip
+        # Each part begins at 0: some containers fill what lies before with nothing.
+        self._encoder.write(picture, pts - (self._now[0] if self._now else pts))
+        self._now.append(pts)
+        if len(self._now) == LENGTH:
+            self.finish()
+
+    def finish(self) -> None:
+        """Close the open part, and note it."""
+        if self._encoder is None:
+            return
+        self._encoder.close()
+        self._encoder = None
+        self.times.append(self._now)
+        self._now = []
+        data = {"fingerprint": self.fingerprint, "times": self.times, "counts": self.counts}
+        image_io.write(self.folder / "parts.json", json.dumps(data).encode())
+
+    def join(self, source: Path | None, whole: bool) -> tuple[str, ...]:
+        """Join the finished parts into the target, with the sound and subtitles of ``source``.
+
+        Where it is not the ``whole`` clip, they end where its pictures do. Returns notes on what
+        the container cannot hold. The target is complete or as it was.
+        """
+        end = None if whole or self.last is None else (self.last + 1) * self.shape.time_base
+        with as_output_error(self.target), av.open(str(self.joined), "w") as joined:
+            stream: Any = None
+            with av.open(str(self._path(0))) as first:
+                template = first.streams.video[0]
+                stream = joined.add_stream_from_template(template, opaque=True)
+                stream.time_base = self.shape.time_base
+                stream.metadata.update(template.metadata)
+            notes: tuple[str, ...] = ()
+            others: Iterator[tuple[float, int, Any]] = iter(())
+            original = None if source is None else av.open(str(source), metadata_errors="replace")
+            try:
+                if original is not None:
+                    joined.metadata.update(_kept(original.metadata))
+                    copies, notes = _copies(original, joined)
+                    others = _others(original, copies, end)
+                for _, _, packet in heapq.merge(self._packets(stream), others, key=_time):
+                    joined.mux(packet)
+            finally:
+                if original is not None:
+                    original.close()
+        return notes
+
+    def place(self) -> None:
+        """Put what was joined in the place of the target."""
+        with as_output_error(self.target):
+            self.joined.replace(self.target)
+
+    @property
+    def joined(self) -> Path:
+        """Where :meth:`join` leaves the clip for :meth:`place`."""
+        return self.folder / f"joined{self.target.suffix}"
+
+    def remove(self) -> None:
+        """Remove the folder: nothing of it is needed any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:05d}{self.target.suffix}"
+
+    def _packets(self, stream: Any) -> Iterator[tuple[float, int, Any]]:
+        base = self.shape.time_base
+        step = max(1, round(1 / (self.shape.rate * base)))
+        for number, times in enumerate(self.times):
+            following = self.times[number + 1][0] if number + 1 < len(self.times) else None
+            ends = [*times[1:], times[-1] + step if following is None else following]
+            with av.open(str(self._path(number))) as part:
+                packets = (p for p in part.demux(video=0) if p.size)
+                for packet, pts, end in zip(packets, times, ends, strict=True):
+                    packet.stream = stream
+                    packet.time_base = base
+                    packet.pts = packet.dts = pts
+                    packet.duration = end - pts
+                    yield float(pts * base), 0, packet
+
+
+def _time(item: tuple[float, int, Any]) -> float:
+    return item[0]
+
+
+def _kept(metadata: dict[str, str]) -> dict[str, str]:
+    """What is said of the clip as a whole, without what is said of its file."""
+    dropped = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+    return {key: value for key, value in metadata.items() if key.lower() not in dropped}
+
+
+def _copies(original: Any, joined: Any) -> tuple[dict[int, Any], tuple[str, ...]]:
+    """Add a stream for each that is copied: by the original's index, and what was left out."""
+    copies: dict[int, Any] = {}
+    left = []
+    held = joined.supported_codecs
+    for stream in original.streams:
+        if stream.type not in ("audio", "subtitle") or stream.codec_context is None:
+            continue
+        name = stream.codec_context.codec.canonical_name
+        if name not in held:
+            kind = {"audio": "sound", "subtitle": "subtitles"}[stream.type]
+            left.append(f"the {kind} ({name}) left out, {joined.format.name} cannot hold it")
+            continue
+        copy = joined.add_stream_from_template(stream)
+        copy.metadata.update(stream.metadata)
+        copy.disposition = stream.disposition
+        copies[stream.index] = copy
+    return copies, tuple(left)
+
+
+def _others(
+    original: Any, copies: dict[int, Any], end: Fraction | None
+) -> Iterator[tuple[float, int, Any]]:
+    if not copies:
+        return
+    streams = [original.streams[index] for index in copies]
+    try:
+        for packet in original.demux(*streams):
+            if packet.dts is None:
+                continue
+            time = packet.dts * packet.time_base
+            if end is not None and time >= end:
+                continue
+            packet.stream = copies[packet.stream.index]
+            yield float(time), 1, packet
+    except av.error.InvalidDataError:  # the clip ends in the middle of something
+        return

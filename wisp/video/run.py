@@ -1,0 +1,115 @@
+"""A clip from end to end: read, cut out, written, so that a stop loses nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from wisp.video.behind import Behind
+from wisp.video.clip import Frame
+from wisp.video.cutout import CutoutVideo
+from wisp.video.sinks import ClipFile, Sink
+from wisp.video.sources import Source
+
+#: Told after each frame how many are done, and of how many where that is known.
+Progress = Callable[[int, "int | None"], None]
+_WARM = 4  # frames that are looked at again where a run goes on
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a clip.
+
+    Attributes
+    ----------
+    frames
+        How many were written, those of a run before this one included.
+    damaged
+        How many of them could not be decoded, and repeat the cutout before.
+    seconds
+        That this run took.
+    whole
+        Whether the clip was done to its end.
+    notes
+        What the user may want to know, a short sentence each.
+    """
+
+    frames: int
+    damaged: int
+    seconds: float
+    whole: bool
+    notes: tuple[str, ...] = ()
+
+
+def cut_clip(
+    source: Source,
+    sink: Sink,
+    cutout: CutoutVideo,
+    behind: Behind,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Report:
+    """Cut out a clip.
+
+    Parameters
+    ----------
+    source, sink
+        Where the frames come from and go to: :func:`wisp.video.sources.open_source` and
+        :func:`wisp.video.sinks.sink_for` open them. A sink that holds frames already is gone on
+        with, behind its last.
+    cutout, behind
+        What cuts out, and what makes the picture of it.
+    progress
+        Told how far it is, after each frame.
+    stop
+        Asked after each frame; when it says True, what is done is made a file that plays.
+
+    Raises
+    ------
+    pipeline.errors.WispError
+        When the clip cannot be read or written. What a clip file holds by then can be gone on with.
+    """
+    start = time.perf_counter()
+    counts = sink.counts if isinstance(sink, ClipFile) else {}
+    under_way: deque[tuple[Frame, bool]] = deque()
+    whole = True
+
+    def read() -> Iterator[Frame]:
+        for frame, wanted in _todo(source, sink):
+            under_way.append((frame, wanted))
+            yield frame
+
+    for result in cutout(read()):
+        frame, wanted = under_way.popleft()
+        if not wanted:
+            continue
+        sink.write(behind.picture(result, frame.pts * source.time_base), frame.pts)
+        if frame.damaged:
+            counts["damaged"] = counts.get("damaged", 0) + 1
+        if progress:
+            progress(sink.written, source.count)
+        if stop and stop():
+            whole = False
+            break
+    notes = (*source.notes, *sink.finish(whole))
+    damaged = counts.get("damaged", 0)
+    return Report(sink.written, damaged, time.perf_counter() - start, whole, notes)
+
+
+def _todo(source: Source, sink: Sink) -> Iterator[tuple[Frame, bool]]:
+    """The frames to look at, and whether each is to be written.
+
+    Where a run before this one was stopped, the last few that it wrote come first once more: what
+    follows is to be as steady as if nothing had happened.
+    """
+    old = sink.written
+    if isinstance(sink, ClipFile) and old:
+        last = sink.last
+        for frame in source.frames(sink.recent(_WARM)):
+            yield frame, last is None or frame.pts > last
+    else:
+        for number, frame in enumerate(source.frames()):
+            if number >= old - _WARM:
+                yield frame, number >= old

@@ -1,0 +1,206 @@
+"""Where frames go: a clip, a short loop, pictures in a row, or a pipe."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from pipeline import compose, image_io
+from pipeline.errors import SettingsError
+from wisp.video.check import Kept, check
+from wisp.video.coding import Encoder, Picture, as_output_error, coding_for
+from wisp.video.parts import Parts, Shape
+from wisp.video.sources import Source, is_sequence, numbered
+
+#: Frames that a loop may have: a minute. Longer than that, a clip is smaller and plays better.
+LONGEST_LOOP = 1500
+
+
+class Sink(Protocol):
+    """Takes frames in the order of their times."""
+
+    @property
+    def written(self) -> int:
+        """How many frames there are, those of a run before this one included."""
+        ...
+
+    def write(self, picture: Picture, pts: int) -> None:
+        """Add a frame."""
+        ...
+
+    def finish(self, whole: bool) -> tuple[str, ...]:
+        """Make what was written a file that plays, and check it; return notes."""
+        ...
+
+
+def sink_for(
+    target: Path, source: Source, alpha: bool, resume: bool, fingerprint: dict[str, Any]
+) -> Sink:
+    """Open what a name stands for.
+
+    Raises :class:`SettingsError` where it cannot hold what is asked for, or cannot be resumed.
+    """
+    if is_sequence(target):
+        return Sequence(target, resume)
+    coding = coding_for(target, alpha)
+    shape = Shape(coding, source.size, source.rate, source.time_base, source.colour, source.aspect)
+    if not coding.loop:
+        return ClipFile(target, source, shape, resume, fingerprint)
+    if resume:
+        raise SettingsError(f"{target.suffix} is for short loops, which are made in one go")
+    if (source.count or 0) > LONGEST_LOOP:
+        raise SettingsError(
+            f"{target.suffix} is for loops of up to {LONGEST_LOOP} frames, and this has "
+            f"{source.count}: write .webm, .mov or .mkv"
+        )
+    return Loop(target, shape)
+
+
+class ClipFile:
+    """A clip, written in parts: it outlives a stop."""
+
+    def __init__(
+        self, target: Path, source: Source, shape: Shape, resume: bool, fingerprint: dict[str, Any]
+    ) -> None:
+        """Begin, or go on where a run before this one was stopped."""
+        self._parts = Parts(target, shape, fingerprint)
+        self._parts.begin(resume)
+        self._sound = source.path if source.path.is_file() else None
+        self._kept = Kept()
+
+    @property
+    def written(self) -> int:
+        """Frames so far."""
+        return self._parts.written
+
+    @property
+    def last(self) -> int | None:
+        """Time of the last frame."""
+        return self._parts.last
+
+    def recent(self, count: int) -> int | None:
+        """Return the ``pts`` of the frame before the last ``count``; None where there is none."""
+        times = [pts for part in self._parts.times[-2:] for pts in part]
+        return times[-count - 1] if len(times) > count else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is counted on the way, and outlives a stop."""
+        return self._parts.counts
+
+    def write(self, picture: Picture, pts: int) -> None:
+        """Add a frame."""
+        self._kept.offer(self._parts.written, picture)
+        self._parts.write(picture, pts)
+
+    def finish(self, whole: bool) -> tuple[str, ...]:
+        """Join the parts; keep them unless this was the ``whole`` clip."""
+        parts = self._parts
+        parts.finish()
+        if not parts.times:
+            parts.remove()
+            return ()
+        notes = parts.join(self._sound, whole)
+        times = [pts for part in parts.times for pts in part]
+        check(parts.joined, parts.shape.coding, self._kept, times, parts.shape.time_base)
+        parts.place()
+        if whole:
+            parts.remove()
+        return notes
+
+
+class Loop:
+    """A short loop, which pages show as a picture."""
+
+    def __init__(self, target: Path, shape: Shape) -> None:
+        """Begin a file beside the target."""
+        self._target, self._shape = target, shape
+        self._partial = target.with_name(f".wisp-{os.urandom(8).hex()}{target.suffix}")
+        with as_output_error(target):
+            self._partial.touch()
+        self._encoder = Encoder(
+            self._partial, shape.coding, shape.size, shape.rate, shape.time_base, shape.colour
+        )
+        self._kept, self._times = Kept(), list[int]()
+
+    @property
+    def written(self) -> int:
+        """Frames so far."""
+        return len(self._times)
+
+    def write(self, picture: Picture, pts: int) -> None:
+        """Add a frame."""
+        if len(self._times) == LONGEST_LOOP:
+            raise SettingsError(f"a loop ends after {LONGEST_LOOP} frames: write .webm or .mov")
+        self._kept.offer(len(self._times), picture)
+        self._times.append(pts)
+        self._encoder.write(picture, pts - self._times[0])
+
+    def finish(self, whole: bool) -> tuple[str, ...]:
+        """Close and check the file, and put it in its place."""
+        try:
+            self._encoder.close()
+            if self._times and self._shape.coding.codec != "libwebp_anim":  # av cannot read those
+                base = self._shape.time_base
+                check(self._partial, self._shape.coding, self._kept, self._times, base)
+            if self._times:
+                self._partial.replace(self._target)
+        finally:
+            self._partial.unlink(missing_ok=True)
+        return ()
+
+
+@dataclass
+class Sequence:
+    """Pictures in a row, ``frames/00001.png`` first. Each is complete or not there."""
+
+    target: Path
+    resume: bool = False
+    written: int = 0
+    _format: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the folder, and count what is there already."""
+        self._format = image_io.format_of(self.target)
+        with as_output_error(self.target):
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+        if self.resume:
+            while numbered(self.target, self.written + 1).is_file():
+                self.written += 1
+
+    def write(self, picture: Picture, pts: int) -> None:
+        """Write the next picture."""
+        pixels = picture.colours
+        if picture.alpha is not None:
+            pixels = compose.rgba(picture.colours, picture.alpha)
+        self.written += 1
+        image_io.write(numbered(self.target, self.written), image_io.encode(pixels, self._format))
+
+    def finish(self, whole: bool) -> tuple[str, ...]:
+        """Nothing is left to do: every picture is finished."""
+        return ()
+
+
+@dataclass
+class Pipe:
+    """Raw frames: rgba, or rgb24 where a background lies behind."""
+
+    stream: BinaryIO
+    written: int = 0
+
+    def write(self, picture: Picture, pts: int) -> None:
+        """Write a frame at once: whoever reads may show it live."""
+        pixels = picture.colours
+        if picture.alpha is not None:
+            pixels = compose.rgba(picture.colours, picture.alpha)
+        self.stream.write(np.ascontiguousarray(pixels).data)
+        self.stream.flush()
+        self.written += 1
+
+    def finish(self, whole: bool) -> tuple[str, ...]:
+        """Nothing is left to do."""
+        return ()
