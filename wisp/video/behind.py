@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import Output, Result, compose, image_io
+from pipeline import Output, Result, image_io
+from pipeline.background import backdrop
 from pipeline.errors import SettingsError
+from pipeline.render import render
 from wisp.video.clip import Clip, Frame, open_clip
 from wisp.video.coding import Picture
 
@@ -39,14 +41,17 @@ class Behind:
         blended in ``linear`` light if so.
         Raises :class:`SettingsError` where the output is of a kind that only a photo has.
         """
-        if output.crop or output.id_photo:
-            raise SettingsError("a clip keeps its size: no crop, no ID photo")
+        if output.crop or output.id_photo or output.scale or output.position:
+            raise SettingsError("a clip keeps its size, and the subject its place")
         layer = output.background
+        if isinstance(layer, tuple) and len(layer) == 4:
+            raise SettingsError("a clip's background is opaque: give a colour, or none at all")
+        if isinstance(layer, bytes):
+            layer = image_io.read(layer).image
         if layer is not None and not isinstance(layer, (tuple, str)):
-            # Scaled once, and not for each frame.
+            # Drawn once, and not for each frame.
             nothing = np.zeros((*size, 3), np.uint8), np.zeros(size, np.float32)
-            laid = compose.background(layer, *nothing, output.fit)
-            output = replace(output, background=laid)
+            output = replace(output, background=backdrop(layer, *nothing, output.fit))
         self._output, self._linear = output, linear
         self._clip = None if clip is None else _Playing(clip)
 
@@ -57,13 +62,15 @@ class Behind:
 
     def picture(self, result: Result, moment: Fraction) -> Picture:
         """Make the picture for the frame at ``moment``, in seconds."""
-        if self.alpha:
-            return Picture(result.foreground, result.alpha)
         output = self._output
+        if self.alpha and not (output.binary or output.opaque or output.shadow):
+            return Picture(result.foreground, result.alpha)  # finer than 8 bits
         if self._clip is not None:
             background = self._clip.at(moment)
             output = replace(output, background=background, linear=self._linear)
-        pixels = compose.render(result, output)
+        pixels = render(result, output)
+        if self.alpha:
+            return Picture(pixels[..., :3], pixels[..., 3] * np.float32(1 / 255))
         return Picture(np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels)
 
 

@@ -200,7 +200,7 @@ def _with_alpha(flat: av.VideoFrame, alpha: NDArray[np.float32], pixels: str) ->
     return frame
 
 
-def _rows(plane: Any, kind: Any) -> NDArray:
+def _rows(plane: Any, kind: Any) -> NDArray[Any]:
     return np.frombuffer(plane, kind).reshape(plane.height, -1)
 
 

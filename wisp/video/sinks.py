@@ -10,7 +10,8 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from pipeline import compose, image_io
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, UnsupportedFormat
+from pipeline.output import format_of
 from wisp.video.check import Kept, check
 from wisp.video.coding import Encoder, Picture, as_output_error, coding_for
 from wisp.video.parts import Parts, Shape
@@ -45,6 +46,11 @@ def sink_for(
     Raises :class:`SettingsError` where it cannot hold what is asked for, or cannot be resumed.
     """
     if is_sequence(target):
+        kind = format_of(target)
+        if kind not in image_io.FORMATS:
+            raise UnsupportedFormat(f"{target}: {kind} is no picture: use png, webp or tiff")
+        if kind == "jpg" and alpha:
+            raise SettingsError("JPEG holds no transparency: give a --background, or use png")
         return Sequence(target, resume)
     coding = coding_for(target, alpha)
     shape = Shape(coding, source.size, source.rate, source.time_base, source.colour, source.aspect)
@@ -165,7 +171,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         """Make the folder, and count what is there already."""
-        self._format = image_io.format_of(self.target)
+        self._format = format_of(self.target)
         with as_output_error(self.target):
             self.target.parent.mkdir(parents=True, exist_ok=True)
         if self.resume:

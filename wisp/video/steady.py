@@ -13,7 +13,7 @@ Dense Inverse Search", in OpenCV). Two steps, both along it:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 Flow = NDArray[np.float32]
 Alpha = NDArray[np.float32]
 Image = NDArray[np.uint8]
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 #: Share of the past where it is trusted. On clips with an exact alpha the change between frames is
 #: 0.26 (still) to 0.68 (walking) of what it is without all this, and the error of the alpha 3 %
@@ -92,12 +93,13 @@ def _falling(value: NDArray[np.float32], limit: float) -> Alpha:
     return np.clip(2 - value * np.float32(2 / limit), 0, 1)
 
 
-def moved(picture: NDArray, flow: Flow) -> NDArray:
+def moved(picture: Pixels, flow: Flow) -> Pixels:
     """Fetch each pixel of a picture, (H, W[, C]), from where the flow, (H, W, 2), leads to."""
     height, width = flow.shape[:2]
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found: Any = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return found
 
 
 def enlarged(flow: Flow, height: int, width: int) -> Flow:
