@@ -28,6 +28,7 @@ from pipeline import (
     roi,
 )
 from pipeline.image_io import Photo
+from pipeline.memory import enough_memory
 from pipeline.output import Output
 from pipeline.settings import Settings
 
@@ -133,8 +134,15 @@ class Cutout:
         ------
         pipeline.errors.ImageError
             When the photo cannot be read, or is larger than ``settings.max_pixels``.
+        pipeline.errors.ModelTooSlow
+            When the networks take longer than ``settings.network_seconds``.
+        pipeline.errors.OutOfMemory
+            When there is not enough memory.
         """
-        progress = progress or _ignore
+        with enough_memory(), models.watched(models.within(self.settings.network_seconds)):
+            return self._cut(source, refine, progress or _ignore)
+
+    def _cut(self, source: Source, refine: bool, progress: Progress) -> Result:
         s, clock = self.settings, _Clock(progress)
         stage2 = self._stage2 if refine else None
         with clock("read"):

@@ -11,6 +11,7 @@
     ├── ModelError                a network is at fault
     │   ├── ModelMissing          no such name or file
     │   ├── ModelInvalid          the file is no network of the shape that is asked for
+    │   ├── ModelTooSlow          its computing takes longer than the limit allows
     │   └── ProviderMissing       the asked-for accelerator is not there
     ├── SettingsError             a setting is out of its range, or two contradict each other
     ├── OutOfMemory               the photo needs more memory than there is
@@ -57,6 +58,10 @@ class ModelMissing(ModelError):
 
 class ModelInvalid(ModelError):
     """The file is not an ONNX network with the inputs and outputs that the stage needs."""
+
+
+class ModelTooSlow(ModelError):
+    """The networks take longer for a photo than ``Settings.network_seconds`` allows."""
 
 
 class ProviderMissing(ModelError):

@@ -52,6 +52,10 @@ class Settings:
     #: file that was made to stop everything has no more.
     decode_seconds: float = 10.0
 
+    #: Seconds that the networks may take for a photo: the largest model on a slow machine needs one
+    #: or two minutes, and an endless loop in somebody's file has an end.
+    network_seconds: float = 600.0
+
     def __post_init__(self) -> None:
         for name, low, high in (
             ("roi_threshold", 0.0, 1.0),
@@ -61,6 +65,7 @@ class Settings:
             ("threads", 0, 4096),
             ("max_pixels", 1, math.inf),
             ("decode_seconds", 0.1, math.inf),
+            ("network_seconds", 0.1, math.inf),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

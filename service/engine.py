@@ -33,6 +33,7 @@ from pipeline.compose import levels, rgba
 from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.explain.figure import draw
 from pipeline.image_io import sandbox
+from pipeline.memory import enough_memory
 from pipeline.models import own, store
 from service import region
 from service.errors import Unsupported
@@ -143,7 +144,9 @@ class Engine:
         Raises :class:`pipeline.WispError`, :class:`TimedOut`, or :class:`Abandoned`.
         """
         try:
-            return (self._inside if job.inside else self._cut)(job, opened, watch.step)
+            # Watched, so that a network ends with its request, and with the service.
+            with enough_memory(), models.watched(watch.check):
+                return (self._inside if job.inside else self._cut)(job, opened, watch.step)
         finally:
             trim()
 

@@ -122,3 +122,28 @@ class Function:
         (batch,) = inputs.values()
         self.batches.append(len(batch))
         return [self.function(batch)]
+
+
+def endless_stage1(path: Path) -> Path:
+    """A coarse network whose loop never ends."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["on"], ["still_on"]),
+            helper.make_node("Add", ["sum", "nothing"], ["same_sum"]),
+        ],
+        "body",
+        [value("turn", [], TensorProto.INT64), value("on", [], TensorProto.BOOL), value("sum", [])],
+        [value("still_on", [], TensorProto.BOOL), value("same_sum", [])],
+    )
+    for end in (body.input[2], body.output[1]):
+        end.type.tensor_type.ClearField("shape")
+    return save(
+        path,
+        [
+            helper.make_node("ReduceMean", ["input"], ["grey"], axes=[1], keepdims=1),
+            helper.make_node("Loop", ["", "true", "grey"], ["d0"], body=body),
+        ],
+        [value("input", ["n", 3, 320, 320])],
+        [value("d0", ["n", 1, 320, 320])],
+        {"true": np.array(True), "nothing": np.array(0, np.float32)},
+    )

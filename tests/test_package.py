@@ -19,6 +19,7 @@ def test_public_names():
         "ModelError",
         "ModelInvalid",
         "ModelMissing",
+        "ModelTooSlow",
         "OutOfMemory",
         "Output",
         "OutputError",

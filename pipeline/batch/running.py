@@ -14,6 +14,7 @@ from pipeline.batch.finished import mark, photo_digest
 from pipeline.batch.jobs import STREAM, Job, Outcome
 from pipeline.cutout import Result
 from pipeline.errors import DiskFull, UnreadableImage, WispError
+from pipeline.memory import enough_memory
 from pipeline.output import Output
 
 
@@ -172,12 +173,11 @@ def _outcome(job: Job, work: Callable[[Job], Outcome]) -> Outcome:
     start = time.perf_counter()
     final = False
     try:
-        return work(job)
+        with enough_memory():
+            return work(job)
     except WispError as error:
         reason = str(error).removeprefix(f"{job.source}: ")
         final = isinstance(error, DiskFull)
-    except MemoryError:
-        reason = "not enough memory for this photo"
     except BrokenPipeError:  # whoever reads our standard output has seen enough
         raise
     except Exception as error:  # a fault of ours: still, the other photos are to be cut out

@@ -5,6 +5,7 @@ from pipeline.models.lookup import coarse_model, refiner_model
 from pipeline.models.opening import Refiner, open_coarse, open_refiner
 from pipeline.models.session import Network, Session
 from pipeline.models.store import checksum
+from pipeline.models.watch import watched, within
 
 __all__ = [
     "COARSE",
@@ -21,4 +22,6 @@ __all__ = [
     "open_coarse",
     "open_refiner",
     "refiner_model",
+    "watched",
+    "within",
 ]

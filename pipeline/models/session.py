@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import ModelMissing
+from pipeline.models import watch
 from pipeline.models.providers import open_session
 
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ class Network:
             return self._opened
 
     def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]:
-        """Compute the named outputs, in their order, from the named inputs (numpy arrays)."""
-        return self.session.run(outputs, inputs)
+        """Compute the named outputs, in their order, from the named inputs (numpy arrays).
+
+        Raises what the check of :func:`pipeline.models.watched` does, where the thread is watched.
+        """
+        return watch.run(self.session, outputs, inputs)
 
     def _forget(self) -> None:
         """In a forked child: let go of the parent's session, which must never be destroyed."""

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests import hostile
+from tests import hostile, networks
 from tests.service.conftest import encoded
 from tests.service.live import live
 
@@ -114,3 +114,15 @@ def test_sigterm_ends_a_server_that_decodes(nets, tmp_path):
         assert time.monotonic() - start < 15
         for thread in threads:
             thread.join()
+
+
+def test_a_network_that_never_ends_frees_its_worker(serve, photo, nets):
+    client = serve(model=str(networks.endless_stage1(nets / "endless.onnx")), timeout=0.5)
+    core = client.app.state.wisp.core
+    for _ in range(2):
+        answer = client.post(URL, files={"file": photo})
+        assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+        deadline = time.monotonic() + 10
+        while core.running:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

@@ -1,0 +1,35 @@
+"""Saying that memory ran out, whoever ran out of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import OutOfMemory
+
+# OpenCV and onnxruntime have no exception of their own for it, or a private one.
+_WORDS = re.compile(
+    r"bad[_ ]alloc|insufficient memory|out ?of ?memory|failed to allocate|cannot allocate memory",
+    re.IGNORECASE,
+)
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raise :class:`OutOfMemory` where NumPy, Pillow, OpenCV or onnxruntime had too little."""
+    try:
+        yield
+    except OutOfMemory:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or _foreign(error):
+            raise OutOfMemory(
+                "not enough memory for this photo: take a smaller one, or close other programs"
+            ) from error
+        raise
+
+
+def _foreign(error: Exception) -> bool:
+    library = type(error).__module__.partition(".")[0]
+    return library in ("cv2", "onnxruntime") and bool(_WORDS.search(str(error)))
