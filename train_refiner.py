@@ -35,7 +35,7 @@ from refiner.export import restore
 from refiner.network import Generator, Shape, grow
 from refiner.perceptual import perceptual
 from refiner.validate import mended, validate
-from u2net.precision import bf16_pays
+from training.precision import bf16_pays
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.errors import SettingsError
 from refiner.cutting import ALPHA, COARSE, FOREGROUND, RGB, WEIGHT
-from u2net.views import some
+from training.augment import random_subset
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def move(layers: Tensor, rng: np.random.Generator, share: float = 0.5) -> Tensor
 
     What comes in from beyond the border is the reflection of what is there.
     """
-    chosen = some(len(layers), share, rng)
+    chosen = random_subset(len(layers), share, rng)
     if not len(chosen):
         return layers
     angle = np.deg2rad(rng.uniform(-30, 30, len(chosen)))
@@ -178,7 +178,7 @@ def elsewhere(
     Half of the new backgrounds are out of focus. A little grain hides that the layers are clean.
     """
     n = len(image)
-    chosen = some(n, share, rng)
+    chosen = random_subset(n, share, rng)
     if not len(chosen) or n < 2:
         return image, foreground
     others = (chosen + int(rng.integers(1, n))) % n
@@ -208,11 +208,11 @@ def tint(image: Tensor, foreground: Tensor, rng: np.random.Generator) -> tuple[T
     n = len(image)
     both = torch.stack([image, foreground], 1)  # (N, 2, 3, H, W)
     channels = np.tile(np.arange(3), (n, 1))
-    for k in some(n, 0.2, rng):
+    for k in random_subset(n, 0.2, rng):
         channels[k] = rng.permutation(3)
     index = torch.from_numpy(channels).to(image.device).view(n, 1, 3, 1, 1)
     both = both.gather(2, index.expand_as(both))
-    negative = some(n, 0.1, rng)
+    negative = random_subset(n, 0.1, rng)
     both[negative] = 1 - both[negative]
     gain = rng.uniform(0.75, 1.25, (n, 1, 1, 1, 1)) * rng.uniform(0.93, 1.07, (n, 1, 3, 1, 1))
     gamma = np.exp(rng.normal(0, 0.08, (n, 1, 1, 1, 1)))
@@ -225,7 +225,7 @@ def displace(
     coarse: Tensor, rng: np.random.Generator, share: float = 0.3, by: float = 2.0
 ) -> Tensor:
     """Bend some coarse masks, (N, 1, H, W), by smooth displacements of some ``by`` px."""
-    chosen = some(len(coarse), share, rng)
+    chosen = random_subset(len(coarse), share, rng)
     if not len(chosen):
         return coarse
     h, w = coarse.shape[2:]

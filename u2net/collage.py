@@ -10,13 +10,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from u2net.data import Prepared, augment
+from u2net.dataset import Prepared, augment
 
 
-def joined(
+def merge(
     rng: np.random.Generator, image: np.ndarray, other: np.ndarray, mask: np.ndarray
 ) -> np.ndarray:
-    """Two pictures as one, (S, S, 3) uint8: laid over each other, side by side, or the subject of
+    """Merge two pictures, (S, S, 3) uint8: laid over each other, side by side, or the subject of
     ``other`` (its ``mask`` (S, S) uint8; the whole picture where that is empty) put on ``image``.
     """
     side = len(image)
@@ -40,10 +40,10 @@ def joined(
     return image
 
 
-def tilted(
+def tilt(
     rng: np.random.Generator, image: np.ndarray, mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A picture (S, S, 3) and its mask (S, S) turned by up to 25°, sheared and made smaller by up
+    """Turn a picture (S, S, 3) and its mask (S, S) by up to 25°, shear and shrink them by up
     to three tenths, mirrored beyond the border."""
     side = len(image)
     corners = np.array([(0, 0), (side, 0), (0, side)], np.float32)
@@ -58,21 +58,21 @@ def tilted(
 
 
 def draw(
-    prepared: Prepared, chance: np.ndarray, seed: int, index: int, size: int, strength: float
+    prepared: Prepared, probs: np.ndarray, seed: int, index: int, size: int, strength: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """One picture (3, size, size) uint8, its truth (size, size) float32 0..1, and has, 0 or 1.
+    """Draw a picture (3, size, size) uint8, truth (size, size) float32 0..1, has_truth 0 or 1.
 
     Half of them are joined from two, and have no truth; a third are tilted. A pure function of its
-    arguments; ``chance`` (N,) is that of each picture of ``prepared``.
+    arguments; ``probs`` (N,) is the probability of each picture of ``prepared``.
     """
     rng = np.random.default_rng((seed, index))
-    chosen = rng.choice(len(prepared), 2, p=chance)
+    chosen = rng.choice(len(prepared), 2, p=probs)
     first, second = (prepared.pack[k] for k in chosen)
     image, mask = augment(rng, first[..., :3], first[..., 3], size, strength)
-    has = float(prepared.has[chosen[0]])
+    has_truth = float(prepared.has_truth[chosen[0]])
     if rng.random() < 0.5:
         other = augment(rng, second[..., :3], second[..., 3], size, strength)
-        image, has = joined(rng, image, *other), 0.0
+        image, has_truth = merge(rng, image, *other), 0.0
     if rng.random() < 0.33:
-        image, mask = tilted(rng, image, mask)
-    return image.transpose(2, 0, 1), mask / np.float32(255), has
+        image, mask = tilt(rng, image, mask)
+    return image.transpose(2, 0, 1), mask / np.float32(255), has_truth

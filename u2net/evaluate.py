@@ -1,20 +1,25 @@
-"""Measures ONNX networks side by side on the held-out split, and on scikit-image's photos."""
+"""Measure ONNX networks side by side: ``python -m u2net.evaluate NETWORKS --prepared DIR …``.
+
+On the held-out split, and on scikit-image's bundled photos.
+"""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-import cv2
+import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.cli.command import Command
 from pipeline.errors import ModelMissing
 from u2net import losses, metrics
-from u2net.data import SIZE, Prepared
+from u2net.dataset import Prepared, evenly
 from u2net.export import network_input
+from u2net.settings import SIZE
 
 EXAMPLES = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle")
 
@@ -35,11 +40,6 @@ def subject_map(session, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
     return session.run(["d0"], {"input": network_input(photo[None])})[0][0, 0]
 
 
-def evenly(total: int, most: int) -> NDArray[np.intp]:
-    """At most ``most`` of the indices below ``total``, spread evenly."""
-    return np.linspace(0, total - 1, min(most, total)).astype(np.intp)
-
-
 def saturation(prediction: NDArray[np.floating]) -> float:
     """The share of pixels at 0.01 or less, or at 0.99 or more."""
     return float(((prediction <= 0.01) | (prediction >= 0.99)).mean())
@@ -54,11 +54,11 @@ def table(networks: dict[str, Path], teacher: Path, held: Prepared, most: int = 
     difference to the teacher (both unstretched); and the share of saturated pixels.
     """
     groups: dict[str, NDArray[np.intp]] = {}
-    for folder in np.unique(held.folders):
-        inside = np.nonzero(held.folders == folder)[0]
-        groups[str(folder)] = inside[evenly(len(inside), most or len(inside))]
+    for source in np.unique(held.sources):
+        inside = np.nonzero(held.sources == source)[0]
+        groups[str(source)] = inside[evenly(len(inside), most or len(inside))]
     used = np.concatenate(list(groups.values()))
-    groups["all with truth"] = used[held.has[used]]
+    groups["all with truth"] = used[held.has_truth[used]]
     maps: dict[str, dict[int, NDArray[np.float32]]] = {}
     for name, path in {"teacher": teacher, **networks}.items():
         session = open_network(path)
@@ -68,20 +68,20 @@ def table(networks: dict[str, Path], teacher: Path, held: Prepared, most: int = 
         "| held-out source | n | network | max F | S-measure | MAE | to teacher | saturated |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for folder, chosen in groups.items():
-        for name, found in maps.items():
+    for source, chosen in groups.items():
+        for name, predictions in maps.items():
             cells = ["–"] * 3
-            if len(chosen) and held.has[chosen].all():
-                pairs = [(found[k], held.pack[k][..., 3] / 255) for k in chosen]
+            if len(chosen) and held.has_truth[chosen].all():
+                pairs = [(predictions[k], held.pack[k][..., 3] / 255) for k in chosen]
                 curves = [metrics.precision_recall(p, t) for p, t in pairs]
                 cells = [
                     f"{metrics.max_f_beta(curves):.3f}",
                     f"{np.mean([metrics.s_measure(p, t) for p, t in pairs]):.3f}",
                     f"{np.mean([metrics.mae(p, t) for p, t in pairs]):.4f}",
                 ]
-            apart = np.mean([metrics.mae(found[k], theirs[k]) for k in chosen])
-            full = np.mean([saturation(found[k]) for k in chosen])
-            row = [folder, str(len(chosen)), name, *cells, f"{apart:.4f}", f"{full:.2f}"]
+            apart = np.mean([metrics.mae(predictions[k], theirs[k]) for k in chosen])
+            full = np.mean([saturation(predictions[k]) for k in chosen])
+            row = [source, str(len(chosen)), name, *cells, f"{apart:.4f}", f"{full:.2f}"]
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
@@ -93,18 +93,15 @@ def gain_table(network: Path, photos: Prepared, gains: tuple[float, ...], most: 
     evenly over it, and no composites. Take training photos: what is chosen on held-out ones is no
     longer measured on them. Squared error tells where a gain makes wrong pixels too sure.
     """
-    chosen = np.nonzero(photos.has & (photos.folders != "composites"))[0]
+    chosen = np.nonzero(photos.has_truth & (photos.sources != "composites"))[0]
     chosen = chosen[evenly(len(chosen), most)]
     session = open_network(network)
-    squares = [
-        cv2.resize(photos.pack[k], (SIZE, SIZE), interpolation=cv2.INTER_AREA) for k in chosen
-    ]
-    maps = [subject_map(session, square[..., :3]) for square in squares]
-    found = torch.from_numpy(np.stack(maps))
-    truth = torch.from_numpy(np.stack([square[..., 3] for square in squares])) / 255
+    squares = photos.photos(chosen, SIZE)
+    maps = np.stack([subject_map(session, square[..., :3]) for square in squares])
+    truth = torch.from_numpy(squares[..., 3]) / 255
     lines = ["| gain | mean absolute error | mean squared error |", "| --- | --- | --- |"]
     for gain in gains:
-        apart = losses.sharpen(found, gain) - truth
+        apart = losses.sharpen(torch.from_numpy(maps), gain) - truth
         lines.append(f"| {gain:g} | {apart.abs().mean():.4f} | {apart.square().mean():.4f} |")
     return "\n".join(lines)
 
@@ -116,7 +113,7 @@ def examples() -> dict[str, NDArray[np.uint8]]:
     """
     from skimage import data as bundled
 
-    found = {}
+    photos = {}
     for name in EXAMPLES:
         try:
             photo = bundled.stereo_motorcycle()[0] if name == "motorcycle" else None
@@ -124,8 +121,8 @@ def examples() -> dict[str, NDArray[np.uint8]]:
         except (OSError, ModuleNotFoundError):
             continue
         square = Image.fromarray(photo).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-        found[name] = np.asarray(square)
-    return found
+        photos[name] = np.asarray(square)
+    return photos
 
 
 def example_table(networks: dict[str, Path], teacher: Path, sheet: Path | None = None) -> str:
@@ -133,14 +130,14 @@ def example_table(networks: dict[str, Path], teacher: Path, sheet: Path | None =
 
     ``sheet`` gets a picture: a row a photo, then the teacher's and each network's map.
     """
-    guide = open_network(teacher)
+    teacher_session = open_network(teacher)
     sessions = {name: open_network(path) for name, path in networks.items()}
     lines = ["| photo | " + " | ".join(sessions) + " |", "| --- " * (1 + len(sessions)) + "|"]
     rows = []
     for name, photo in examples().items():
-        theirs = subject_map(guide, photo)
+        theirs = subject_map(teacher_session, photo)
         ours = [subject_map(session, photo) for session in sessions.values()]
-        values = [f"{metrics.iou(found, theirs):.3f}" for found in ours]
+        values = [f"{metrics.iou(m, theirs):.3f}" for m in ours]
         lines.append(f"| {name} | " + " | ".join(values) + " |")
         grey = [np.stack((m * 255,) * 3, -1).astype(np.uint8) for m in (theirs, *ours)]
         rows.append(np.concatenate((photo, *grey), 1))
@@ -163,12 +160,34 @@ def seconds(networks: dict[str, Path], threads: int, rounds: int = 15) -> dict[s
     return {name: float(np.median(values[2:])) for name, values in taken.items()}
 
 
-def spread(prepared: Prepared, count: int) -> NDArray[np.uint8]:
-    """``count`` photos spread evenly over a split, (n, 320, 320, 3) uint8, for calibration."""
-    chosen = evenly(len(prepared), count)
-    return np.stack(
-        [
-            np.asarray(Image.fromarray(prepared.pack[k][..., :3]).resize((SIZE, SIZE)))
-            for k in chosen
-        ]
-    )
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("networks", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--teacher", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--sheet", type=click.Path(path_type=Path), help="Picture of the example maps.")
+@click.option("--threads", default=2, help="For the timing.")
+@click.option("--most", default=0, help="Photos of a source, spread over it; 0 takes all.")
+@click.option("--gains", is_flag=True, help="Only print what each --gain of an export would give.")
+def main(
+    networks: tuple[Path, ...],
+    prepared: Path,
+    teacher: Path,
+    sheet: Path | None,
+    threads: int,
+    most: int,
+    gains: bool,
+) -> None:
+    """Measure NETWORKS (ONNX) and the teacher side by side; print Markdown tables."""
+    if gains:  # to be chosen on training photos, by an export with a gain of 1
+        photos = Prepared(prepared, "train")
+        click.echo(gain_table(networks[0], photos, (1, 1.25, 1.5, 2, 2.5, 3, 4), most or 64))
+        return
+    paths = {path.stem: path for path in networks}
+    click.echo(table(paths, teacher, Prepared(prepared, "held"), most) + "\n")
+    click.echo(example_table(paths, teacher, sheet) + "\n")
+    for name, taken in seconds({"teacher": teacher} | paths, threads).items():
+        click.echo(f"{name}: {taken:.3f} s a photo, {threads} threads")
+
+
+if __name__ == "__main__":
+    main()

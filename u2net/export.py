@@ -1,4 +1,6 @@
-"""From a checkpoint to ONNX: FP32, and INT8 calibrated on real photos.
+"""From a checkpoint to ONNX: ``python -m u2net.export RUN/last.pt --prepared DIR --out WEIGHTS``.
+
+Two files: FP32, and INT8 calibrated on training photos.
 
 Both have the input ``input`` (N, 3, 320, 320) float32 and the outputs ``d0`` .. ``d6``, each
 (N, 1, 320, 320) float32 in 0..1 (d0 is the fused map), with a free N.
@@ -12,15 +14,19 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.errors import ModelInvalid, ModelMissing
-from u2net.data import SIZE
-from u2net.network import DEPTH, WIDTHS, U2Net, fused, normalise
+from pipeline.cli.command import Command
+from u2net import weights
+from u2net.dataset import Prepared, evenly
+from u2net.network import DEPTH, U2Net, fused, normalise
+from u2net.settings import SIZE
 
 OUTPUTS = [f"d{k}" for k in range(DEPTH + 1)]
 OPSET = 17  # the first with everything used here; old runtimes read it
@@ -37,31 +43,10 @@ class _Maps(nn.Module):
         return tuple(torch.sigmoid(d) for d in self.model(x))
 
 
-def read_average(path: Path) -> U2Net:
-    """The averaged network of a checkpoint, with normalisations or folded, as it was trained.
+def sharpen_map(model: U2Net, gain: float) -> U2Net:
+    """Return a copy whose fused map d0 has its logit multiplied by ``gain``.
 
-    Raises ``ModelMissing`` or ``ModelInvalid``.
-    """
-    if not path.is_file():
-        raise ModelMissing(f"No checkpoint at {path}.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        settings = state["settings"]
-        model = U2Net(WIDTHS[settings["widths"]], norm=not settings.get("folded", False))
-        model.load_state_dict(state["ema"])
-    except Exception as error:  # torch raises several kinds; all mean the wrong file
-        raise ModelInvalid(f"{path} is no checkpoint of this training: {error}") from error
-    return model
-
-
-def read_checkpoint(path: Path) -> U2Net:
-    """:func:`read_average`, its normalisations folded, in evaluation mode."""
-    return fused(read_average(path))
-
-
-def decided(model: U2Net, gain: float) -> U2Net:
-    """A copy whose fused map d0 has its logit multiplied by ``gain`` (temperature scaling; Guo et
-    al., 2017): a half stays a half, and what is likely becomes sure.
+    A half stays a half, and what is likely becomes sure (temperature scaling; Guo et al., 2017).
 
     Cross-entropy teaches a map to be as grey as it is unsure, which an alpha should not be.
     """
@@ -149,3 +134,32 @@ def write_int8(
 def network_input(photos: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, H, W, 3) uint8 RGB -> (N, 3, H, W) float32, as training and use normalise it."""
     return normalise(torch.from_numpy(photos.transpose(0, 3, 1, 2).copy())).numpy()
+
+
+def export(model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0) -> tuple[Path, Path]:
+    """Write ``coarse.onnx`` and ``coarse_int8.onnx`` to ``out``, and return their paths.
+
+    ``gain`` as for :func:`sharpen_map`; ``pictures`` is the training split.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    fp32, int8 = out / "coarse.onnx", out / "coarse_int8.onnx"
+    write_fp32(sharpen_map(fused(model), gain), fp32)
+    chosen = evenly(len(pictures), Quantisation().photos)
+    squares = [Image.fromarray(pictures.pack[k][..., :3]).resize((SIZE, SIZE)) for k in chosen]
+    write_int8(fp32, int8, np.stack([np.asarray(square) for square in squares]))
+    return fp32, int8
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--gain", default=1.0, help="How decided the map d0 is; 1: as trained.")
+def main(checkpoint: Path, prepared: Path, out: Path, gain: float) -> None:
+    """Write coarse.onnx and coarse_int8.onnx, calibrated on training photos, to OUT."""
+    for path in export(weights.load(checkpoint), Prepared(prepared, "train"), out, gain):
+        click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

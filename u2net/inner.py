@@ -10,12 +10,14 @@ it costs an eightieth of one end to end.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -25,13 +27,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipeline.errors import SettingsError
-from u2net import collage, data, losses, steps
+from training.precision import autocast
+from training.prefetch import prefetch
+from u2net import collage, losses
+from u2net.dataset import Prepared
 from u2net.network import DEPTH, U2Net, normalise
-from u2net.precision import autocast
-from u2net.settings import Settings
+from u2net.phases import Log, Phase, in_parts
+from u2net.settings import SIZE
 
 BLOCKS = range(3, 8)  # En_4 .. De_4: levels 3 to 5, and nothing that they need comes after them
-DEEP = range(4, 7)  # En_5, En_6, De_5: at a 16th and a 32nd, what they answer costs next to nothing
+DEEPEST = range(4, 7)  # En_5, En_6, De_5, at a 16th and a 32nd: they cost next to nothing
 SHARD = 256  # samples a file: some 180 MB
 MAP = 80  # px: the side of the truth kept, twice that of the finest of these blocks' maps
 
@@ -51,7 +56,7 @@ class _Tap(nn.Module):
         for k in range(BLOCKS.stop):
             theirs.append(self.teacher.blocks[k](self.teacher.block_input(k, x, theirs)))
         fed = self.student.block_input(BLOCKS.start, x, ours)
-        return fed, *theirs[BLOCKS.start :], *sides(self.teacher, theirs[BLOCKS.start :])
+        return fed, *theirs[BLOCKS.start :], *side_maps(self.teacher, theirs[BLOCKS.start :])
 
 
 def _session(tap: _Tap, size: int) -> onnxruntime.InferenceSession:
@@ -65,7 +70,7 @@ def _session(tap: _Tap, size: int) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def sides(model: U2Net, inner: list[Tensor]) -> list[Tensor]:
+def side_maps(model: U2Net, inner: list[Tensor]) -> list[Tensor]:
     """The logits of the side maps d4, d5, d6 from the features of ``BLOCKS``, each at its size;
     of d5 and d6 without the last of them."""
     fed = list(zip(BLOCKS, inner, strict=False))[DEPTH - 1 - BLOCKS.start :]
@@ -85,35 +90,54 @@ def answers(model: U2Net, fed: Tensor, learn: range = BLOCKS) -> list[Tensor]:
     return outputs
 
 
-def step(models: list[U2Net], rows: list[Tensor], s: Settings, pool: Executor) -> dict[str, float]:
-    """Backward of the inner blocks' features and maps, or of ``DEEP``'s; of nothing else."""
-    learn = DEEP if s.deep else BLOCKS
+class Inner(Phase):
+    """The inner blocks' features and maps, or the deepest ones' alone; nothing else learns."""
 
-    def one(job: tuple) -> dict[str, float]:
-        model, fed, *rest = job
-        theirs, logits, truth, has = rest[:5], rest[5:8], rest[8], rest[9].flatten()
+    rows: Rows
+
+    def open_features(self, folder: Path, teacher: U2Net, quiet: bool) -> None:
+        """Prepare the features that ``folder`` lacks, with the teacher in float32; open them all.
+
+        Raises ``SettingsError`` where the features there are of other weights.
+        """
+        s, student = self.s, copy.deepcopy(self.model).cpu()
+        prepare(
+            self.pictures, self.probs, student, teacher, folder, s.feature_samples,
+            size=s.size, workers=s.workers, quiet=quiet,
+        )  # fmt: skip
+        self.rows = Rows(folder, s.size, self.model)
+
+    def batches(self, steps: range) -> Iterator[list[Tensor]]:
+        """Yield the rows of each step: the parts of :func:`shapes`."""
+        return prefetch(self.rows.draw(self.s.seed, step, self.s.batch) for step in steps)
+
+    def step(self, step: int, batch: Sequence[Any]) -> Log:
+        rows = [part.to(self.device) for part in batch]
+        return in_parts(self.replicas, rows, self.part, self.pool)
+
+    def part(self, model: U2Net, fed: Tensor, *rest: Tensor) -> Log:
+        """Do one worker's part of a step, on parts of a row."""
+        s, learn = self.s, DEEPEST if self.s.deepest_only else BLOCKS
+        teacher_features, logits, truth, has_truth = rest[:5], rest[5:8], rest[8], rest[9].flatten()
         maps = [_enlarged(d).sigmoid() for d in logits[BLOCKS.stop - learn.stop :]]
-        target = losses.targets(maps, truth, has, s.trust, s.gain)
+        target = losses.targets(maps, truth, has_truth, s.truth_weight, s.teacher_gain)
         with autocast(fed.device):
-            ours = answers(model, fed, learn)
-            found = [_enlarged(d) for d in sides(model, ours)]
-            map_loss = losses.map_loss(found, target, s.overlap)
+            outputs = answers(model, fed, learn)
+            sides = [_enlarged(d) for d in side_maps(model, outputs)]
+            map_loss = losses.map_loss(sides, target, s.overlap)
             at = [k - BLOCKS.start for k in learn]
-            each = torch.stack([losses.feature_loss(ours[i], theirs[i]) for i in at])
-        (map_loss + s.hint * each.mean()).backward()
-        names = [f"block/{k}" for k in learn]
-        error = float(losses.truth_error(found, truth, has))
-        log = dict(zip(names, each.tolist(), strict=True))
-        return {"maps": map_loss.item(), "hint": each.mean().item(), "truth": error} | log
-
-    return steps.in_parts(models, tuple(rows), one, pool)
+            hints = torch.stack([losses.feature_loss(outputs[i], teacher_features[i]) for i in at])
+        (map_loss + s.hint * hints.mean()).backward()
+        error = float(losses.truth_error(sides, truth, has_truth))
+        log = {f"block/{k}": hint for k, hint in zip(learn, hints.tolist(), strict=True)}
+        return {"maps": map_loss.item(), "hint": hints.mean().item(), "truth": error} | log
 
 
 def _enlarged(logit: Tensor) -> Tensor:
     return F.interpolate(logit, (MAP, MAP), mode="bilinear", align_corners=False)
 
 
-def front(student: U2Net) -> str:
+def front_hash(student: U2Net) -> str:
     """A name for the weights of the blocks before ``BLOCKS``, which features belong to."""
     digest = hashlib.sha256()
     for block in student.blocks[: BLOCKS.start]:
@@ -123,7 +147,7 @@ def front(student: U2Net) -> str:
 
 
 def shapes(size: int, channels: int) -> list[tuple[int, int, int]]:
-    """The (C, H, W) of what a row holds: the input, five features, three maps, the truth, has."""
+    """The (C, H, W) of a row's parts: input, five features, three maps, truth, has_truth."""
     levels = [U2Net.block_level(k) for k in BLOCKS]
     side = [-(-size // 2**level) for level in levels]
     return [
@@ -136,15 +160,15 @@ def shapes(size: int, channels: int) -> list[tuple[int, int, int]]:
 
 
 def prepare(
-    prepared: data.Prepared,
-    chance: np.ndarray,
+    pictures: Prepared,
+    probs: np.ndarray,
     student: U2Net,
     teacher: U2Net,
     out: Path,
     samples: int,
     seed: int = 0,
     strength: float = 0.7,
-    size: int = data.SIZE,
+    size: int = SIZE,
     workers: int = 2,
     quiet: bool = False,
 ) -> None:
@@ -155,16 +179,16 @@ def prepare(
     """
     out.mkdir(parents=True, exist_ok=True)
     mark = out / "front.txt"
-    if mark.is_file() and mark.read_text() != front(student):
+    if mark.is_file() and mark.read_text() != front_hash(student):
         raise SettingsError(f"{out} holds the features of other weights: give another folder.")
-    mark.write_text(front(student))
+    mark.write_text(front_hash(student))
     session = _session(_Tap(student, teacher).eval(), size)
 
     def row(i: int) -> np.ndarray:
-        image, truth, has = collage.draw(prepared, chance, seed, i, size, strength)
+        image, truth, has_truth = collage.draw(pictures, probs, seed, i, size, strength)
         x = normalise(torch.from_numpy(image[None])).numpy()
         small = F.interpolate(torch.from_numpy(truth[None, None]), (MAP, MAP), mode="area").numpy()
-        parts = [*session.run(None, {"x": x}), small, np.array([has])]
+        parts = [*session.run(None, {"x": x}), small, np.array([has_truth])]
         return np.concatenate([part.ravel() for part in parts]).astype(np.float16)
 
     files = -(-samples // SHARD)
@@ -189,8 +213,8 @@ class Rows:
     def __init__(self, folder: Path, size: int, student: U2Net):
         self.files = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))]
         if not self.files:
-            raise SettingsError(f"No features in {folder}: run the features command first.")
-        if (folder / "front.txt").read_text() != front(student):
+            raise SettingsError(f"No features in {folder}: the phase prepares them.")
+        if (folder / "front.txt").read_text() != front_hash(student):
             raise SettingsError(f"The features in {folder} are of another network's first blocks.")
         self.shapes = shapes(size, student.blocks[0].cin.conv.out_channels)
         length = sum(int(np.prod(s)) for s in self.shapes)
@@ -206,7 +230,3 @@ class Rows:
         flat = torch.from_numpy(np.stack(rows))
         parts = flat.split([int(np.prod(s)) for s in self.shapes], 1)
         return [p.reshape(-1, *s).float() for p, s in zip(parts, self.shapes, strict=True)]
-
-    def batches(self, seed: int, steps: range, batch: int) -> Iterator[list[Tensor]]:
-        """``draw`` for each step, one step ahead of its use."""
-        return data.ahead(lambda step: self.draw(seed, step, batch), steps)

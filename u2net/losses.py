@@ -39,14 +39,15 @@ def sharpen(probability: Tensor, gain: float) -> Tensor:
 
 
 def targets(
-    teacher: list[Tensor], truth: Tensor, has: Tensor, trust: float, gain: float
+    teacher: list[Tensor], truth: Tensor, has_truth: Tensor, truth_weight: float, gain: float
 ) -> list[Tensor]:
     """What each of the seven maps should be, (B, 1, H, W) in 0..1.
 
-    Where there is truth (``has`` (B,) is 1): ``trust`` of it and 1 - ``trust`` of the teacher's
-    map; elsewhere the teacher's map, sharpened by ``gain``, since no min-max stretch follows.
+    Where there is truth (``has_truth`` (B,) is 1): ``truth_weight`` of it, and the rest of the
+    teacher's map; elsewhere the teacher's map alone. That is sharpened by ``gain``, since no
+    min-max stretch follows.
     """
-    share = (trust * has).view(-1, 1, 1, 1)
+    share = (truth_weight * has_truth).view(-1, 1, 1, 1)
     return [share * truth + (1 - share) * sharpen(t.float(), gain) for t in teacher]
 
 
@@ -69,7 +70,7 @@ def map_loss(logits: list[Tensor], target: list[Tensor], overlap: float) -> Tens
     return total
 
 
-def truth_error(logits: list[Tensor], truth: Tensor, has: Tensor) -> Tensor:
+def truth_error(logits: list[Tensor], truth: Tensor, has_truth: Tensor) -> Tensor:
     """Mean absolute error of d0 where there is truth; 0 without any. For the progress log."""
     error = (logits[0].detach().float().sigmoid() - truth).abs().mean((1, 2, 3))
-    return (error * has).sum() / has.sum().clamp(min=1)
+    return (error * has_truth).sum() / has_truth.sum().clamp(min=1)

@@ -50,10 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prepared(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder, prepared once."""
-    from u2net import data
+    from u2net.prepare import prepare
+    from u2net.settings import Data
 
     out = tmp_path_factory.mktemp("prepared")
-    data.prepare(folder, out, composites=6, quiet=True)
+    prepare(folder, out, Data(composites=6), quiet=True)
     return out
 
 

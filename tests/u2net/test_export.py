@@ -9,10 +9,14 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from pipeline.errors import ModelInvalid, ModelMissing  # noqa: E402
-from u2net import data, evaluate, export  # noqa: E402
+from u2net import dataset, evaluate, export, weights  # noqa: E402
 from u2net.network import TINY, U2Net, fused  # noqa: E402
 
 SIZE = 64
+
+
+def load_fused(path: Path) -> U2Net:
+    return fused(weights.load(path))
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +43,14 @@ def checkpoint(photos: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> 
         sum(torch.nn.functional.binary_cross_entropy_with_logits(d, truth) for d in maps).backward()
         optimizer.step()
     path = tmp_path_factory.mktemp("checkpoint") / "last.pt"
-    torch.save({"ema": model.state_dict(), "settings": {"widths": "tiny"}}, path)
+    torch.save({"ema": model.state_dict(), "step": 1, "settings": {"widths": "tiny"}}, path)
     return path
 
 
 @pytest.fixture(scope="module")
 def fp32(checkpoint: Path) -> Path:
     path = checkpoint.parent / "coarse.onnx"
-    export.write_fp32(export.read_checkpoint(checkpoint), path, SIZE)
+    export.write_fp32(load_fused(checkpoint), path, SIZE)
     return path
 
 
@@ -61,9 +65,7 @@ def int8(fp32: Path, photos: np.ndarray) -> Path:
 def test_fp32_gives_the_torch_maps_at_any_batch(checkpoint, fp32, photos, batch):
     x = export.network_input(photos[:batch])
     with torch.no_grad():
-        expected = [
-            d.sigmoid().numpy() for d in export.read_checkpoint(checkpoint)(torch.from_numpy(x))
-        ]
+        expected = [d.sigmoid().numpy() for d in load_fused(checkpoint)(torch.from_numpy(x))]
     found = onnxruntime.InferenceSession(str(fp32)).run(None, {"input": x})
     assert len(found) == 7
     for a, b in zip(found, expected, strict=True):
@@ -115,10 +117,10 @@ def test_heads_stay_float_where_asked(fp32, photos, tmp_path):
 
 def test_wrong_checkpoints_are_refused(tmp_path):
     with pytest.raises(ModelMissing):
-        export.read_checkpoint(tmp_path / "none.pt")
+        load_fused(tmp_path / "none.pt")
     torch.save({"weights": 1}, tmp_path / "other.pt")
     with pytest.raises(ModelInvalid):
-        export.read_checkpoint(tmp_path / "other.pt")
+        load_fused(tmp_path / "other.pt")
 
 
 def test_network_input_is_what_the_pipeline_feeds(photos):
@@ -134,9 +136,9 @@ def test_tables_compare_teacher_and_student(tmp_path, prepared):
     for name in ("teacher", "student"):
         export.write_fp32(fused(U2Net(TINY)), tmp_path / f"{name}.onnx")
     networks = {"student": tmp_path / "student.onnx", "same": tmp_path / "teacher.onnx"}
-    held = data.Prepared(prepared, "held")
+    held = dataset.Prepared(prepared, "held")
     lines = evaluate.table(networks, tmp_path / "teacher.onnx", held).splitlines()
-    assert len(lines) == 2 + 3 * (len(set(held.folders)) + 1)
+    assert len(lines) == 2 + 3 * (len(set(held.sources)) + 1)
     cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines[2:]]
     for row in cells:
         if row[2] in ("teacher", "same"):
@@ -168,20 +170,20 @@ def test_quantisation_is_frozen():
 
 
 def test_a_decided_map_is_sharper_about_a_half(checkpoint: Path, photos: np.ndarray) -> None:
-    model = export.read_checkpoint(checkpoint)
+    model = load_fused(checkpoint)
     x = torch.from_numpy(export.network_input(photos[:2]))
-    plain, sharp = model(x), export.decided(model, 1.5)(x)
+    plain, sharp = model(x), export.sharpen_map(model, 1.5)(x)
     torch.testing.assert_close(sharp[0], 1.5 * plain[0], atol=1e-5, rtol=1e-4)
     assert all(torch.equal(a, b) for a, b in zip(plain[1:], sharp[1:], strict=True))
     assert torch.equal(plain[0], model(x)[0])  # the network given stays as it was
 
 
 def test_the_table_of_gains_is_that_of_decided_maps(checkpoint, prepared, tmp_path) -> None:
-    photos, model = data.Prepared(prepared, "train"), export.read_checkpoint(checkpoint)
+    photos, model = dataset.Prepared(prepared, "train"), load_fused(checkpoint)
     errors = []
     for gain in (1.0, 2.0):
         path = tmp_path / f"{gain}.onnx"
-        export.write_fp32(export.decided(model, gain), path)
+        export.write_fp32(export.sharpen_map(model, gain), path)
         errors.append(evaluate.gain_table(path, photos, (1.0,)).splitlines()[-1].split("|")[2:4])
     rows = evaluate.gain_table(tmp_path / "1.0.onnx", photos, (1.0, 2.0)).splitlines()[2:]
     for row, expected in zip(rows, errors, strict=True):

@@ -1,7 +1,6 @@
 """Features prepared for the blocks of low resolution, and the phase that learns from them."""
 
-import dataclasses
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,14 +10,17 @@ pytest.importorskip("tensorboard", reason="training needs the train extra")
 
 import train_u2net  # noqa: E402
 from pipeline.errors import SettingsError  # noqa: E402
-from u2net import collage, data, export, inner, teacher  # noqa: E402
+from training.sampling import sampling_probs  # noqa: E402
+from u2net import collage, dataset, export, inner, weights  # noqa: E402
 from u2net.network import U2Net, normalise  # noqa: E402
-from u2net.settings import PRESETS  # noqa: E402
+from u2net.settings import Settings  # noqa: E402
 
 SIZE = 64
-SETTINGS = dataclasses.replace(
-    PRESETS["inner"], size=SIZE, steps=4, batch=3, every=2, warmup=1, workers=2
-)
+SETTINGS = Settings(
+    phase="inner", folded=True, size=SIZE, steps=4, batch=3, lr=1.5e-2, warmup=1,
+    optimizer="soap", weight_decay=0.0, hint=30.0, teacher_gain=1.5, overlap=1.0, ema=0.99,
+    feature_samples=8, validate_every=2,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,41 +42,43 @@ def features(prepared, student_file, teacher_file, tmp_path_factory):
 
 
 def write(prepared, student_file, teacher_file, out, samples, seed=0):
-    photos = data.Prepared(prepared, "train")
-    networks = teacher.load(student_file), teacher.load(teacher_file)
-    chance = data.odds(photos, {})
-    inner.prepare(photos, chance, *networks, out, samples, seed, size=SIZE, quiet=True)
+    photos = dataset.Prepared(prepared, "train")
+    networks = weights.load_onnx(student_file), weights.load_onnx(teacher_file)
+    probs = sampling_probs(photos.sources, {})
+    inner.prepare(photos, probs, *networks, out, samples, seed, size=SIZE, quiet=True)
 
 
 def test_a_row_is_what_both_networks_say_of_its_picture(
     features, prepared, student_file, teacher_file
 ):
-    student, guide = teacher.load(student_file), teacher.load(teacher_file)
+    student, teacher = weights.load_onnx(student_file), weights.load_onnx(teacher_file)
     rows = inner.Rows(features, SIZE, student)
     assert rows.ends.tolist() == [4, 8]
-    photos = data.Prepared(prepared, "train")
-    image, truth, has = collage.draw(photos, data.odds(photos, {}), 0, 5, SIZE, 0.7)
+    photos = dataset.Prepared(prepared, "train")
+    image, truth, has_truth = collage.draw(
+        photos, sampling_probs(photos.sources, {}), 0, 5, SIZE, 0.7
+    )
     x = normalise(torch.from_numpy(image[None].copy()))
-    ours, theirs = student.features(x), guide.features(x)
-    maps = inner.sides(guide, theirs[3:8])
+    ours, theirs = student.features(x), teacher.features(x)
+    maps = inner.side_maps(teacher, theirs[3:8])
     expected = [student.block_input(3, x, ours), *theirs[3:8], *maps]
     flat = torch.from_numpy(np.array(rows.files[1][1])).float()
     parts = flat.split([int(np.prod(s)) for s in rows.shapes])
     for part, shape, wanted in zip(parts, rows.shapes, expected, strict=False):
         torch.testing.assert_close(part.reshape(shape), wanted[0], atol=2e-3, rtol=2e-3)
     assert parts[-2].mean() == pytest.approx(truth.mean(), abs=2e-3)
-    assert float(parts[-1]) == has
+    assert float(parts[-1]) == has_truth
 
 
 def test_the_inner_blocks_answer_as_in_the_whole_network(student_file):
-    student = teacher.load(student_file)
+    student = weights.load_onnx(student_file)
     x = torch.randn(2, 3, SIZE, SIZE)
     every = student.features(x)
     found = inner.answers(student, student.block_input(3, x, every))
     for a, b in zip(found, every[3:8], strict=True):
         assert torch.equal(a, b)
     logits = student.heads(every)
-    for small, large in zip(inner.sides(student, found), logits[4:], strict=True):
+    for small, large in zip(inner.side_maps(student, found), logits[4:], strict=True):
         whole = torch.nn.functional.interpolate(small, (SIZE, SIZE), mode="bilinear")
         torch.testing.assert_close(whole, large, atol=1e-5, rtol=1e-5)
 
@@ -108,7 +112,7 @@ def test_only_the_inner_blocks_learn_and_a_resumed_run_equals_the_unbroken_one(
     whole = run("a", init=student_file, quiet=True)
     run("b", init=student_file, quiet=True, stop=2)
     rest = run("b", resume=True, quiet=True)
-    before = teacher.load(student_file).state_dict()
+    before = weights.load_onnx(student_file).state_dict()
     for name, value in whole["model"].items():
         # The first decomposition of a process may round otherwise, and one of these runs is it.
         torch.testing.assert_close(value, rest["model"][name], atol=1e-6, rtol=1e-5, msg=name)
@@ -121,12 +125,12 @@ def test_only_the_inner_blocks_learn_and_a_resumed_run_equals_the_unbroken_one(
 
 
 def test_the_deep_blocks_learn_alone(features, prepared, student_file, teacher_file, tmp_path):
-    settings = dataclasses.replace(SETTINGS, deep=True)
+    settings = replace(SETTINGS, deepest_only=True)
     run = train_u2net.train(
         settings, prepared, teacher_file, tmp_path, init=student_file, features=features, quiet=True
     )
     after = torch.load(run, weights_only=True)["model"]
-    before = teacher.load(student_file).state_dict()
+    before = weights.load_onnx(student_file).state_dict()
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     inside = ("encoder.4.", "encoder.5.", "decoder.0.", "side.4.", "side.5.")
     assert all(name.startswith(inside) for name in moved)
@@ -134,25 +138,29 @@ def test_the_deep_blocks_learn_alone(features, prepared, student_file, teacher_f
 
 
 def test_the_deep_blocks_answer_as_among_the_others(features, student_file):
-    student = teacher.load(student_file)
+    student = weights.load_onnx(student_file)
     fed = inner.Rows(features, SIZE, student).draw(0, 0, 2)[0]
     every = inner.answers(student, fed)
-    deep = inner.answers(student, fed, inner.DEEP)
+    deep = inner.answers(student, fed, inner.DEEPEST)
     assert len(deep) == 4 and all(map(torch.equal, deep, every))
-    sides = inner.sides(student, deep)
-    assert len(sides) == 2 and all(map(torch.equal, sides, inner.sides(student, every)[1:]))
+    sides = inner.side_maps(student, deep)
+    assert len(sides) == 2 and all(map(torch.equal, sides, inner.side_maps(student, every)[1:]))
 
 
-def test_learning_lowers_the_loss(features, student_file):
-    student = teacher.load(student_file).requires_grad_(True)
+def test_learning_lowers_the_loss(features, prepared, student_file):
+    student = weights.load_onnx(student_file).requires_grad_(True)
     rows = inner.Rows(features, SIZE, student)
-    steps = torch.optim.Adam(student.parameters(), 1e-3)
-    with ThreadPoolExecutor(1) as pool:
-        hints = []
-        for _ in range(12):
-            steps.zero_grad()
-            hints.append(inner.step([student], rows.draw(0, 0, 4), SETTINGS, pool)["hint"])
-            steps.step()
+    optimizer = torch.optim.Adam(student.parameters(), 1e-3)
+    pictures = dataset.Prepared(prepared, "train")
+    phase = inner.Inner(
+        student, student, pictures, np.ones(len(pictures)), replace(SETTINGS, workers=1)
+    )
+    hints = []
+    for step in range(12):
+        optimizer.zero_grad()
+        hints.append(phase.step(step, rows.draw(0, 0, 4))["hint"])
+        optimizer.step()
+    phase.close()
     assert hints[-1] < 0.8 * hints[0]
 
 
@@ -161,24 +169,22 @@ def test_refusals(features, prepared, student_file, teacher_file, tmp_path):
     with pytest.raises(SettingsError, match="first blocks"):
         inner.Rows(features, SIZE, other)
     with pytest.raises(SettingsError, match="another size"):
-        inner.Rows(features, 2 * SIZE, teacher.load(student_file))
-    with pytest.raises(SettingsError, match="features command"):
+        inner.Rows(features, 2 * SIZE, weights.load_onnx(student_file))
+    with pytest.raises(SettingsError, match="No features"):
         inner.Rows(tmp_path, SIZE, other)
-    with pytest.raises(SettingsError, match="--features"):
-        train_u2net.train(SETTINGS, prepared, teacher_file, tmp_path / "a", quiet=True)
     export.write_fp32(other.eval(), tmp_path / "other.onnx", SIZE)
     with pytest.raises(SettingsError, match="another folder"):
         write(prepared, tmp_path / "other.onnx", teacher_file, features, 4)
 
 
 def test_pictures_drawn_are_a_function_of_seed_and_number(prepared):
-    photos = data.Prepared(prepared, "train")
-    chance = data.odds(photos, {})
-    drawn = [collage.draw(photos, chance, 3, i, 48, 0.7) for i in range(24)]
-    again = collage.draw(photos, chance, 3, 7, 48, 0.7)
+    photos = dataset.Prepared(prepared, "train")
+    probs = sampling_probs(photos.sources, {})
+    drawn = [collage.draw(photos, probs, 3, i, 48, 0.7) for i in range(24)]
+    again = collage.draw(photos, probs, 3, 7, 48, 0.7)
     assert np.array_equal(drawn[7][0], again[0]) and np.array_equal(drawn[7][1], again[1])
     assert all(image.shape == (3, 48, 48) and image.dtype == np.uint8 for image, _, _ in drawn)
-    assert {has for _, _, has in drawn} == {0.0, 1.0}
+    assert {has_truth for _, _, has_truth in drawn} == {0.0, 1.0}
 
 
 def test_a_subject_put_on_another_picture_leaves_the_rest():
@@ -189,7 +195,7 @@ def test_a_subject_put_on_another_picture_leaves_the_rest():
     rng = np.random.default_rng(0)
     kinds = set()
     for _ in range(40):
-        found = collage.joined(rng, image, other, mask)
+        found = collage.merge(rng, image, other, mask)
         assert (image == 40).all()  # not written to
         share = (found[..., 0] == 200).mean()
         kinds.add("laid over" if np.ptp(found) == 0 else "put on" if share < 0.2 else "beside")
@@ -202,6 +208,6 @@ def test_a_tilt_moves_picture_and_mask_together():
     image = np.repeat(mask[..., None], 3, 2)
     rng = np.random.default_rng(1)
     for _ in range(5):
-        found, after = collage.tilted(rng, image, mask)
+        found, after = collage.tilt(rng, image, mask)
         assert not np.array_equal(after, mask)
         assert np.abs(found[..., 0].astype(int) - after).max() <= 1

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pipeline.errors import ModelInvalid, ModelMissing  # noqa: E402
-from u2net import teacher  # noqa: E402
+from u2net import weights  # noqa: E402
 from u2net.network import (  # noqa: E402
     FULL,
     RSU,
@@ -104,7 +104,7 @@ def test_normalise_divides_by_the_brightest_value():
 
 
 def test_published_names_find_their_place(teacher_file: Path):
-    loaded = teacher.load(teacher_file)
+    loaded = weights.load_onnx(teacher_file)
     torch.manual_seed(1)
     expected = U2Net(SMALL, norm=False).state_dict()
     assert all(torch.equal(v, expected[k]) for k, v in loaded.state_dict().items())
@@ -113,10 +113,10 @@ def test_published_names_find_their_place(teacher_file: Path):
 
 def test_wrong_teachers_are_refused(tmp_path: Path):
     with pytest.raises(ModelMissing):
-        teacher.load(tmp_path / "none.onnx")
+        weights.load_onnx(tmp_path / "none.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     with pytest.raises(ModelInvalid, match=r"bad\.onnx"):
-        teacher.load(tmp_path / "bad.onnx")
+        weights.load_onnx(tmp_path / "bad.onnx")
 
 
 def test_published_weights_give_the_published_maps():
@@ -127,6 +127,6 @@ def test_published_weights_give_the_published_maps():
     x = np.random.default_rng(0).normal(size=(1, 3, 320, 320)).astype(np.float32)
     theirs = onnxruntime.InferenceSession(str(path)).run(None, {"input": x})
     with torch.no_grad():
-        ours = [d.sigmoid().numpy() for d in teacher.load(path)(torch.from_numpy(x))]
+        ours = [d.sigmoid().numpy() for d in weights.load_onnx(path)(torch.from_numpy(x))]
     for a, b in zip(ours, theirs, strict=True):
         assert np.abs(a - b).max() < 1e-4

@@ -1,24 +1,28 @@
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("tensorboard", reason="training needs the train extra")
 
+from click.testing import CliRunner  # noqa: E402
+
 import train_u2net  # noqa: E402
 from pipeline.errors import SettingsError  # noqa: E402
-from u2net import export, steps, teacher  # noqa: E402
+from training import recipe  # noqa: E402
+from u2net import export, phases, weights  # noqa: E402
+from u2net.dataset import Prepared  # noqa: E402
 from u2net.network import SMALL, TINY, U2Net, fused  # noqa: E402
-from u2net.settings import PRESETS, changed  # noqa: E402
+from u2net.settings import Settings  # noqa: E402
 
-TINY_RUN = PRESETS["tiny"]
+TINY_RUN = Settings(widths="tiny", size=64, steps=4, batch=2, hint=0.0, validate_every=2, warmup=1)
 # Hints and blocks need the teacher's channels: as small as they can be made otherwise.
 BLOCKS = dataclasses.replace(TINY_RUN, phase="blocks", widths="p", size=32, full_size_share=1.0)
-CHAIN = dataclasses.replace(BLOCKS, phase="chain", folded=True, workers=1, soap=True)
+CHAIN = dataclasses.replace(BLOCKS, phase="chain", folded=True, workers=1, optimizer="soap")
 HINTS = dataclasses.replace(
-    TINY_RUN, widths="p", size=32, workers=1, hint=0.5, overlap=0.5, gain=2.0
+    TINY_RUN, widths="p", size=32, workers=1, hint=0.5, overlap=0.5, teacher_gain=2.0
 )
 
 
@@ -47,7 +51,9 @@ def test_resumed_run_equals_the_unbroken_one(settings, prepared, teacher_file, t
 
 def test_training_lowers_the_loss(prepared, teacher_file, tmp_path):
     """On the same tiny data the maps come closer to the truth."""
-    settings = dataclasses.replace(TINY_RUN, steps=40, batch=4, lr=5e-3, trust=1.0, every=40)
+    settings = dataclasses.replace(
+        TINY_RUN, steps=40, batch=4, lr=5e-3, truth_weight=1.0, validate_every=40
+    )
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run(settings, prepared, teacher_file, tmp_path / "a")
@@ -61,15 +67,15 @@ def test_hints_and_start_from_another_run(prepared, teacher_file, tmp_path):
     first = run(BLOCKS, prepared, teacher_file, tmp_path / "a", stop=1)
     settings = dataclasses.replace(HINTS, steps=1, lr=0.0, ema=0.0)
     second = run(settings, prepared, teacher_file, tmp_path / "b", init=tmp_path / "a" / "last.pt")
-    weights = [k for k in first["ema"] if k.endswith("weight")]
-    assert all(torch.equal(first["ema"][k], second["model"][k]) for k in weights)
+    names = [k for k in first["ema"] if k.endswith("weight")]
+    assert all(torch.equal(first["ema"][k], second["model"][k]) for k in names)
 
 
 def test_start_from_an_exported_network(prepared, teacher_file, tmp_path):
     export.write_fp32(fused(U2Net()), tmp_path / "coarse.onnx", 32)
     settings = dataclasses.replace(HINTS, steps=1, lr=0.0)
     state = run(settings, prepared, teacher_file, tmp_path / "a", init=tmp_path / "coarse.onnx")
-    exported = teacher.load(tmp_path / "coarse.onnx").state_dict()
+    exported = weights.load_onnx(tmp_path / "coarse.onnx").state_dict()
     convolutions = [k for k in exported if ".conv." in k]
     assert all(torch.equal(state["model"][k], exported[k]) for k in convolutions)
 
@@ -80,28 +86,30 @@ def test_a_folded_run_goes_on_from_either(prepared, teacher_file, tmp_path):
     assert any("running_mean" in name for name in first["ema"])
     still = dataclasses.replace(CHAIN, lr=0.0, weight_decay=0.0)
     run(still, prepared, teacher_file, tmp_path / "b", init=tmp_path / "a" / "last.pt", stop=1)
-    folded = export.read_average(tmp_path / "b" / "last.pt")
+    folded = weights.load(tmp_path / "b" / "last.pt")
     assert not folded.normalised
     photo = torch.rand(1, 3, 32, 32)
-    expected = export.read_checkpoint(tmp_path / "a" / "last.pt")(photo)[0]
+    expected = fused(weights.load(tmp_path / "a" / "last.pt"))(photo)[0]
     torch.testing.assert_close(folded(photo)[0], expected, atol=1e-3, rtol=1e-3)
     # And back: an unfolded run takes a folded checkpoint as it takes an export.
     again = dataclasses.replace(BLOCKS, lr=0.0)
     state = run(again, prepared, teacher_file, tmp_path / "c", init=tmp_path / "b" / "last.pt")
-    weights = [k for k in folded.state_dict() if k.endswith("conv.weight")]
-    assert all(torch.equal(state["ema"][k], folded.state_dict()[k]) for k in weights)
+    names = [k for k in folded.state_dict() if k.endswith("conv.weight")]
+    assert all(torch.equal(state["ema"][k], folded.state_dict()[k]) for k in names)
 
 
 def test_a_chained_block_is_fed_what_the_student_says(prepared, teacher_file, tmp_path):
     """With the first block silenced, the second learns from silence, and not from the teacher."""
     torch.manual_seed(0)
-    model, guide = U2Net(SMALL, norm=False), teacher.load(teacher_file).to(torch.bfloat16)
+    model, teacher = U2Net(SMALL, norm=False), weights.load_onnx(teacher_file).to(torch.bfloat16)
     for name, value in model.named_parameters():
         if name.startswith(("encoder.0.cin.", "encoder.0.dec.5.")):
             torch.nn.init.constant_(value, 0.0 if name.endswith("weight") else -1.0)
-    batch = (torch.randn(2, 3, 32, 32), torch.zeros(2, 1, 32, 32), torch.ones(2))
-    with ThreadPoolExecutor(1) as pool:
-        log = steps.chain_step([model], guide, batch, CHAIN, pool)
+    photos = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    pictures = Prepared(prepared, "train")
+    phase = phases.Chain(model, teacher, pictures, np.ones(len(pictures)), CHAIN)
+    log = phase.step(0, (photos, torch.zeros(2, 1, 32, 32), torch.ones(2)))
+    phase.close()
     taught = {n for n, value in model.named_parameters() if torch.as_tensor(value.grad).any()}
     assert "encoder.1.cin.conv.weight" not in taught  # it was fed zeros
     assert "encoder.1.cin.conv.bias" in taught
@@ -128,14 +136,14 @@ def test_a_student_starts_from_random_weights(prepared, teacher_file, tmp_path):
     assert convolutions and all(torch.equal(state[k], fresh[k]) for k in convolutions)
 
 
-def test_twins_share_weights_and_not_gradients():
-    model, twin = steps.twins(U2Net(TINY), 2)
-    twin(torch.rand(2, 3, 64, 64))[0].mean().backward()
-    assert twin.blocks[0].cin.conv.weight.grad is not None
+def test_replicas_share_weights_and_not_gradients():
+    model, replica = phases.replicas(U2Net(TINY), 2)
+    replica(torch.rand(2, 3, 64, 64))[0].mean().backward()
+    assert replica.blocks[0].cin.conv.weight.grad is not None
     assert model.blocks[0].cin.conv.weight.grad is None
     with torch.no_grad():
         model.out.weight.add_(3)
-    assert torch.equal(model.out.weight, twin.out.weight)
+    assert torch.equal(model.out.weight, replica.out.weight)
 
 
 def test_refusals(prepared, teacher_file, tmp_path):
@@ -145,49 +153,28 @@ def test_refusals(prepared, teacher_file, tmp_path):
     other = dataclasses.replace(TINY_RUN, lr=1.0)
     with pytest.raises(SettingsError, match="other settings"):
         run(other, prepared, teacher_file, tmp_path / "a", resume=True)
-    with pytest.raises(SettingsError, match="no setting"):
-        changed(TINY_RUN, ("speed=1",))
-    with pytest.raises(SettingsError, match="steps"):
-        changed(TINY_RUN, ("steps=many",))
 
 
-def test_settings_are_changed_by_name():
-    s = changed(TINY_RUN, ("steps=7", "lr=1e-4", "phase=blocks", "folded=yes"))
-    assert (s.steps, s.lr, s.phase) == (7, 1e-4, "blocks")
-    assert s.folded and not changed(s, ("folded=no",)).folded
-    with pytest.raises(SettingsError, match="folded=perhaps"):
-        changed(TINY_RUN, ("folded=perhaps",))
+def test_the_commands_of_a_whole_recipe(folder: Path, teacher_file: Path, tmp_path: Path):
+    """From a folder of pictures to two ONNX files; what is done is not done again."""
+    base = ["--recipe", "tiny", "--teacher", str(teacher_file), "--out", str(tmp_path)]
+    base += ["--data", str(folder), "--set", "steps=2"]
+    first = CliRunner().invoke(train_u2net.main, base)
+    assert first.exit_code == 0, first.output
+    assert {"coarse.onnx", "coarse_int8.onnx"} <= {p.name for p in tmp_path.iterdir()}
+    again = CliRunner().invoke(train_u2net.main, base)
+    assert again.exit_code == 1 and "--resume" in again.output
+    before = (tmp_path / "whole/last.pt").stat().st_mtime_ns
+    resumed = CliRunner().invoke(train_u2net.main, [*base, "--resume", "--quiet"])
+    assert resumed.exit_code == 0, resumed.output
+    assert (tmp_path / "whole/last.pt").stat().st_mtime_ns == before
+    other = CliRunner().invoke(train_u2net.main, [*base, "--set", "wrong=1"])
+    assert other.exit_code == 1 and "no setting 'wrong'" in other.output
 
 
-def test_rate_rises_and_falls():
-    s = dataclasses.replace(TINY_RUN, steps=100, warmup=10, lr=1.0)
-    rates = [train_u2net.rate(s, step) for step in range(100)]
-    assert rates[0] < 0.2 and max(rates) > 0.9 and rates[-1] < 0.05
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-
-
-def test_average_follows_at_its_pace():
-    ema, model = U2Net(TINY), U2Net(TINY)
-    with torch.no_grad():
-        ema.out.weight.zero_()
-        model.out.weight.fill_(1)
-    train_u2net.average(ema, model, 0.9, step=10_000)
-    assert ema.out.weight[0, 0].item() == pytest.approx(0.1)
-
-
-def test_commands(folder: Path, teacher_file: Path, tmp_path: Path):
-    from click.testing import CliRunner
-
-    out, name = tmp_path / "prepared", str(tmp_path / "run")
-    say = CliRunner().invoke(
-        train_u2net.main, ["prepare", "--data", str(folder), "--out", str(out), "--composites", "2"]
-    )
-    assert say.exit_code == 0 and "composites 2" in say.output
-    base = ["train", "--prepared", str(out), "--teacher", str(teacher_file), "--preset", "tiny"]
-    say = CliRunner().invoke(train_u2net.main, [*base, "--run", name, "--set", "steps=1"])
-    assert say.exit_code == 0, say.output
-    say = CliRunner().invoke(train_u2net.main, [*base, "--run", name, "--set", "wrong=1"])
-    assert say.exit_code == 1 and "no setting 'wrong'" in say.output
+def test_the_bundled_recipe_is_one_that_can_be_run():
+    phases = recipe.load("u2net", "bundled", Settings()).phases
+    assert {s.phase for s in phases.values()} == set(train_u2net.PHASES)
 
 
 def test_workers_do_not_change_what_is_learned_in_the_blocks_phase(

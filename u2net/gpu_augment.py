@@ -1,8 +1,8 @@
 """Training views made in batches where the network is: on a GPU they cost next to nothing.
 
-What :func:`u2net.data.augment` and :mod:`u2net.collage` do to one picture on a CPU core, in 20 to
-30 ms, is done here to a whole batch, all geometry in one resampling. JPEG is left out: the photos
-are JPEGs themselves.
+What :func:`u2net.dataset.augment` and :mod:`u2net.collage` do to one picture on a CPU core, in 20
+to 30 ms, is done here to a whole batch, all geometry in one resampling. JPEG is left out: the
+photos are JPEGs themselves.
 """
 
 from __future__ import annotations
@@ -15,39 +15,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from u2net.data import Prepared
+from training.augment import random_subset
+from u2net.dataset import Prepared
 
 Random = np.random.Generator
 
 
 def batches(
     prepared: Prepared,
-    chance: np.ndarray,
+    probs: np.ndarray,
     seed: int,
     steps: range,
     batch: int,
     size: int,
     strength: float,
-    joined: float,
+    collage: float,
     device: torch.device,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The batch of each step, on ``device``: images (B, 3, size, size) uint8, truth
-    (B, 1, size, size) float32 0..1, has (B,) float32 0 or 1.
+    (B, 1, size, size) float32 0..1, has_truth (B,) float32 0 or 1.
 
     A pure function of the arguments and the kind of device. All pictures are kept on the device.
     """
     pack = torch.from_numpy(np.array(prepared.pack)).to(device)
-    owned = torch.from_numpy(prepared.has.astype(np.float32)).to(device)
+    has_truths = torch.from_numpy(prepared.has_truth.astype(np.float32)).to(device)
     for step in steps:
         rng = np.random.default_rng((seed, step))
-        chosen = torch.from_numpy(rng.choice(len(prepared), batch, p=chance)).to(device)
+        chosen = torch.from_numpy(rng.choice(len(prepared), batch, p=probs)).to(device)
         layers = pack[chosen].permute(0, 3, 1, 2).float().div_(255)
-        views = moved(layers, size, strength, rng)
+        views = warp(layers, size, strength, rng)
         image, truth = views[:, :3], views[:, 3:]
-        image, has = join(image, truth, owned[chosen], joined, rng)
-        image = toned(image, strength, rng)
-        image = worn(image, strength, rng)
-        yield (image * 255 + 0.5).clamp_(0, 255).byte(), truth, has
+        image, has_truth = join(image, truth, has_truths[chosen], collage, rng)
+        image = jitter_colours(image, strength, rng)
+        image = degrade(image, strength, rng)
+        yield (image * 255 + 0.5).clamp_(0, 255).byte(), truth, has_truth
 
 
 def column(values: np.ndarray, like: Tensor) -> Tensor:
@@ -55,12 +56,7 @@ def column(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(values.astype(np.float32)).reshape(len(values), -1, 1, 1).to(like)
 
 
-def some(n: int, share: float, rng: Random) -> Tensor:
-    """Choose about a ``share`` of ``n`` pictures: their indices."""
-    return torch.from_numpy(np.flatnonzero(rng.random(n) < share))
-
-
-def moved(layers: Tensor, size: int, strength: float, rng: Random) -> Tensor:
+def warp(layers: Tensor, size: int, strength: float, rng: Random) -> Tensor:
     """Crop, stretch, mirror and, a third of them, turn and shear: (B, C, S, S) to ``size``.
 
     ``strength`` 0..1 scales how small a crop may be, and how often a picture is turned.
@@ -86,7 +82,7 @@ def moved(layers: Tensor, size: int, strength: float, rng: Random) -> Tensor:
 
 
 def join(
-    image: Tensor, mask: Tensor, has: Tensor, share: float, rng: Random
+    image: Tensor, mask: Tensor, has_truth: Tensor, share: float, rng: Random
 ) -> tuple[Tensor, Tensor]:
     """Make some pictures of two: laid over each other, side by side, or one's subject on another.
 
@@ -114,10 +110,10 @@ def join(
     other = torch.where(put > 0, small[:, :3], other)
     chosen = rng.random(n) < share
     weight = weight * column(chosen, image)
-    return torch.lerp(image, other, weight), has * (1 - column(chosen, has).flatten())
+    return torch.lerp(image, other, weight), has_truth * (1 - column(chosen, has_truth).flatten())
 
 
-def toned(image: Tensor, strength: float, rng: Random) -> Tensor:
+def jitter_colours(image: Tensor, strength: float, rng: Random) -> Tensor:
     """Exposure, colour balance, gamma and saturation of seven tenths of the pictures."""
     n = len(image)
     on = (rng.random(n) < 0.7 * strength)[:, None]
@@ -129,26 +125,26 @@ def toned(image: Tensor, strength: float, rng: Random) -> Tensor:
     return torch.lerp(grey, image, column(colourful, image)).clamp(0, 1)
 
 
-def worn(image: Tensor, strength: float, rng: Random) -> Tensor:
+def degrade(image: Tensor, strength: float, rng: Random) -> Tensor:
     """Small originals enlarged, blur and noise, each on some; how much is one draw a batch."""
     n, side = len(image), image.shape[-1]
     image = image.clone()
-    chosen = some(n, 0.25 * strength, rng)
+    chosen = random_subset(n, 0.25 * strength, rng)
     small = int(rng.integers(side // 3, side))
     if len(chosen):
         tiny = F.interpolate(image[chosen], (small, small), mode="area")
         image[chosen] = F.interpolate(tiny, (side, side), mode="bilinear")
-    chosen = some(n, 0.15 * strength, rng)
+    chosen = random_subset(n, 0.15 * strength, rng)
     sigma = rng.uniform(0.4, 1.6)
     if len(chosen):
-        image[chosen] = blurred(image[chosen], sigma)
+        image[chosen] = blur(image[chosen], sigma)
     grain = torch.Generator(image.device).manual_seed(int(rng.integers(2**62)))
     noise = torch.randn(image.shape, generator=grain, device=image.device)
     level = np.where(rng.random(n) < 0.2 * strength, rng.uniform(2, 12, n) / 255, 0)
     return image + noise * column(level, image)
 
 
-def blurred(image: Tensor, sigma: float) -> Tensor:
+def blur(image: Tensor, sigma: float) -> Tensor:
     """Gaussian blur, (B, C, H, W)."""
     reach = math.ceil(3 * sigma)
     at = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)

@@ -8,53 +8,57 @@ from PIL import Image
 pytest.importorskip("torch")
 
 from pipeline.errors import SettingsError
-from u2net import data
+from training.sampling import sampling_probs
+from training.split import held_out_scenes
+from u2net import dataset, prepare
+from u2net.settings import SIZE, Data
 
 
 def test_folders_are_told_apart_by_what_lies_in_them(folder: Path):
-    items, cutouts, backgrounds = data.find(folder)
-    assert {i.folder for i in items} == {"people", "film", "photos"}
-    assert all((i.truth is not None) == (i.folder != "photos") for i in items)
+    items, cutouts, backgrounds = prepare.find(folder)
+    assert {i.source for i in items} == {"people", "film", "photos"}
+    assert all((i.truth is not None) == (i.source != "photos") for i in items)
     assert len(cutouts) == 4 and len(backgrounds) == 4
-    assert {i.scene for i in items if i.folder == "film"} == set("abcd")
+    assert {i.scene for i in items if i.source == "film"} == set("abcd")
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path):
     with pytest.raises(SettingsError, match="No pictures"):
-        data.find(tmp_path)
+        prepare.find(tmp_path)
 
 
 def test_whole_scenes_are_held_out_and_always_the_same(folder: Path):
-    items, _, _ = data.find(folder)
-    held = data.held_out(items)
-    assert held == data.held_out(reversed(items))
+    items, _, _ = prepare.find(folder)
+    pairs = [(i.source, i.scene) for i in items]
+    held = held_out_scenes(pairs)
+    assert held == held_out_scenes(reversed(pairs))
     assert len([s for f, s in held if f == "film"]) == 1  # a quarter of four scenes
     assert len([s for f, s in held if f == "people"]) == 1  # a tenth of six, at least one
 
 
 def test_prepared_arrays(prepared: Path):
-    train, held = data.Prepared(prepared, "train"), data.Prepared(prepared, "held")
-    assert train.pack.shape[1:] == (data.ROOM, data.ROOM, 4)
-    assert held.pack.shape[1:] == (data.SIZE, data.SIZE, 4)
-    assert (train.folders == "composites").sum() == 6
-    assert not (held.folders == "composites").any()
-    film = [n[0] for n, f in zip(train.names, train.folders, strict=True) if f == "film"]
-    gone = [n[0] for n, f in zip(held.names, held.folders, strict=True) if f == "film"]
+    train, held = dataset.Prepared(prepared, "train"), dataset.Prepared(prepared, "held")
+    assert train.pack.shape[1:] == (prepare.ROOM, prepare.ROOM, 4)
+    assert held.pack.shape[1:] == (SIZE, SIZE, 4)
+    assert (train.sources == "composites").sum() == 6
+    assert not (held.sources == "composites").any()
+    film = [n[0] for n, f in zip(train.names, train.sources, strict=True) if f == "film"]
+    gone = [n[0] for n, f in zip(held.names, held.sources, strict=True) if f == "film"]
     assert len(gone) == 3 and not set(film) & set(gone)
-    assert not train.pack[~train.has][..., 3].any()
-    assert train.pack[train.has][..., 3].max() == 255
+    assert not train.pack[~train.has_truth][..., 3].any()
+    assert train.pack[train.has_truth][..., 3].max() == 255
     assert not list(prepared.glob("*.part*"))
 
 
 def test_preparing_again_gives_the_same(folder: Path, prepared: Path, tmp_path: Path):
-    data.prepare(folder, tmp_path, composites=6, quiet=True)
+    prepare.prepare(folder, tmp_path, Data(composites=6), quiet=True)
     for name in ("train.npy", "held.npy", "train.json"):
         assert (tmp_path / name).read_bytes() == (prepared / name).read_bytes()
 
 
 def test_unprepared_data_are_refused(tmp_path: Path):
     with pytest.raises(SettingsError, match="prepare"):
-        data.Prepared(tmp_path, "train")
+        dataset.Prepared(tmp_path, "train")
 
 
 def test_a_composite_is_exact(tmp_path: Path):
@@ -64,7 +68,7 @@ def test_a_composite_is_exact(tmp_path: Path):
     Image.fromarray(rgba).save(tmp_path / "c.png")
     Image.new("RGB", (50, 50), (10, 90, 10)).save(tmp_path / "b.png")
     rng = np.random.default_rng(3)
-    image, alpha = data.composite(rng, tmp_path / "c.png", tmp_path / "b.png", 96)
+    image, alpha = prepare.composite(rng, tmp_path / "c.png", tmp_path / "b.png", 96)
     assert (image[alpha == 0] == (10, 90, 10)).all()
     assert (image[alpha == 255] == (200, 30, 30)).all()
     assert 0.02 < (alpha > 127).mean() < 0.95
@@ -74,23 +78,22 @@ def test_a_composite_is_exact(tmp_path: Path):
 
 
 def test_a_batch_is_a_function_of_seed_and_step(prepared: Path):
-    train = data.Prepared(prepared, "train")
-    chance = data.odds(train, {})
-    draw = [data.draw(train, chance, 0, step, 3, 48, 1.0) for step in (5, 5, 6)]
+    train = dataset.Prepared(prepared, "train")
+    probs = sampling_probs(train.sources, {})
+    draw = [dataset.draw(train, probs, 0, step, 3, 48, 1.0) for step in (5, 5, 6)]
     for a, b in zip(draw[0], draw[1], strict=True):
         assert np.array_equal(a, b)
     assert not np.array_equal(draw[0][0], draw[2][0])
-    run = list(data.batches(train, chance, 0, range(4, 7), 3, 48, 1.0))
-    assert len(run) == 3
-    assert np.array_equal(run[1][0], draw[0][0])
 
 
 def test_batch_shapes_and_ranges(prepared: Path):
-    train = data.Prepared(prepared, "train")
-    images, truth, has = data.draw(train, data.odds(train, {}), 0, 0, 6, 40, 1.0)
+    train = dataset.Prepared(prepared, "train")
+    images, truth, has_truth = dataset.draw(
+        train, sampling_probs(train.sources, {}), 0, 0, 6, 40, 1.0
+    )
     assert images.shape == (6, 3, 40, 40) and images.dtype == np.uint8
     assert truth.shape == (6, 1, 40, 40) and 0 <= truth.min() <= truth.max() <= 1
-    assert set(has) <= {0.0, 1.0}
+    assert set(has_truth) <= {0.0, 1.0}
 
 
 def test_augmentation_keeps_photo_and_mask_together():
@@ -100,14 +103,14 @@ def test_augmentation_keeps_photo_and_mask_together():
     mask[20:70, 30:90] = 255
     image = np.repeat(mask[..., None], 3, 2)
     for _ in range(5):
-        found, after = data.augment(rng, image, mask, 64, 0.0)
-        assert np.abs(found[..., 0].astype(int) - after).max() <= 1
+        photo, after = dataset.augment(rng, image, mask, 64, 0.0)
+        assert np.abs(photo[..., 0].astype(int) - after).max() <= 1
 
 
-def test_odds_share_a_folders_weight_among_its_pictures(prepared: Path):
-    train = data.Prepared(prepared, "train")
-    chance = data.odds(train, {"people": 3.0})
-    assert chance.sum() == pytest.approx(1)
-    per = {f: chance[train.folders == f].sum() for f in ("people", "film", "photos", "composites")}
+def test_probabilities_share_a_folders_weight_among_its_pictures(prepared: Path):
+    train = dataset.Prepared(prepared, "train")
+    probs = sampling_probs(train.sources, {"people": 3.0})
+    assert probs.sum() == pytest.approx(1)
+    per = {f: probs[train.sources == f].sum() for f in ("people", "film", "photos", "composites")}
     assert per["people"] == pytest.approx(3 * per["film"]) == pytest.approx(3 * per["composites"])
     assert json.loads((prepared / "train.json").read_text())[0][0] in per
