@@ -127,7 +127,7 @@ def bench(dataset: str | None, **options: Any) -> None:
 def _bench(name: str, options: dict[str, Any]) -> None:
     from dataclasses import replace
 
-    from eval import cache, footprint, results, run, table
+    from eval import cache, footprint, results, run
     from eval.datasets import find
     from eval.methods import Spec, distinct, parse
     from eval.metrics import perceptual
@@ -176,18 +176,26 @@ def _bench(name: str, options: dict[str, Any]) -> None:
 
         save(options["output"], document, finished, store, reference, options["crops"])
         click.echo(f"report: {options['output'] / 'index.html'}", err=True)
-    if options["table"] in ("quality", "both"):
+    _print(document, reference, options["table"])
+    if finished.unavailable or any(sample["failures"] for sample in document["samples"]):
+        sys.exit(1)
+
+
+def _print(document: dict[str, Any], reference: str, tables: str) -> None:
+    """Print the tables that were asked for: quality, speed, both or none."""
+    from eval import table
+
+    dataset = document["dataset"]["title"]
+    if tables in ("quality", "both"):
         for subset, part in document["subsets"].items():
-            click.echo(f"\n{dataset.title}: {part['title']}\n\n{table.quality(document, subset)}")
-    if options["table"] in ("speed", "both"):
+            click.echo(f"\n{dataset}: {part['title']}\n\n{table.quality(document, subset)}")
+    if tables in ("speed", "both"):
         title = document["subsets"]["all"]["title"]
-        click.echo(f"\n{dataset.title}: {title}\n\n{table.speed(document, reference)}")
-    if options["footprint"]:
+        click.echo(f"\n{dataset}: {title}\n\n{table.speed(document, reference)}")
+    if "footprint" in document:
         click.echo(f"\nWisp by size of photo\n\n{table.footprint(document)}")
     click.echo()
     click.echo(table.notes(document), err=True)
-    if finished.unavailable or any(sample["failures"] for sample in document["samples"]):
-        sys.exit(1)
 
 
 def _compare(old: Path, new: Path, bounds: tuple[str, ...]) -> None:

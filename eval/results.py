@@ -14,7 +14,7 @@ from typing import Any
 from eval import cache, stats
 from eval.methods import KINDS, Spec
 from eval.metrics import METRICS
-from eval.run import Plan, Run, coarse_of
+from eval.run import Plan, Row, Run, coarse_of
 from eval.scenes import Dataset
 
 SCHEMA = 1
@@ -38,21 +38,7 @@ def collect(
     ``command`` is what was typed, ``lpips`` why there is none, or None.
     """
     labels = [spec.label for spec in specs]
-    samples = [
-        {
-            "name": row.name,
-            "size": list(row.size),
-            "sha256": row.photo,
-            "figures": {label: row.outcomes[label].figures for label in labels},
-            "together": {label: row.outcomes[label].together for label in labels},
-            "failures": {
-                label: outcome.failure
-                for label, outcome in row.outcomes.items()
-                if outcome.failure and label not in run.unavailable
-            },
-        }
-        for row in run.rows
-    ]
+    samples = [_sample(row, labels, run) for row in run.rows]
     return {
         "schema": SCHEMA,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -70,34 +56,51 @@ def collect(
         "plan": {"repeats": plan.repeats, "timeout": plan.timeout},
         "unavailable": {"lpips": lpips} if lpips else {},
         "metrics": {name: asdict(metric) for name, metric in METRICS.items()},
-        "methods": [
-            {
-                "label": spec.label,
-                "kind": spec.kind,
-                "summary": KINDS[spec.kind].summary,
-                "options": {
-                    name: value if spec.kind == "command" or "/" not in value else Path(value).name
-                    for name, value in spec.options
-                },
-                "models": {
-                    option: {"file": path.name, "sha256": cache.checksums(spec)[option]}
-                    for option, path in cache.model_files(spec).items()
-                }
-                if spec.label not in run.unavailable
-                else {},
-                "versions": cache.versions(spec),
-                "load_seconds": run.load_seconds.get(spec.label),
-                "unavailable": run.unavailable.get(spec.label),
-                "failures": sum(spec.label in sample["failures"] for sample in samples),
-            }
-            for spec in specs
-        ],
+        "methods": [_method(spec, run, samples) for spec in specs],
         "samples": samples,
         "subsets": subsets(
             samples,
             [label for label in labels if label not in run.unavailable],
             coarse_of(specs),
         ),
+    }
+
+
+def _sample(row: Row, labels: Sequence[str], run: Run) -> dict[str, Any]:
+    """One photo: its figures by method, and what failed on it."""
+    return {
+        "name": row.name,
+        "size": list(row.size),
+        "sha256": row.photo,
+        "figures": {label: row.outcomes[label].figures for label in labels},
+        "together": {label: row.outcomes[label].together for label in labels},
+        "failures": {
+            label: outcome.failure
+            for label, outcome in row.outcomes.items()
+            if outcome.failure and label not in run.unavailable
+        },
+    }
+
+
+def _method(spec: Spec, run: Run, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One method: how it was made, and how it fared."""
+    there = spec.label not in run.unavailable
+    return {
+        "label": spec.label,
+        "kind": spec.kind,
+        "summary": KINDS[spec.kind].summary,
+        "options": {
+            name: value if spec.kind == "command" or "/" not in value else Path(value).name
+            for name, value in spec.options
+        },
+        "models": {
+            option: {"file": path.name, "sha256": cache.checksums(spec)[option]}
+            for option, path in (cache.model_files(spec).items() if there else ())
+        },
+        "versions": cache.versions(spec),
+        "load_seconds": run.load_seconds.get(spec.label),
+        "unavailable": run.unavailable.get(spec.label),
+        "failures": sum(spec.label in sample["failures"] for sample in samples),
     }
 
 

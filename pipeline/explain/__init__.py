@@ -14,6 +14,7 @@ from pipeline.errors import ModelInvalid
 from pipeline.explain import onnx_file
 from pipeline.models.catalogue import CoarseModel
 from pipeline.models.providers import open_session
+from pipeline.settings import Settings
 
 ENCODER, DECODER = 6, 5  # blocks of a U²-Net (Qin et al., 2020, Fig. 5)
 
@@ -111,55 +112,65 @@ def inspect(
     photo = result.photo.image
     if result.photo.alpha is not None:  # as the networks see it
         photo = compose.over(photo, result.photo.alpha, (255, 255, 255))
-
-    data = onnx_file.expose(cutout.model.path.read_bytes(), names)
-    session = open_session(data, settings.providers, settings.threads)
     tensor = coarse.prepare(photo, cutout.model)
-    wanted = [cutout.model.output, *names]
-    fused, *inner = (
-        np.asarray(a, np.float32)[0] for a in session.run(wanted, {cutout.model.input: tensor})
-    )
-    encoder, decoder = inner[:ENCODER], inner[ENCODER : ENCODER + DECODER][::-1]
+    fused, inner = _feature_maps(cutout, names, tensor)
     sides = [side[0] for side in inner[ENCODER + DECODER :]]
     if logits:
         sides = [1 / (1 + np.exp(-np.clip(side, -80, 80))) for side in sides]
-
-    tiles = result.tiles
-    before = patches.extract(photo, result.coarse, tiles)[:, 3]
-    after, mirrored = np.empty((2, len(tiles), patches.TILE, patches.TILE), np.float32)
-    seconds = np.zeros(len(tiles))
-    if len(tiles):
-        refiner = models.refiner_model(settings.refiner)
-        stage2 = models.open_refiner(refiner, settings.providers, settings.threads)
-        corrected = multiscale.correct(
-            stage2.global_generator, photo, result.coarse, result.roi, settings.batch_size
-        )
-        cut = patches.extract(photo, corrected, tiles)
-        generator.run(
-            stage2.local_generator, cut[:1]
-        )  # the first call sets up; it is not what a tile costs
-        for i, patch in enumerate(cut):
-            report("tiles", i / len(tiles))
-            start = time.perf_counter()
-            after[i] = generator.run(stage2.local_generator, patch[None])[0, 0]
-            seconds[i] = time.perf_counter() - start
-            flipped = np.ascontiguousarray(patch[None, ..., ::-1])
-            mirrored[i] = generator.run(stage2.local_generator, flipped)[0, 0, :, ::-1]
+    before = patches.extract(photo, result.coarse, result.tiles)[:, 3]
+    after, mirrored, seconds = _redrawn_tiles(photo, result, settings, report)
     return Inside(
         result=result,
         model=settings.model,
         refiner=settings.refiner if settings.refine else "none",
         view=_view(tensor[0], cutout.model),
-        encoder=encoder,
-        decoder=decoder,
+        encoder=inner[:ENCODER],
+        decoder=inner[ENCODER : ENCODER + DECODER][::-1],
         sides=sides,
         fused=fused[0],
         before=before,
         after=after,
         mirrored=mirrored,
-        inside=_windows(result.roi, tiles),
+        inside=_windows(result.roi, result.tiles),
         seconds=seconds,
     )
+
+
+def _feature_maps(
+    cutout: Cutout, names: list[str], tensor: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+    """Run stage 1 with inner tensors given out: the fused map, and those that are named."""
+    model, settings = cutout.model, cutout.settings
+    data = onnx_file.expose(model.path.read_bytes(), names)
+    session = open_session(data, settings.providers, settings.threads)
+    outputs = session.run([model.output, *names], {model.input: tensor})
+    fused, *inner = (np.asarray(output, np.float32)[0] for output in outputs)
+    return fused, inner
+
+
+def _redrawn_tiles(
+    photo: NDArray[np.uint8], result: Result, settings: Settings, report: Progress
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """Alpha of each tile after stage 2, the same from the mirrored tile, and the seconds taken."""
+    tiles = result.tiles
+    after, mirrored = np.empty((2, len(tiles), patches.TILE, patches.TILE), np.float32)
+    seconds = np.zeros(len(tiles))
+    if not len(tiles):
+        return after, mirrored, seconds
+    refiner = models.refiner_model(settings.refiner)
+    stage2 = models.open_refiner(refiner, settings.providers, settings.threads)
+    local, batch = stage2.local_generator, settings.batch_size
+    corrected = multiscale.correct(stage2.global_generator, photo, result.coarse, result.roi, batch)
+    cut = patches.extract(photo, corrected, tiles)
+    generator.run(local, cut[:1])  # the first call sets up; that is not part of what a tile costs
+    for i, patch in enumerate(cut):
+        report("tiles", i / len(tiles))
+        start = time.perf_counter()
+        after[i] = generator.run(local, patch[None])[0, 0]
+        seconds[i] = time.perf_counter() - start
+        flipped = np.ascontiguousarray(patch[None, ..., ::-1])
+        mirrored[i] = generator.run(local, flipped)[0, 0, :, ::-1]
+    return after, mirrored, seconds
 
 
 def blocks(card: CoarseModel) -> tuple[list[str], bool]:
