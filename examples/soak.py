@@ -1,18 +1,19 @@
-"""Wisp's server beside the real ``rembg s``: speed, memory, and whether every answer comes.
+"""A public service under attack, in one gigabyte: does every other visitor get his answer?
 
-    python examples/soak.py --rembg PATH/bin/rembg [--requests 2000] [--out soak.json]
+    python examples/soak.py [--minutes 10] [--out soak.json]
 
-Both servers hold the same stage-1 weights and get the same pictures in turns, a block each, so
-that whatever else the machine does hits both. Every request is a picture of its own (a few bytes
-after the end of the JPEG differ), so that no cache answers; Wisp's is off besides. Wisp refines
-the edge, rembg does not. Memory is what the kernel says of each process (VmRSS, VmHWM).
+Quiet turns and turns under attack (``examples/attacks.py``) follow each other, so that whatever
+else the machine does hits both. All the time two visitors send photos, no two the same, open the
+page and ask for the service's health. Fails where one answer of theirs is lost, where the 95th
+percentile of their times more than doubles, where memory (of the server and all its children, PSS,
+ten times a second) passes one gibibyte, or where it grows. Linux only.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -21,248 +22,247 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import click
 import httpx
+from attacks import ATTACKS, Harm, Target
 from PIL import Image
 from tqdm import tqdm
 
-from pipeline.models import coarse_model
+_LIMIT = 1 << 30  # bytes
+_TURN = 20.0  # seconds
+_GROWTH = 1.15  # of the memory at rest, from the first third to the last
 
 
 @dataclass
-class Server:
-    """A server under test, and what was seen of it."""
+class Seen:
+    """What was seen of the normal visitors and of the server's memory."""
 
-    name: str
-    command: list[str]
-    environment: dict[str, str]
-    port: int
-    fields: dict[str, str]
-    query: dict[str, str]
-    seconds: list[float] = field(default_factory=list)
-    busy: float = 0.0
-    lost: int = 0
-    rest: int = 0
-    memory: list[tuple[int, int]] = field(default_factory=list)  # (requests so far, bytes)
-    process: subprocess.Popen[bytes] | None = None
+    quiet: list[float] = field(default_factory=list)
+    attacked: list[float] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    harm: list[str] = field(default_factory=list)
+    other: int = 0  # requests that were no photo
+    memory: list[tuple[float, int, bool]] = field(default_factory=list)  # seconds, bytes, attacked
+    under_attack: bool = False
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
-    def start(self, log: Path) -> None:
-        with open(log, "wb") as stream:
-            self.process = subprocess.Popen(
-                self.command,
-                env={**os.environ, **self.environment},
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                httpx.get(f"{self.url}/openapi.json", timeout=5)
-                return
-            except httpx.HTTPError as error:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    told = f"{self.name} does not start:\n{log.read_text()}"
-                    raise click.ClickException(told) from error
-                time.sleep(0.2)
-
-    def read(self, key: str = "VmRSS") -> int:
-        assert self.process
-        text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return next(int(line.split()[1]) for line in text.splitlines() if key in line) * 1024
-
-    def ask(self, picture: bytes) -> None:
-        start = time.perf_counter()
+def start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a public service with the settings that the documentation has for one gigabyte."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WISP_")} | {
+        "WISP_DATA": str(folder / "data"),
+        "WISP_PUBLIC": "1",
+        "WISP_MAX_PIXELS": "12000000",
+        "WISP_RATE": "240/minute",
+    }
+    serve = "from service.cli import serve; serve()"
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", serve, "--port", str(port)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    while True:
         try:
-            answer = httpx.post(
-                f"{self.url}/api/remove",
-                files={"file": picture},
-                data=self.fields,
-                params=self.query,
-                timeout=120,
-            )
-            whole = answer.status_code == 200 and _whole(answer.content)
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return process, url
         except httpx.HTTPError:
-            whole = False
-        self.seconds.append(time.perf_counter() - start)
-        self.lost += not whole
-
-    def block(self, pictures: list[bytes], clients: int) -> None:
-        start = time.perf_counter()
-        with ThreadPoolExecutor(clients) as pool:
-            list(pool.map(self.ask, pictures))
-        self.busy += time.perf_counter() - start
-        self.memory.append((len(self.seconds), self.read()))
-
-    def report(self) -> dict[str, object]:
-        ordered = sorted(self.seconds)
-
-        def part(share: float) -> float:
-            return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
-
-        early = [size for count, size in self.memory if count <= max(1, len(ordered) // 10)]
-        late = [size for count, size in self.memory if count > len(ordered) * 0.9]
-        return {
-            "requests": len(ordered),
-            "lost": self.lost,
-            "requests_per_second": round(len(ordered) / self.busy, 2),
-            "p50": part(0.5),
-            "p95": part(0.95),
-            "p99": part(0.99),
-            "rest_mb": round(self.rest / 1e6),
-            "peak_mb": round(self.read("VmHWM") / 1e6),
-            "early_mb": round(early[-1] / 1e6) if early else None,
-            "late_mb": round(statistics.median(late) / 1e6),
-            "growth_percent": round(100 * (statistics.median(late) / early[-1] - 1), 1)
-            if early
-            else None,
-            "curve_mb": [(count, round(size / 1e6)) for count, size in self.memory],
-        }
+            pass
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise click.ClickException(f"no start:\n{(folder / 'log').read_text()}")
+        time.sleep(0.2)
 
 
-def _whole(content: bytes) -> bool:
+def resident(process: int) -> int:
+    """Return the memory of a process and all below it, in bytes; what they share counts once."""
+    total = 0
     try:
-        with Image.open(BytesIO(content)) as image:
-            image.load()
-            return image.mode == "RGBA"
-    except (OSError, ValueError):
-        return False
+        text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
+        total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+        total *= 1024
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            for child in (thread / "children").read_text(encoding="ascii").split():
+                total += resident(int(child))
+    except (OSError, StopIteration):  # it has just ended
+        pass
+    return total
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def visit(
+    target: Target, host: str, photos: list[bytes], seen: Seen, stop: threading.Event
+) -> None:
+    """Be a normal visitor."""
+    with target.client(host) as client:
+        while not stop.is_set():
+            for photo in photos:
+                if stop.is_set():
+                    return
+                attacked, begun = seen.under_attack, time.perf_counter()
+                _ask(client, seen, "POST", "/api/remove-background", photo)
+                seconds = time.perf_counter() - begun
+                if attacked == seen.under_attack:  # not across the end of a turn
+                    (seen.attacked if attacked else seen.quiet).append(seconds)
+                stop.wait(0.3)
+            for path in ("/", "/healthz", "/readyz", "/api/models"):
+                _ask(client, seen, "GET", path)
+                seen.other += 1
 
 
-def _photos(paths: tuple[Path, ...], size: tuple[int, int]) -> list[bytes]:
-    """Return JPEGs of one size: of the files given, else of scikit-image's photos."""
-    if paths:
-        images = [Image.open(path).convert("RGB") for path in paths]
-    else:
-        from skimage import data
+def _ask(client: httpx.Client, seen: Seen, method: str, path: str, photo: bytes = b"") -> None:
+    try:
+        answer = client.request(
+            method,
+            path,
+            files={"file": photo + os.urandom(8)} if photo else None,
+            headers={"Accept": "image/png"} if photo else None,
+        )
+        whole = answer.status_code == 200
+        if photo and whole:
+            with Image.open(io.BytesIO(answer.content)) as image:
+                image.load()
+                whole = image.mode == "RGBA"
+        told = f"{answer.status_code} {answer.text[:200] if answer.status_code != 200 else ''}"
+    except (httpx.HTTPError, OSError) as error:
+        whole, told = False, repr(error)
+    if not whole:
+        seen.lost.append(f"{method} {path}: {told}")
 
-        shots = (data.astronaut(), data.chelsea(), data.coffee(), data.rocket())
-        images = [Image.fromarray(shot) for shot in shots]
+
+def attack(target: Target, name: str, seen: Seen, stop: threading.Event) -> None:
+    """Run an attack until it is stopped. That it is refused, or cut off, is as it should be."""
+    while not stop.is_set():
+        try:
+            ATTACKS[name](target, stop)
+        except Harm as harm:
+            seen.harm.append(str(harm))
+        except (httpx.HTTPError, OSError):
+            pass
+        stop.wait(0.5)
+
+
+def watch(process: int, seen: Seen, stop: threading.Event) -> None:
+    """Look at the server's memory ten times a second."""
+    begun = time.monotonic()
+    while not stop.wait(0.1):
+        seen.memory.append((time.monotonic() - begun, resident(process), seen.under_attack))
+
+
+def soak(
+    target: Target, process: int, minutes: float, photos: list[bytes], attacks: tuple[str, ...]
+) -> Seen:
+    """Let visitors and attackers at a server, in turns of quiet and attack."""
+    seen, stop = Seen(), threading.Event()
+    people = [
+        threading.Thread(target=visit, args=(target, f"127.0.0.{n}", photos, seen, stop))
+        for n in (11, 12)
+    ]
+    people.append(threading.Thread(target=watch, args=(process, seen, stop)))
+    for one in people:
+        one.start()
+    turns = max(1, round(minutes * 60 / (2 * _TURN)))
+    for _ in tqdm(range(turns), unit="turn", disable=None):
+        time.sleep(_TURN)
+        over = threading.Event()
+        attackers = [
+            threading.Thread(target=attack, args=(target, name, seen, over)) for name in attacks
+        ]
+        seen.under_attack = True
+        for one in attackers:
+            one.start()
+        time.sleep(_TURN)
+        over.set()
+        for one in attackers:
+            one.join()
+        seen.under_attack = False
+    stop.set()
+    for one in people:
+        one.join()
+    return seen
+
+
+def report(seen: Seen) -> tuple[dict[str, float], list[str]]:
+    """Return the figures, and what is wrong with them."""
+
+    def p95(times: list[float]) -> float:
+        return round(sorted(times)[int(0.95 * len(times))], 3) if times else float("inf")
+
+    rest = [size for _, size, attacked in seen.memory if not attacked]
+    third = max(1, len(rest) // 3)
+    early, late = statistics.median(rest[:third]), statistics.median(rest[-third:])
+    figures = {
+        "photos in quiet": len(seen.quiet),
+        "photos under attack": len(seen.attacked),
+        "other requests": seen.other,
+        "lost": len(seen.lost),
+        "p50 in quiet, s": round(statistics.median(seen.quiet), 3),
+        "p50 under attack, s": round(statistics.median(seen.attacked or [0]), 3),
+        "p95 in quiet, s": p95(seen.quiet),
+        "p95 under attack, s": p95(seen.attacked),
+        "most memory, MB": round(max(size for _, size, _ in seen.memory) / 1e6),
+        "memory in quiet, first third, MB": round(early / 1e6),
+        "memory in quiet, last third, MB": round(late / 1e6),
+    }
+    wrong = [*seen.harm[:5], *seen.lost[:5]]
+    if figures["p95 under attack, s"] > 2 * figures["p95 in quiet, s"]:
+        wrong.append("the times more than doubled under attack")
+    if figures["most memory, MB"] > _LIMIT / 1e6:
+        wrong.append("more than a gibibyte was used")
+    if late > _GROWTH * early:
+        wrong.append("memory grew")
+    return figures, wrong
+
+
+def _photos() -> list[bytes]:
+    from skimage import data
+
     photos = []
-    for image in images:
-        buffer = BytesIO()
-        image.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=92)
+    for shot in (data.astronaut(), data.chelsea(), data.coffee(), data.rocket()):
+        buffer = io.BytesIO()
+        Image.fromarray(shot).resize((800, 600)).save(buffer, "JPEG", quality=92)
         photos.append(buffer.getvalue())
     return photos
 
 
-def _servers(folder: Path, model: str, rembg: str | None) -> list[Server]:
-    weights = coarse_model(model).path
-    serve = "from service.cli import serve; serve()"
-    port = _free_port()
-    servers = [
-        Server(
-            "wisp",
-            [sys.executable, "-c", serve, "--port", str(port)],
-            {"WISP_CACHE": "off", "WISP_DATA": str(folder / "wisp"), "WISP_MODEL": model},
-            port,
-            {},
-            {},
-        )
-    ]
-    if rembg:
-        home = folder / "rembg"
-        home.mkdir()
-        own = shutil.copy(weights, home / "same.onnx")
-        port = _free_port()
-        extras = json.dumps({"model_path": str(own)})
-        servers.append(
-            Server(
-                "rembg",
-                [*rembg.split(), "s", "--host", "127.0.0.1", "--port", str(port)],
-                {"U2NET_HOME": str(home), "BROWSER": "true", "GRADIO_ANALYTICS_ENABLED": "False"},
-                port,
-                {"model": "u2net_custom"},
-                {"extras": extras},
-            )
-        )
-    return servers
-
-
 @click.command()
-@click.option("--requests", default=2000, show_default=True, help="To each server.")
-@click.option("--block", default=20, show_default=True, help="Requests in a turn.")
-@click.option("--clients", default=1, show_default=True, help="At a time.")
-@click.option("--model", default="wisp", show_default=True, help="Stage 1 of both.")
-@click.option("--size", nargs=2, default=(1920, 1080), show_default=True, help="Of the photos.")
-@click.option("--photo", "photos", multiple=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--rembg", metavar="COMMAND", help="rembg's; without it, Wisp alone.")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON with the memory curves.")
-def main(
-    requests: int,
-    block: int,
-    clients: int,
-    model: str,
-    size: tuple[int, int],
-    photos: tuple[Path, ...],
-    rembg: str | None,
-    out: Path | None,
-) -> None:
-    """Soak Wisp's server, beside rembg's."""
-    pictures = _photos(photos, size)
+@click.option("--minutes", default=10.0, show_default=True)
+@click.option("--attack", "attacks", multiple=True, type=click.Choice(list(ATTACKS)))
+@click.option("--out", type=click.Path(path_type=Path), help="JSON with the curve of memory.")
+def main(minutes: float, attacks: tuple[str, ...], out: Path | None) -> None:
+    """Attack a public service, in all ways or those given, and see whether others notice."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        servers = _servers(folder, model, rembg)
+        secret = folder / "secret.png"
+        Image.new("RGB", (8, 8)).save(secret)
+        process, url = start(folder)
         try:
-            for server in servers:
-                server.start(folder / f"{server.name}.log")
-                for picture in pictures:  # warm up
-                    server.ask(picture)
-                server.seconds.clear()
-                server.lost = 0
-                time.sleep(2)
-                server.rest = server.read()
-            bar = tqdm(total=requests * len(servers), unit="req", disable=None)
-            for first in range(0, requests, block):
-                count = min(block, requests - first)
-                for server in servers:
-                    batch = [
-                        pictures[(first + i) % len(pictures)] + os.urandom(8) for i in range(count)
-                    ]
-                    server.block(batch, clients)
-                    bar.update(count)
-            bar.close()
-            found = {server.name: server.report() for server in servers}
+            seen = soak(
+                Target(url, secret), process.pid, minutes, _photos(), attacks or tuple(ATTACKS)
+            )
         finally:
-            _stop(servers)
-    shown = [key for key in found["wisp"] if key != "curve_mb"]
-    click.echo(f"{'':22}" + "".join(f"{name:>12}" for name in found))
-    for key in shown:
-        click.echo(f"{key:22}" + "".join(f"{told[key]!s:>12}" for told in found.values()))
-    if out:
-        out.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    if found["wisp"]["lost"]:
-        raise click.ClickException("answers were lost")
-
-
-def _stop(servers: list[Server]) -> None:
-    def stop(server: Server) -> None:
-        if server.process:
-            server.process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
             try:
-                server.process.wait(30)
+                process.wait(45)
             except subprocess.TimeoutExpired:
-                server.process.kill()
-
-    threads = [threading.Thread(target=stop, args=(server,)) for server in servers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+                process.kill()
+                raise click.ClickException("SIGTERM did not end the server") from None
+            if out:
+                (out.with_suffix(".log")).write_bytes((folder / "log").read_bytes())
+    figures, wrong = report(seen)
+    for label, value in figures.items():
+        click.echo(f"{label:36}{value:>10}")
+    if out:
+        curve = [(round(at, 1), round(size / 1e6)) for at, size, _ in seen.memory[::10]]
+        told = {"figures": figures, "wrong": wrong, "lost": seen.lost, "memory": curve}
+        out.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    if wrong:
+        raise click.ClickException("\n".join(wrong))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ async def uploaded(file: UploadFile | None, context: Context) -> bytes:
     """Return the bytes of an upload. Raises for one that is missing, empty or too large."""
     if file is None:
         raise BadRequest("the file is missing", code="missing_source")
-    return check_size(await file.read(context.settings.max_bytes + 1), context.settings)
+    data = await file.read(context.settings.max_bytes + 1)
+    await file.close()  # what it lay in may be memory too: a container's /tmp often is
+    return check_size(data, context.settings)
 
 
 async def fetched(url: str, request: Request, context: Context) -> bytes:

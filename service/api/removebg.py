@@ -214,6 +214,7 @@ async def _files(form: FormData, context: Context) -> dict[str, bytes]:
     for name, upload in form.multi_items():
         if isinstance(upload, UploadFile):
             data = await upload.read(context.settings.max_bytes + 1)
+            await upload.close()
             if data or upload.filename:
                 files[name] = check_size(data, context.settings)
     return files
