@@ -19,6 +19,24 @@ def levels(alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(cv2.convertScaleAbs(alpha, alpha=255), np.uint8).reshape(alpha.shape)
 
 
+def keep_opaque(
+    foreground: NDArray[np.uint8], alpha: NDArray[np.float32], image: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Return the foreground with the photo's own colours wherever alpha is written as 255.
+
+    There is no background in them that could be taken out: C = F where α = 1.
+
+    Parameters
+    ----------
+    foreground, image
+        (H, W, 3) uint8.
+    alpha
+        (H, W) float32 in 0..1.
+    """
+    solid = (levels(alpha) == 255).view(np.uint8)
+    return np.asarray(cv2.copyTo(image, solid, foreground.copy()), np.uint8).reshape(image.shape)
+
+
 def rgba(foreground: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Join colour and alpha into straight RGBA.
 

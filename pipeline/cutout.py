@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from os import PathLike
 from typing import BinaryIO, Protocol
@@ -26,6 +26,7 @@ from pipeline import (
     patches,
     render,
     roi,
+    transparency,
 )
 from pipeline.image_io import Photo
 from pipeline.memory import enough_memory
@@ -147,10 +148,14 @@ class Cutout:
         stage2 = self._stage2 if refine else None
         with clock("read"):
             photo = image_io.read(source, s.max_pixels, s.decode_seconds)
-            seen = _on_white(photo)
+            seen = transparency.opaque(photo)
         with clock("coarse"):
             raw = coarse.predict(self._stage1, self.model, seen)
             mask = coarse.upsample(raw, seen.shape[:2])
+            if photo.alpha is not None and transparency.separates(photo.alpha, mask):
+                # A cutout already: redrawing its edge could only lose some of it.
+                mask, stage2 = photo.alpha, None
+                photo = replace(photo, notes=(*photo.notes, "cut out already: left as it is"))
         with clock("roi"):
             edge = roi.find(mask, raw.shape, s.roi_threshold, s.reach)
             tiles = patches.tile_origins(edge) if stage2 else np.empty((0, 2), np.intp)
@@ -174,14 +179,8 @@ class Cutout:
                 # What is transparent already stays so, and its colours are straight already.
                 np.minimum(alpha, photo.alpha, out=alpha)
                 colours = np.where((photo.alpha < 1)[..., None], photo.image, colours)
+            colours = compose.keep_opaque(colours, alpha, photo.image)
         return Result(photo, alpha, colours, mask, edge, tiles, clock.seconds)
-
-
-def _on_white(photo: Photo) -> NDArray[np.uint8]:
-    """What the networks see of a photo with transparency: colours under alpha 0 mean nothing."""
-    if photo.alpha is None:
-        return photo.image
-    return compose.over(photo.image, photo.alpha, (255, 255, 255))
 
 
 def _ignore(stage: str, share: float, /) -> None:

@@ -71,7 +71,7 @@ def id_box(alpha: Matte, preset: IdPhoto) -> tuple[float, float, float, float]:
     widths = solid[crown:].sum(1).astype(np.float32)
     smooth = cv2.blur(widths[:, None], (1, 2 * (len(widths) // 60) + 1))[:, 0]
     best, neck = 0.0, 0
-    for y in range(len(smooth) // 20, len(smooth)):
+    for y in range(max(1, len(smooth) // 20), len(smooth)):
         narrowing = min(float(smooth[:y].max()), float(smooth[y:].max())) - float(smooth[y])
         if narrowing > best:
             best, neck = narrowing, y

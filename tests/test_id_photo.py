@@ -61,3 +61,12 @@ def test_id_photos_have_their_size_and_colour(name):
 def test_an_id_photo_needs_shoulders():
     with pytest.raises(SettingsError, match="px are missing at the bottom"):
         render.render(cut(person()[:225]), Output(id_photo="ca"))
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 8, 16])
+def test_what_is_too_small_for_a_portrait(side):
+    y, x = np.mgrid[:side, :side] + 0.5
+    ball = (np.hypot(y - side / 2, x - side / 2) < 0.4 * side + 0.5).astype(np.float32)
+    for preset in id_photo.ID_PHOTOS.values():
+        with pytest.raises(SettingsError, match="an ID photo needs"):
+            id_photo.window(ball, id_photo.id_box(ball, preset))

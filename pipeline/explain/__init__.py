@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import coarse, compose, generator, models, multiscale, patches
+from pipeline import coarse, generator, models, multiscale, patches, transparency
 from pipeline.cutout import Cutout, Progress, Result, Source
 from pipeline.errors import ModelInvalid
 from pipeline.explain import onnx_file
@@ -109,9 +109,7 @@ def inspect(
     names, logits = blocks(cutout.model)
     result = cutout(source, progress=progress)
     report("blocks", 0.0)
-    photo = result.photo.image
-    if result.photo.alpha is not None:  # as the networks see it
-        photo = compose.over(photo, result.photo.alpha, (255, 255, 255))
+    photo = transparency.opaque(result.photo)
     tensor = coarse.prepare(photo, cutout.model)
     fused, inner = _feature_maps(cutout, names, tensor)
     sides = [side[0] for side in inner[ENCODER + DECODER :]]
