@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 @click.option(
     "--size", default="640x480", show_default=True, help="Size of the built-in set's images."
 )
-@click.option("--limit", type=click.IntRange(1), help="Only the first N samples.")
+@click.option(
+    "--video", is_flag=True,
+    help="DATASET holds clips, com/ beside pha/: measure flicker; method 'video' is wisp.video.",
+)  # fmt: skip
+@click.option("--limit", type=click.IntRange(1), help="Only the first N samples, or frames.")
 @click.option("--skip-bad", is_flag=True, help="Leave unusable samples out, and count them.")
 @click.option(
     "--methods",
@@ -113,6 +117,8 @@ def bench(dataset: str | None, **options: Any) -> None:
             _compare(options["compare"][0], options["compare"][1], options["bounds"])
         elif dataset is None:
             raise click.UsageError("name a DATASET, or --list, or --compare OLD NEW")
+        elif options["video"]:
+            _video(Path(dataset), options)
         else:
             _bench(dataset, options)
     except WispError as error:
@@ -124,17 +130,11 @@ def bench(dataset: str | None, **options: Any) -> None:
         sys.exit(130)
 
 
-def _bench(name: str, options: dict[str, Any]) -> None:
-    from dataclasses import replace
-
-    from eval import cache, footprint, results, run
-    from eval.datasets import find
+def _specs(options: dict[str, Any], names: str) -> list[Spec]:
     from eval.methods import Spec, distinct, parse
-    from eval.metrics import perceptual
-    from pipeline import Settings
 
     defaults = {key: options[key] for key in ("model", "refiner") if options[key]}
-    specs = parse(options["methods"], defaults)
+    specs = parse(names, defaults)
     for kind, option, values in (
         ("command", "run", options["commands"]),
         ("folder", "path", options["folders"]),
@@ -142,7 +142,38 @@ def _bench(name: str, options: dict[str, Any]) -> None:
         for value in values:
             label, line = _named(value, kind)
             specs.append(Spec(kind, ((option, line),), label))
-    specs = distinct(specs)
+    return distinct(specs)
+
+
+def _video(root: Path, options: dict[str, Any]) -> None:
+    from eval import video
+    from eval.methods import Spec
+
+    names = options["methods"].split(",")
+    specs = _specs(options, ",".join(name for name in names if name.strip() != video.VIDEO))
+    if video.VIDEO in (name.strip() for name in names):
+        specs.append(Spec(video.VIDEO, (), video.VIDEO))
+    clips = video.find(root, options["limit"])
+    found = video.run(clips, specs, lambda line: None if options["quiet"] else _tell(line))
+    click.echo(video.table(found))
+    if options["output"]:
+        video.save(options["output"], found, _typed())
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _bench(name: str, options: dict[str, Any]) -> None:
+    from dataclasses import replace
+
+    from eval import cache, footprint, results, run
+    from eval.datasets import find
+    from eval.metrics import perceptual
+    from pipeline import Settings
+
+    defaults = {key: options[key] for key in ("model", "refiner") if options[key]}
+    specs = _specs(options, options["methods"])
     if not specs:
         raise click.UsageError("no method: see --list")
     reference = _reference(options["against"], specs)

@@ -1,0 +1,183 @@
+"""Measures clips: how far the mattes are off, and how much they flicker.
+
+A clip is a folder of frames beside a folder of alphas of the same names, ``com`` and ``pha`` as in
+VideoMatte240K's test sets, or ``images`` and ``alphas``. What is measured frame by frame is one
+frame and the one before it, so a clip may be as long as it likes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from eval.datasets import SUFFIXES
+from eval.methods import Spec, as_rgba, build
+from eval.methods.external import pixels_of
+from eval.methods.protocol import Input, MethodError, Outside
+from eval.metrics.error import mae
+from eval.metrics.temporal import aligned_change, dtssd
+from eval.scenes import DatasetError
+
+#: Names of the folders of a clip: of its frames, and of its alphas.
+FRAMES, ALPHAS = ("com", "images", "frames"), ("pha", "alphas", "masks")
+#: The method that sees a clip, and not frame after frame.
+VIDEO = "video"
+#: The figures, and what they are called in a table. Lower is better for each.
+FIGURES = {
+    "mad": "MAD ×1000",
+    "dtssd": "dtSSD ×100",
+    "change": "Aligned change ×1000",
+    "seconds": "s a frame",
+}
+TRUTH = "the truth itself"
+
+Matte = NDArray[np.float32]
+Figures = dict[str, float]
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip on disk: each frame, and its true alpha."""
+
+    name: str
+    frames: tuple[Path, ...]
+    alphas: tuple[Path, ...]
+
+
+def find(root: Path, limit: int | None = None) -> list[Clip]:
+    """Find the clips below a folder, the folder itself included; ``limit`` frames of each.
+
+    Raises :class:`eval.scenes.DatasetError` where there is none, or a frame has no alpha.
+    """
+    clips = []
+    for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
+        parts = [
+            next((folder / name for name in names if (folder / name).is_dir()), None)
+            for names in (FRAMES, ALPHAS)
+        ]
+        if parts[0] is None or parts[1] is None:
+            continue
+        frames, alphas = ({p.stem: p for p in _pictures(part)} for part in parts if part)
+        lacking = sorted(frames.keys() - alphas.keys())
+        if lacking:
+            raise DatasetError(f"{frames[lacking[0]]} has no alpha in {parts[1]}")
+        names = sorted(frames)[:limit]
+        name = str(folder.relative_to(root)) if folder != root else root.resolve().name
+        of = (tuple(table[n] for n in names) for table in (frames, alphas))
+        clips.append(Clip(name, *of))
+    if not clips:
+        raise DatasetError(f"{root} has no clip: a folder com/ of frames beside pha/ of alphas")
+    return clips
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+
+
+def measure(clip: Clip, mattes: Iterable[Matte]) -> Figures:
+    """Measure the mattes of a clip, one for each frame, taken as they come.
+
+    ``seconds`` is the time from asking for a matte to having it, on average.
+    """
+    columns: dict[str, list[float]] = {name: [] for name in FIGURES}
+    before: tuple[Matte, Matte, NDArray[np.uint8]] | None = None
+    waiting = iter(mattes)
+    for frame, alpha in zip(clip.frames, clip.alphas, strict=True):
+        start = time.perf_counter()
+        matte = next(waiting)
+        columns["seconds"].append(time.perf_counter() - start)
+        photo, truth = _photo(frame), _alpha(alpha)
+        columns["mad"].append(mae(matte, truth) * 1000)
+        if before is not None:
+            columns["dtssd"].append(dtssd(before[0], matte, before[1], truth))
+            change = aligned_change(before[0], matte, before[2], photo, truth)
+            if change is not None:
+                columns["change"].append(change)
+        before = matte, truth, photo
+    return {name: float(np.mean(values)) for name, values in columns.items() if values}
+
+
+def mattes(spec: Spec, clip: Clip) -> Iterator[Matte]:
+    """Let a method answer frame after frame; :data:`VIDEO` sees the clip as a whole.
+
+    A ``folder`` holds a clip's answers as the clip holds its alphas.
+    """
+    if spec.kind == VIDEO:
+        from wisp.video import CutoutVideo
+
+        for result in CutoutVideo()(_photo(path) for path in clip.frames):
+            yield result.alpha
+    elif spec.kind == "folder":
+        yield from _finished(Path(spec.option("path")) / clip.name, clip)
+    else:
+        method = build(spec)
+        for path in clip.frames:
+            photo = _photo(path)
+            answer = method(Input(path.stem, path.read_bytes(), photo))
+            pixels = answer.pixels if isinstance(answer, Outside) else answer
+            if pixels.ndim == 2:  # floats: nothing is rounded that was not
+                yield np.asarray(pixels, np.float32)
+            else:
+                yield as_rgba(photo, pixels)[..., 3] / np.float32(255)
+
+
+def _finished(folder: Path, clip: Clip) -> Iterator[Matte]:
+    inner = next((folder / name for name in ALPHAS if (folder / name).is_dir()), folder)
+    there = {path.stem: path for path in _pictures(inner)} if inner.is_dir() else {}
+    for frame in clip.frames:
+        if frame.stem not in there:
+            raise MethodError(f"{inner} has no {frame.stem}")
+        pixels = pixels_of(there[frame.stem])
+        yield pixels if pixels.ndim == 2 else pixels[..., 3] / np.float32(255)
+
+
+def _photo(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def _alpha(path: Path) -> Matte:
+    return np.asarray(Image.open(path).convert("L"), np.float32) / np.float32(255)
+
+
+def run(clips: list[Clip], specs: list[Spec], told: Told) -> dict[str, dict[str, Figures]]:
+    """Measure methods on clips: figures by method, and by clip. The truth is measured too:
+    it changes along a flow that is not perfect, and less than it does no honest matte."""
+    found: dict[str, dict[str, Figures]] = {TRUTH: {}}
+    for clip in clips:
+        figures = measure(clip, (_alpha(path) for path in clip.alphas))
+        found[TRUTH][clip.name] = {"change": figures["change"]} if "change" in figures else {}
+    for spec in specs:
+        found[spec.label] = {}
+        for number, clip in enumerate(clips, 1):
+            told(f"{spec.label}: {clip.name} ({number} of {len(clips)})")
+            found[spec.label][clip.name] = measure(clip, mattes(spec, clip))
+    return found
+
+
+def table(found: dict[str, dict[str, Figures]]) -> str:
+    """The means over all clips, as a Markdown table: each clip counts the same."""
+    lines = ["| method | " + " | ".join(FIGURES.values()) + " |", "|---|" + "---:|" * len(FIGURES)]
+    for method, clips in found.items():
+        cells = []
+        for name in FIGURES:
+            values = [figures[name] for figures in clips.values() if name in figures]
+            cells.append(f"{np.mean(values):.2f}" if values else "")
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def save(folder: Path, found: dict[str, dict[str, Figures]], command: str) -> None:
+    """Write ``video.json`` and ``video.md``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data: dict[str, Any] = {"command": command, "figures": found}
+    (folder / "video.json").write_text(json.dumps(data, indent=2) + "\n")
+    (folder / "video.md").write_text(f"`{command}`\n\n{table(found)}\n")
