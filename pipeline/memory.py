@@ -10,26 +10,31 @@ from pipeline.errors import OutOfMemory
 
 # OpenCV and onnxruntime have no exception of their own for it, or a private one.
 _WORDS = re.compile(
-    r"bad[_ ]alloc|insufficient memory|out ?of ?memory|failed to allocate|cannot allocate memory",
+    r"bad[_ ]alloc|insufficient memory|out ?of ?memory|failed to allocate|cannot allocate memory"
+    r"|failed to map segment",
     re.IGNORECASE,
 )
 
 
 @contextmanager
-def enough_memory() -> Iterator[None]:
-    """Raise :class:`OutOfMemory` where NumPy, Pillow, OpenCV or onnxruntime had too little."""
+def enough_memory(
+    message: str = "not enough memory for this photo: take a smaller one, or close other programs",
+) -> Iterator[None]:
+    """Raise :class:`OutOfMemory` where NumPy, Pillow, OpenCV or onnxruntime had too little.
+
+    Also where one of them cannot be loaded for want of it.
+    """
     try:
         yield
     except OutOfMemory:
         raise
     except Exception as error:
         if isinstance(error, MemoryError) or _foreign(error):
-            raise OutOfMemory(
-                "not enough memory for this photo: take a smaller one, or close other programs"
-            ) from error
+            raise OutOfMemory(message) from error
         raise
 
 
 def _foreign(error: Exception) -> bool:
     library = type(error).__module__.partition(".")[0]
-    return library in ("cv2", "onnxruntime") and bool(_WORDS.search(str(error)))
+    known = library in ("cv2", "onnxruntime") or isinstance(error, ImportError)
+    return known and bool(_WORDS.search(str(error)))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline import Cutout, Settings
 from pipeline.models import providers
@@ -87,3 +88,69 @@ def test_usable_cores_are_those_of_the_process_not_of_the_machine(monkeypatch):
     assert providers.usable_cores() == 2
     monkeypatch.setattr(Path, "read_text", lambda _: "50000 100000\n")
     assert providers.usable_cores() == 1
+
+
+SHORT = """
+import resource, sys
+from pathlib import Path
+from pipeline.cli import main, cut
+
+class Limited(cut.Cutout):
+    def __init__(self, settings):
+        super().__init__(settings)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + 20_000_000
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+cut.Cutout = Limited
+main(["cut", "a.png", "b.png", "-o", "out"], prog_name="wisp")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")
+def test_too_little_memory_is_said_in_one_line(tmp_path):
+    for name in "ab":
+        Image.new("RGB", (4000, 3000), (9, 99, 200)).save(tmp_path / f"{name}.png")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    first, second, last = done.stderr.splitlines()
+    assert "memory" in first and "memory" in second and "unexpected" not in done.stderr
+    assert last == "0 done, 0 skipped, 2 failed"
+
+
+NO_HOME = """
+import os, pwd, sys
+def unknown(uid): raise KeyError(uid)
+os.environ.pop("HOME", None)
+pwd.getpwuid = unknown
+from pipeline.cli import main
+main(sys.argv[1:], prog_name="wisp")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another system has other homes")
+def test_a_user_without_a_home(tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    networks.stage1(tmp_path / "mine.onnx")
+    left_out = ("WISP_", "XDG_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
+    environment["PYTHONPATH"] = str(ROOT)
+    for model, code, says in (
+        ("x", 2, "no model 'x'"),
+        ("mine.onnx", 0, "→"),
+        ("u2netp", 2, "WISP_HOME"),
+    ):
+        command = [sys.executable, "-c", NO_HOME, "cut", "a.png", "-o", "b.png", "--model", model]
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == code and says in done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr

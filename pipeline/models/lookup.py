@@ -5,6 +5,7 @@ A file that is not in the catalogue is taken for a U²-Net, and checked when it 
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def refiner_model(name: str) -> RefinerModel:
 
 
 def _file(name: str, known: Any) -> Path:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.is_file():
         return path
     names = ", ".join(sorted(known))

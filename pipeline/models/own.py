@@ -32,7 +32,11 @@ _CPU = ("CPUExecutionProvider",)
 def imported(kind: type[Card]) -> dict[str, Card]:
     """Return the models that the user took in, of one kind, by name."""
     found: dict[str, Any] = {}
-    for note in sorted((home() / "models").glob("*.json")):
+    try:
+        notes = sorted((home() / "models").glob("*.json"))
+    except SettingsError:  # no home folder
+        return found
+    for note in notes:
         try:
             facts = json.loads(note.read_text())
             known = {**COARSE, **PUBLIC}.get(facts["like"])

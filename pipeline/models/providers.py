@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import ModelInvalid, ProviderMissing, SettingsError
+from pipeline.errors import ModelInvalid, OutOfMemory, ProviderMissing, SettingsError
+from pipeline.memory import enough_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -65,9 +66,10 @@ def open_session(
 
     Raises :class:`ProviderMissing` where one of them is not installed, or onnxruntime gives it up
     while the session is made (it falls back to the CPU then, and says so only in its log);
-    :class:`ModelInvalid` where the file is no network.
+    :class:`ModelInvalid` where the file is no network; :class:`OutOfMemory`.
     """
-    import onnxruntime  # here, so that what needs no network does not wait for it
+    with enough_memory("not enough memory to load onnxruntime"):
+        import onnxruntime  # here, so that what needs no network does not wait for it
 
     there = onnxruntime.get_available_providers()
     missing = [name for name in providers if name not in there]
@@ -83,18 +85,21 @@ def open_session(
     # A thread that waits for work sleeps: one that spins takes the time of the threads that it
     # waits for, where others compute too (see docs/deploying.md for the figures).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # its warnings are for those who made the network
+    options.log_severity_level = 4  # its errors are raised; to log them too is to say them twice
     # The arena keeps the largest memory it ever needed; without it a server stays small.
     options.enable_cpu_mem_arena = False
     if "DmlExecutionProvider" in providers:
         options.enable_mem_pattern = False  # DirectML has none
+    what = path if isinstance(path, Path) else "this model"
     try:
-        session = onnxruntime.InferenceSession(
-            path, options, providers=[(name, set_up.get(name, {})) for name in providers]
-        )
+        with enough_memory(f"not enough memory to open {what}"):
+            session = onnxruntime.InferenceSession(
+                path, options, providers=[(name, set_up.get(name, {})) for name in providers]
+            )
+    except OutOfMemory:
+        raise
     except Exception as error:  # onnxruntime's own types are private, and many
         reason = str(error).splitlines()[0]
-        what = path if isinstance(path, Path) else "this model"
         raise ModelInvalid(f"{what} cannot be opened as an ONNX network: {reason}") from error
     lost = [name for name in providers if name not in session.get_providers()]
     if lost:

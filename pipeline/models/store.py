@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 
 
 def home() -> Path:
-    """Return the folder in which Wisp keeps its models."""
-    if os.environ.get("WISP_HOME"):
-        return Path(os.environ["WISP_HOME"]).expanduser()
-    from platformdirs import user_data_path
+    """Return the folder in which Wisp keeps its models.
 
-    return user_data_path("wisp", appauthor=False)
+    Raises :class:`SettingsError` where this user has no home folder, as in many a container.
+    """
+    try:
+        if os.environ.get("WISP_HOME"):
+            return Path(os.environ["WISP_HOME"]).expanduser()
+        from platformdirs import user_data_path
+
+        return user_data_path("wisp", appauthor=False)
+    except RuntimeError as error:
+        raise SettingsError(
+            "this user has no home folder: name a folder for the models in WISP_HOME"
+        ) from error
 
 
 def model_path(name: str) -> Path:
@@ -68,7 +76,10 @@ def rembg_places(name: str) -> list[Path]:
         or (base / "rembg" if env("XDG_DATA_HOME") else Path("~/.rembg"))
     )
     file = f"{name}.onnx"
-    return [(new / "models" / name / file).expanduser(), (old / file).expanduser()]
+    try:
+        return [(new / "models" / name / file).expanduser(), (old / file).expanduser()]
+    except RuntimeError:  # no home folder: nothing of rembg's either
+        return []
 
 
 def find(name: str) -> Path | None:
