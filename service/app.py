@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline import __version__
 from pipeline.errors import WispError
+from service import docs
 from service.api import health, rembg, removebg, wisp
 from service.api.common import told
 from service.budget import Budget
@@ -31,6 +32,7 @@ from service.job import Abandoned
 from service.limits import Bounded
 from service.observe import Metrics, Observed, memory
 from service.origin import Addressed
+from service.policy import Policed
 from service.settings import ServiceSettings
 from service.shelf import Shelf
 
@@ -53,11 +55,6 @@ class Guarded:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"referrer-policy", b"no-referrer"),
-                ]
             await send(message)
 
         try:
@@ -129,10 +126,11 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
         version=__version__,
         summary="Removes image backgrounds and keeps every wisp of hair",
         lifespan=lifespan,
+        docs_url=None,  # which would load scripts from elsewhere: service.docs
         redoc_url=None,
     )
     app.state.wisp = context
-    for face in (wisp, rembg, removebg, health):
+    for face in (wisp, rembg, removebg, health, docs):
         app.include_router(face.router)
     app.add_exception_handler(WispError, _explain)
     app.add_exception_handler(HTTPException, _explain_http)
@@ -154,6 +152,7 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
             allow_headers=["X-Api-Key", "Authorization", "Content-Type"],
             expose_headers=["X-Request-ID", "X-Width", "X-Height", "X-Type", "Retry-After"],
         )
+    app.add_middleware(Policed, settings=settings)
     app.add_middleware(Observed, metrics=metrics)
     return app
 

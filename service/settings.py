@@ -136,6 +136,10 @@ class ServiceSettings:
     #: Origins whose pages may call the API. None: browsers keep other sites' pages out.
     cors: tuple[str, ...] = ()
 
+    #: Origins whose pages may show this one in a frame. None: a page around it could lay its own
+    #: buttons over ours.
+    frames: tuple[str, ...] = ()
+
     #: Whether to serve the web page (Gradio, about 75 MB of memory).
     web: bool = True
 
@@ -192,6 +196,9 @@ class ServiceSettings:
         for host in self.hosts:
             if not re.fullmatch(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", host):
                 raise SettingsError(f"hosts must be names in small letters, without port: {host!r}")
+        for origin in self.frames:
+            if not re.fullmatch(r"\*|https?://(\*\.)?[A-Za-z0-9.-]+(:\d+)?", origin):
+                raise SettingsError(f"frames must be origins such as https://a.org: {origin!r}")
         if "*" in self.cors and self.api_keys:
             raise SettingsError("cors: name the origins; * together with API keys is too open")
 

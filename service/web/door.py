@@ -19,11 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import BadRequest, NotFound, TooLarge
 from service.gate import client
 from service.settings import ServiceSettings
+from service.web.arriving import Arriving
 from service.web.files import Files, keeper
 from service.web.transfer import hand_out, take_in
+from service.web.unread import Unread
 
 _READS = re.compile(
-    r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)/?"
+    r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon)/?"
     r"|/(assets|static|svelte)/.+"
     r"|/gradio_api/(info|openapi\.json|startup-events|queue/data|heartbeat/\w+)/?"
     r"|/gradio_api/call/(v2/)?\w+/\w+/?",
@@ -32,6 +34,7 @@ _READS = re.compile(
 _EVENTS = re.compile(r"/gradio_api/(queue/join|call/(v2/)?\w+|run/\w+|cancel|reset)/?")
 _FILE = "/gradio_api/file="
 _UPLOAD = "/gradio_api/upload"
+_PROGRESS = "/gradio_api/upload_progress"
 
 # Of an event's body: what Gradio's own clients send.
 _FIELDS = ("data", "session_hash", "event_id", "event_data", "fn_index", "trigger_id")
@@ -42,8 +45,11 @@ _MOST_LEVELS = 20  # Gradio walks values by recursion; its clients send up to si
 class Door:
     """ASGI, around Gradio: lets the page's own requests through, and takes over its files."""
 
-    def __init__(self, app: ASGIApp, files: Files, settings: ServiceSettings) -> None:
-        self.app, self.files, self.settings = app, files, settings
+    def __init__(
+        self, app: ASGIApp, files: Files, settings: ServiceSettings, unread: Unread
+    ) -> None:
+        self.app, self.files, self.settings, self.unread = app, files, settings, unread
+        self.arriving = Arriving()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,13 +64,17 @@ class Door:
             )
             await answer(scope, receive, send)
         elif write and path.rstrip("/") == _UPLOAD:
-            sent = await take_in(
-                request, self.files, self._owner(scope), client(scope), self.settings
-            )
+            owner, who = self._owner(scope), client(scope)
+            with self.arriving.told(who, request) as tell:
+                sent = await take_in(request, self.files, owner, who, self.settings, tell)
             await sent(scope, receive, send)
+        elif read and path.rstrip("/") == _PROGRESS:
+            answer = await self.arriving.stream(client(scope), request)
+            await answer(scope, receive, send)
         elif write and _EVENTS.fullmatch(path):
             whole = path.startswith("/gradio_api/call/v2/")  # the arguments by their names
             body = self._screened(await _body(request), self._owner(scope), whole)
+            await self.unread.sweep()
             await self.app(_typed(scope, body), _replay(body, receive), send)
         elif read and _READS.fullmatch(path):
             await self.app(scope, receive, send)

@@ -33,6 +33,7 @@ def mount(app: FastAPI, context: Context) -> None:
 
     from service.web.door import Door
     from service.web.page import I18N, build, theme
+    from service.web.unread import Unread
 
     files = Files(folder, context.settings.paged)
     _hands_off()
@@ -62,7 +63,7 @@ def mount(app: FastAPI, context: Context) -> None:
     page.has_launched = True  # Gradio's own check of paths: a second wall behind the door
     mounted = app.routes[-1]
     assert isinstance(mounted, Mount)
-    mounted.app = Door(mounted.app, files, context.settings)
+    mounted.app = Door(mounted.app, files, context.settings, Unread(page._queue))
 
 
 def _hands_off() -> None:

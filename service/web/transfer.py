@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -50,11 +51,17 @@ async def hand_out(path: str) -> Response:
 
 
 async def take_in(
-    request: Request, files: Files, owner: str, client: str, settings: ServiceSettings
+    request: Request,
+    files: Files,
+    owner: str,
+    client: str,
+    settings: ServiceSettings,
+    tell: Callable[[str, int], None],
 ) -> Response:
     """Write the files of a form to the page's folder, and answer with their paths.
 
-    They are ``owner``'s, and count against the room of ``client``.
+    They are ``owner``'s, and count against the room of ``client``; ``tell`` is called with the name
+    of a file and the bytes of it that came.
 
     Raises
     ------
@@ -72,7 +79,7 @@ async def take_in(
     announced = request.headers.get("content-length", "")
     if announced.isdigit():
         files.room(client, int(announced)).release()
-    form = _Form(files, client, boundary, settings.max_batch_files)
+    form = _Form(files, client, boundary, settings.max_batch_files, tell)
     try:
         async for chunk in request.stream():
             await asyncio.to_thread(form.feed, chunk)
@@ -89,9 +96,17 @@ async def take_in(
 class _Form:
     """Writes the files of a form as its bytes come in."""
 
-    def __init__(self, files: Files, client: str, boundary: bytes, most: int) -> None:
+    def __init__(
+        self,
+        files: Files,
+        client: str,
+        boundary: bytes,
+        most: int,
+        tell: Callable[[str, int], None],
+    ) -> None:
         self.written: list[tuple[Path, Hold]] = []
         self._files, self._client, self._most = files, client, most
+        self._tell, self._called = tell, ""
         self._stream: BinaryIO | None = None
         self._header, self._name, self._value = b"", b"", b""
         self._whole = False
@@ -157,7 +172,8 @@ class _Form:
         if len(self.written) >= self._most:
             raise TooLarge(f"more than {self._most} files at a time")
         room = self._files.room(self._client)
-        path = self._files.place() / _safe(name.decode("utf-8", "replace"))
+        self._called = name.decode("utf-8", "replace")
+        path = self._files.place() / _safe(self._called)
         self.written.append((path, room))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._stream = os.fdopen(descriptor, "wb")
@@ -166,6 +182,7 @@ class _Form:
         if self._stream:
             self._files.grow(self.written[-1][1], end - start)
             self._stream.write(data[start:end])
+            self._tell(self._called, end - start)
 
     def _close(self) -> None:
         stream, self._stream = self._stream, None

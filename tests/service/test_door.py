@@ -5,10 +5,12 @@ Walks every endpoint that the page's own configuration has, so that one added la
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import sys
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +21,12 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from starlette.requests import Request
 
 pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
 
 from service.app import create_app
+from service.web.arriving import Arriving
 from service.web.door import Door
 from tests.service.conftest import encoded
 
@@ -446,3 +450,38 @@ def test_a_batch_of_zips_holds_one_picture_at_a_time(base, tmp_path, photo):
             most = max(most, now)
         assert now == 0 and most < 2_000_000
         assert app.state.wisp.memory.used == 0
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(page):
+    number = next(number for number, name, _ in page.functions() if name == "history")
+    door = next(r.app for r in page.client.app.routes if isinstance(getattr(r, "app", None), Door))
+    queue = door.unread._queue
+    waiting = queue.pending_messages_per_session
+    for i in range(40):
+        body = {"data": [], "fn_index": number, "session_hash": f"never{i}"}
+        assert page.post("/gradio_api/queue/join", body).status_code == 200
+        deadline = time.monotonic() + 20
+        while not waiting[f"never{i}"].qsize() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert sum(waiting[name].qsize() > 0 for name in list(waiting)) <= 17
+    event = page.post("/gradio_api/call/history", {"data": []}).json()["event_id"]
+    told = page.client.get(f"/gradio_api/call/history/{event}", headers=page.cookie).text
+    assert "event: complete" in told
+
+
+def test_an_upload_tells_how_far_it_is():
+    arriving = Arriving()
+    request = Request({"type": "http", "query_string": b"upload_id=a", "headers": []})
+
+    async def follow() -> str:
+        with arriving.told("me", request) as tell:
+            tell("x.png", 3)
+            tell("x.png", 4)
+            answer = await arriving.stream("me", request)
+            parts = aiter(answer.body_iterator)
+            said = str(await anext(parts))
+        return said + "".join([str(part) async for part in parts])
+
+    told = [json.loads(line[6:]) for line in asyncio.run(follow()).split("\n\n") if line]
+    assert told[0] == {"msg": "update", "orig_name": "x.png", "chunk_size": 7}
+    assert told[-1] == {"msg": "done"} and not arriving._uploads
