@@ -103,7 +103,10 @@ def quantize(name: str, photos: Sequence[Path], kind: str = "int8") -> Report:
         try:
             if kind == "int8":
                 used = used[:CALIBRATION]
-                _int8(card, file, _read(used, card.path.name))
+                photos_read = _read(used, card.path.name)
+                write_int8(
+                    card.path, file, card.input, (coarse.prepare(p, card) for p in photos_read)
+                )
             else:
                 used = []
                 _fp16(card.path, file)
@@ -131,7 +134,27 @@ def _read(photos: Iterable[Path], what: str) -> Iterable[NDArray[np.uint8]]:
             continue
 
 
-def _int8(card: CoarseModel, target: Path, photos: Iterable[NDArray[np.uint8]]) -> None:
+def write_int8(
+    source: Path, target: Path, name: str, tensors: Iterable[NDArray[np.float32]]
+) -> None:
+    """Write the INT8 variant of an ONNX network: the one recipe, for own and bundled models.
+
+    Static, QDQ, weights a channel in 7 bits, activations a tensor in 8. A processor without VNNI
+    adds pairs of products in 16 bits, which overflow with weights of 8 bits (onnxruntime's
+    ``reduce_range``); so the file answers alike on all of them. Ranges are the extremes seen: the
+    other ways of calibration keep all activations of all photos in memory, tens of gigabytes.
+    What makes the maps (:func:`_heads`) stays float.
+
+    Parameters
+    ----------
+    source, target
+        The FP32 file, and the file to write; beside it a temporary one is made.
+    name
+        The network's input.
+    tensors
+        What it is calibrated with, each as the network is fed in use, (1, C, H, W) float32. Read
+        one by one. Only photos that nothing is measured with.
+    """
     import onnx
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -141,16 +164,16 @@ def _int8(card: CoarseModel, target: Path, photos: Iterable[NDArray[np.uint8]]) 
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.rest = iter(photos)
+            self.rest = iter(tensors)
 
         def get_next(self) -> dict[str, Any] | None:
-            photo = next(self.rest, None)
-            return None if photo is None else {card.input: coarse.prepare(photo, card)}
+            tensor = next(self.rest, None)
+            return None if tensor is None else {name: tensor}
 
     ready = target.with_name("ready.onnx")
-    quant_pre_process(str(card.path), str(ready), skip_symbolic_shape=True)
+    quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
     model = onnx.load(str(ready))
     for number, node in enumerate(model.graph.node):  # what is left out is named; not all are
         node.name = f"{number} {node.name}"
@@ -163,6 +186,7 @@ def _int8(card: CoarseModel, target: Path, photos: Iterable[NDArray[np.uint8]]) 
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
+        reduce_range=True,
         nodes_to_exclude=_heads(model.graph),
     )
     os.unlink(ready)
