@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from service.errors import StorageFull
+from service.errors import Busy, StorageFull
 from service.job import Answer, Job
 from service.shelf import Kept
 from service.web import panes
@@ -67,15 +67,16 @@ class History:
             "seconds": answer.seconds["total"],
             "key": job.key,
         }
-        latest = await asyncio.to_thread(self.shelf.list, owner, 1)
-        if latest and latest[0].told.get("key") == job.key:
-            return  # asked for again, not made again
-        thumb = await asyncio.to_thread(panes.thumbnail, shown)
         hours = self.desk.settings.history_days * 24
-        # A full disk costs the history, and not the result.
-        with contextlib.suppress(StorageFull):
+        # A full disk, or a database that is busy, costs the history, and not the result.
+        with contextlib.suppress(StorageFull, Busy):
+            latest = await asyncio.to_thread(self.shelf.list, owner, 1)
+            if latest and latest[0].told.get("key") == job.key:
+                return  # asked for again, not made again
+            thumb = await asyncio.to_thread(panes.thumbnail, shown)
+            payer = self.desk.client(request)
             await asyncio.to_thread(
-                self.shelf.add, answer.data, answer.format, hours, owner, told, thumb
+                self.shelf.add, answer.data, answer.format, hours, owner, told, thumb, payer
             )
 
     async def history(self, request: gr.Request) -> tuple[Any, Any, str, Any, Any]:

@@ -1,17 +1,23 @@
 """Results that are kept: nothing that is sound is ever thrown away."""
 
+import asyncio
 import os
 import random
 import shutil
 import sqlite3
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from service import shelf as shelves
 from service.errors import Busy, StorageFull
+from service.job import Job
+from service.settings import ServiceSettings
 from service.shelf import Shelf
+from tests.service.test_core import ANSWER
 
 DAY = 86400
 
@@ -239,4 +245,33 @@ def test_a_file_of_an_earlier_version_is_taken_over(tmp_path):
     assert content(shelf, "n") == b"d"
     kept = shelf.add(b"x", "png", hours=1, owner="me", told={"a": 1})
     assert [entry.name for entry in shelf.list("me")] == [kept.name, "n"]
+    shelf.close()
+
+
+def test_the_page_takes_room_by_address_and_does_without_a_busy_shelf(tmp_path, photo):
+    """A browser may throw its name away and be given another; its address stays."""
+    pytest.importorskip("gradio", reason="the page needs gradio")
+    from service.web.history import History
+
+    shelf = Shelf(tmp_path / "shelf.sqlite", 10**7)
+    desk: Any = SimpleNamespace(
+        context=SimpleNamespace(shelf=shelf),
+        settings=ServiceSettings(),
+        owner=lambda request: "cookie",
+        client=lambda request: "address 1.2.3.4",
+    )
+
+    def remember(image):
+        story = History(desk).remember(cast(Any, None), ANSWER, photo, "a title", Job(image))
+        asyncio.run(story)
+
+    remember(b"x")
+    assert [kept.told["title"] for kept in shelf.list("cookie")] == ["a title"]
+    assert shelf._base
+    rows = shelf._base.execute("SELECT visitor FROM kept").fetchall()
+    assert rows == [("address 1.2.3.4",)]
+    other = sqlite3.connect(tmp_path / "shelf.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    remember(b"y")  # raises nothing
+    other.close()
     shelf.close()
