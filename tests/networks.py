@@ -147,3 +147,13 @@ def endless_stage1(path: Path) -> Path:
         [value("d0", ["n", 1, 320, 320])],
         {"true": np.array(True), "nothing": np.array(0, np.float32)},
     )
+
+
+def single_stage1(path: Path) -> Path:
+    """A network that answers one number for the whole photo, as a classifier does."""
+    return save(
+        path,
+        [helper.make_node("ReduceMean", ["input"], ["d0"], axes=[1, 2, 3], keepdims=1)],
+        [value("input", ["n", 3, 320, 320])],
+        [value("d0", ["n", 1, 1, 1])],
+    )

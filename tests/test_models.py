@@ -151,3 +151,9 @@ def test_what_a_u2net_is_all_but_sure_of_is_sure(tmp_path, answer, meant):
     session, card = models.open_coarse(models.coarse_model(str(path)), CPU, 1)
     raw = coarse.predict(session, card, np.zeros((9, 9, 3), np.uint8))
     assert np.allclose(raw, meant, atol=1e-6)
+
+
+def test_a_map_of_one_pixel_is_no_mask(tmp_path):
+    path = networks.single_stage1(tmp_path / "one.onnx")
+    with pytest.raises(ModelInvalid, match="at least 16 px"):
+        models.open_coarse(models.coarse_model(str(path)), CPU, 1)

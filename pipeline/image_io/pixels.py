@@ -74,7 +74,16 @@ def _full_scale(image: Image.Image, notes: list[str]) -> float:
         bits = 16
         if image.format == "TIFF":  # 12-bit scans are stored in 16
             bits = dict(getattr(image, "tag_v2", {})).get(0x0102, (16,))[0]
-        return float((1 << bits) - 1)
+        full = (1 << bits) - 1
+        top = int(np.asarray(image).max(initial=0))
+        # Sensors of 10 and 12 bits are often stored in 16 without a word: near black, as 16 bits.
+        for few in (10, 12):
+            if bits == 16 and 255 < top < 1 << few:
+                notes.append(
+                    f"16-bit samples of no more than {few} bits, read as 0..{(1 << few) - 1}"
+                )
+                return float((1 << few) - 1)
+        return float(full)
     if image.mode not in ("I", "F"):
         return 255
     return white(np.asarray(image), notes, 65535 if image.format == "PNG" else 0)

@@ -26,7 +26,7 @@ from pipeline.errors import (
     UnreadableImage,
     UnsupportedFormat,
 )
-from pipeline.image_io import pixels, structure
+from pipeline.image_io import pixels, profiles, structure, tiff
 from pipeline.image_io.photo import Photo
 
 #: Names that are looked for in folders; a file named outright may have any.
@@ -191,7 +191,15 @@ def _decoded(
 ) -> Photo:
     """Decode in this process."""
     notes: list[str] = []
+    turned, data = 0, b""
     with _as_unreadable(kind):
+        if kind == "TIFF":
+            place, turned = tiff.photo(stream, notes)
+            if place:
+                stream = io.BytesIO(tiff.starting_at(stream, place))
+            stream.seek(0)
+        elif kind == "PNG" and isinstance(stream, io.BytesIO):
+            data = stream.getvalue()
         try:
             image = opener(stream)
         except SyntaxError as error:
@@ -199,7 +207,7 @@ def _decoded(
                 raise
             image = _deep_tiff(stream, max_pixels, notes)
     try:
-        return _from_pil(image, max_pixels, kind, notes)
+        return _from_pil(image, max_pixels, kind, notes, turned, data)
     finally:
         image.close()
 
@@ -272,8 +280,14 @@ def _as_unreadable(kind: str) -> Iterator[None]:
 
 
 def _from_pil(
-    image: Image.Image, max_pixels: int, kind: str, notes: list[str] | None = None
+    image: Image.Image,
+    max_pixels: int,
+    kind: str,
+    notes: list[str] | None = None,
+    turned: int = 0,
+    data: bytes = b"",
 ) -> Photo:
+    """Take a photo from an opened image; ``turned`` is its orientation where it does not say."""
     _check_size(*image.size, max_pixels)
     notes = [] if notes is None else notes
     with _as_unreadable(kind):
@@ -281,10 +295,32 @@ def _from_pil(
         if kind in _MORE and getattr(image, "is_animated", False):
             notes.append(_MORE[kind])
         image.load()
+        if data[24:26] == b"\x10\x02" and "transparency" in image.info:
+            _exact_key(image, data)
+        if kind and not image.info.get("icc_profile"):  # a PIL image is the caller's
+            image.info["icc_profile"] = profiles.declared(image, data, notes)
     exif, orientation = _exif(image, notes)
+    if orientation == 1 and turned in range(2, 9):
+        orientation = turned
     with _as_unreadable(kind):
         image_pixels, alpha = pixels.upright(image, orientation, notes)
-    return Photo(image_pixels, alpha, kind, _dpi(image), exif, tuple(notes))
+    dpi = _dpi(image)
+    if dpi and orientation >= 5:  # lies on its side
+        dpi = dpi[::-1]
+    return Photo(image_pixels, alpha, kind, dpi, exif, tuple(notes))
+
+
+def _exact_key(image: Image.Image, data: bytes) -> None:
+    """Make transparent what is of the one colour that a PNG of 16 bits a sample names.
+
+    Pillow keeps 8 of the bits, which do not tell that colour from those near it.
+    """
+    import cv2
+
+    deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    del image.info["transparency"]
+    if deep is not None and deep.ndim == 3 and deep.shape[2] == 4:
+        image.putalpha(Image.fromarray((deep[..., 3] >> 8).astype(np.uint8)))
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
@@ -292,7 +328,8 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
         x, y = (float(value) for value in image.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
-    return (x, y) if 1 <= x <= 1e5 and 1 <= y <= 1e5 else None
+    # Pillow says 1 of a TIFF that says nothing.
+    return (x, y) if 1 < x <= 1e5 and 1 < y <= 1e5 else None
 
 
 def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes, int]:

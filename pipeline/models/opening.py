@@ -14,6 +14,9 @@ from pipeline.models.session import Network, Session
 
 Card = TypeVar("Card", CoarseModel, RefinerModel)
 
+#: Sides of a map that says anything of a photo: less is a classifier's answer, not a mask.
+_SMALLEST = 16
+
 
 @dataclass(frozen=True)
 class Refiner:
@@ -68,6 +71,10 @@ def open_coarse(
     if len(out) != 4 or (isinstance(out[1], int) and out[1] != 1):
         raise ModelInvalid(
             f"{card.path}: the first output of stage 1 must be (N, 1, H, W), not {out}"
+        )
+    if any(isinstance(side, int) and side < _SMALLEST for side in out[2:]):
+        raise ModelInvalid(
+            f"{card.path}: the map of stage 1 must be at least {_SMALLEST} px a side, not {out[2:]}"
         )
     if entry.type != "tensor(float)":
         raise ModelInvalid(f"{card.path}: stage 1 needs a float32 input, not {entry.type}")
