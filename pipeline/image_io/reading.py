@@ -320,7 +320,8 @@ def _exact_key(image: Image.Image, data: bytes) -> None:
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     del image.info["transparency"]
     if deep is not None and deep.ndim == 3 and deep.shape[2] == 4:
-        image.putalpha(Image.fromarray((deep[..., 3] >> 8).astype(np.uint8)))
+        levels = np.asarray(deep[..., 3], np.uint16) >> 8
+        image.putalpha(Image.fromarray(levels.astype(np.uint8)))
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
