@@ -25,10 +25,9 @@ from PIL import Image
 from eval import cache
 from eval.cache import Cache
 from eval.methods import Input, Spec
-from eval.methods.wisp import stage1_card
+from eval.methods.wisp import stage1_of
 from eval.scenes import Dataset, DatasetError, Sample, Scene
 from eval.worker import Answer, MethodFailed, MethodUnavailable, Worker
-from pipeline import coarse as stage1
 
 #: Wraps an iterable of known length to show how far it is: (items, total, title) to items.
 Progress = Callable[[Iterable[Any], int, str], Iterator[Any]]
@@ -199,7 +198,7 @@ class _Task:
     sample: Sample
     cutouts: tuple[tuple[str, Path], ...]  # by label
     coarse: Path | None
-    model: str  # stage 1, which made that
+    stage1: Spec | None  # what made that
     lpips: bool
 
 
@@ -210,7 +209,7 @@ def coarse_of(specs: Iterable[Spec]) -> str | None:
 
 def _measure(run: Run, specs: Sequence[Spec], plan: Plan, store: Cache, progress: Progress) -> None:
     coarse_label = coarse_of(specs)
-    model = next((spec.option("model") for spec in specs if spec.label == coarse_label), "")
+    stage1 = next((spec for spec in specs if spec.label == coarse_label), None)
     tasks: list[tuple[Row, dict[str, str], _Task]] = []
     for row in run.rows:
         # Everyone's ROI is the same: the one that Wisp would take from the coarse mask, if it ran.
@@ -228,7 +227,7 @@ def _measure(run: Run, specs: Sequence[Spec], plan: Plan, store: Cache, progress
                 outcome.figures.update(note)
         if cutouts:
             mask = store.picture(coarse) if coarse else None
-            tasks.append((row, keys, _Task(row.sample, tuple(cutouts), mask, model, plan.lpips)))
+            tasks.append((row, keys, _Task(row.sample, tuple(cutouts), mask, stage1, plan.lpips)))
 
     if not tasks:
         return
@@ -251,8 +250,8 @@ def _score(task: _Task) -> dict[str, dict[str, float]]:
 
     scene = task.sample.load()
     coarse, cells = None, (0, 0)
-    if task.coarse is not None:
-        cells = stage1.view(scene.alpha.shape, stage1_card(task.model))
+    if task.coarse is not None and task.stage1 is not None:
+        cells = stage1_of(dict(task.stage1.options))(scene.image).cells
         coarse = np.asarray(Image.open(task.coarse))[..., 3].astype(np.float32) / np.float32(255)
     return {
         label: measure(np.asarray(Image.open(path)), scene, coarse, task.lpips, cells)

@@ -50,18 +50,37 @@ def prepare(image: NDArray[np.uint8], card: CoarseModel) -> NDArray[np.float32]:
     return normal.transpose(2, 0, 1)[None].astype(np.float32)
 
 
-def predict(session: Session, card: CoarseModel, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Run stage 1.
+def probabilities(
+    session: Session, card: CoarseModel, image: NDArray[np.uint8], mirrored: bool = False
+) -> NDArray[np.float32]:
+    """Run the network on a photo, or on its mirror image; what it says is turned back.
 
-    Returns the subject map at the network's own size, (h, w) float32 in 0..1. It is not stretched
-    to its extremes: where the network saw nothing, nothing is there.
+    Returns how likely each pixel of the view belongs to the subject, (h, w) float32 in 0..1, for
+    :func:`to_mask`.
     """
-    (output,) = session.run([card.output], {card.input: prepare(image, card)})
+    seen = prepare(image, card)
+    if mirrored:
+        seen = np.ascontiguousarray(seen[..., ::-1])
+    (output,) = session.run([card.output], {card.input: seen})
     raw = np.asarray(output, np.float32).reshape(output.shape[-2:])
     if card.sigmoid:
         raw = 1 / (1 + np.exp(-np.clip(raw, -80, 80)))
+    raw = np.nan_to_num(raw)
+    return np.ascontiguousarray(raw[:, ::-1]) if mirrored else raw
+
+
+def to_mask(raw: NDArray[np.float32], card: CoarseModel) -> NDArray[np.float32]:
+    """Turn a network's answer into a mask, (h, w) float32 in 0..1, by the model's own range.
+
+    It is not stretched to its extremes: where the network saw nothing, nothing is there.
+    """
     low, high = card.output_range
-    return np.clip((np.nan_to_num(raw) - low) / (high - low), 0, 1)
+    return np.asarray(np.clip((raw - low) / (high - low), 0, 1), np.float32)
+
+
+def predict(session: Session, card: CoarseModel, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Look at the whole photo once; return the mask at the network's own size, (h, w) float32."""
+    return to_mask(probabilities(session, card, image), card)
 
 
 def upsample(mask: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -16,7 +16,6 @@ from PIL import Image
 
 from pipeline import (
     blend,
-    coarse,
     compose,
     foreground,
     generator,
@@ -27,6 +26,7 @@ from pipeline import (
     render,
     roi,
     transparency,
+    views,
 )
 from pipeline.image_io import Photo
 from pipeline.memory import enough_memory
@@ -150,14 +150,14 @@ class Cutout:
             photo = image_io.read(source, s.max_pixels, s.decode_seconds)
             seen = transparency.opaque(photo)
         with clock("coarse"):
-            raw = coarse.predict(self._stage1, self.model, seen)
-            mask = coarse.upsample(raw, seen.shape[:2])
+            sight = views.see(self._stage1, self.model, seen, s.views)
+            mask = sight.mask
             if photo.alpha is not None and transparency.separates(photo.alpha, mask):
                 # A cutout already: redrawing its edge could only lose some of it.
                 mask, stage2 = photo.alpha, None
                 photo = replace(photo, notes=(*photo.notes, "cut out already: left as it is"))
         with clock("roi"):
-            edge = roi.find(mask, raw.shape, s.roi_threshold, s.reach)
+            edge = roi.find(mask, sight.cells, s.roi_threshold, s.reach)
             tiles = patches.tile_origins(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
@@ -165,7 +165,7 @@ class Cutout:
                     stage2.global_generator, seen, mask, edge, s.batch_size
                 )
                 step = partial(progress, "refine")
-                shallow = roi.find(mask, raw.shape, s.roi_threshold, s.depth)
+                shallow = roi.find(mask, sight.cells, s.roi_threshold, s.depth)
                 redrawn = generator.redraw(
                     stage2.local_generator, seen, corrected, tiles, s.batch_size, step
                 )

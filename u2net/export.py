@@ -2,8 +2,9 @@
 
 Two files: FP32, and INT8 calibrated on training photos.
 
-Both have the input ``input`` (N, 3, 320, 320) float32 and the outputs ``d0`` .. ``d6``, each
-(N, 1, 320, 320) float32 in 0..1 (d0 is the fused map), with a free N.
+Both have the input ``input`` (N, 3, H, W) float32 and the outputs ``d0`` .. ``d6``, each
+(N, 1, H, W) float32 in 0..1 (d0 is the fused map), with a free N, and H and W free in steps of 32:
+a second look at a photo is at a smaller size (:mod:`pipeline.views`).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
             str(part),
             input_names=["input"],
             output_names=OUTPUTS,
-            dynamic_axes={name: {0: "n"} for name in ["input", *OUTPUTS]},
+            dynamic_axes={name: {0: "n", 2: "h", 3: "w"} for name in ["input", *OUTPUTS]},
             opset_version=OPSET,
             dynamo=False,  # the TorchScript exporter folds the sizes; the other needs onnxscript
         )

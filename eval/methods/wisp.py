@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -9,13 +10,13 @@ from numpy.typing import NDArray
 
 from eval.methods.colours import multilevel
 from eval.methods.protocol import Input, Kind, Method, MethodError, Options
-from pipeline import Cutout, Settings, coarse, models
+from pipeline import Cutout, Settings, models, views
 
 SWITCH = {"on": True, "off": False, "yes": True, "no": False, "1": True, "0": False}
 
 
 def settings(options: Options) -> Settings:
-    """Return Wisp's settings for options model, refiner, refine, threshold, reach."""
+    """Return Wisp's settings for options model, views, refiner, refine, threshold, reach."""
     default = Settings()
     refine = options.get("refine", "on")
     if refine not in SWITCH:
@@ -25,6 +26,7 @@ def settings(options: Options) -> Settings:
             model=options.get("model", default.model),
             refiner=options.get("refiner", default.refiner),
             refine=SWITCH[refine],
+            views=_looks(options),
             roi_threshold=float(options.get("threshold", default.roi_threshold)),
             reach=float(options.get("reach", default.reach)),
         )
@@ -32,27 +34,30 @@ def settings(options: Options) -> Settings:
         raise MethodError(f"threshold and reach are numbers: {error}") from error
 
 
-@lru_cache(maxsize=4)
-def stage1_card(model: str) -> models.CoarseModel:
-    """Return what stage 1 is fed like, with the size that its file itself has; "": the default."""
-    return _open(model)[1]
-
-
-def _open(model: str) -> tuple[models.Session, models.CoarseModel]:
-    default = Settings()
-    card = models.coarse_model(model or default.model)
-    return models.open_coarse(card, default.providers, default.threads)
-
-
 def stage1(options: Options) -> Method:
     """Stage 1 alone: the coarse mask at the photo's size, not stretched to its extremes."""
-    session, card = _open(options.get("model", ""))
+    see = stage1_of(options)
+    return lambda photo: see(photo.image).mask
 
-    def run(photo: Input) -> NDArray:
-        small = coarse.predict(session, card, photo.image)
-        return coarse.upsample(small, photo.image.shape[:2])
 
-    return run
+def stage1_of(options: Options) -> Callable[[NDArray[np.uint8]], views.Sight]:
+    """Return what runs stage 1 on a photo, (H, W, 3) uint8, for options model and views."""
+    return _opened(options.get("model", ""), _looks(options))
+
+
+@lru_cache(maxsize=4)
+def _opened(model: str, looks: int) -> Callable[[NDArray[np.uint8]], views.Sight]:
+    default = Settings()
+    card = models.coarse_model(model or default.model)
+    session, card = models.open_coarse(card, default.providers, default.threads)
+    return lambda image: views.see(session, card, image, looks)
+
+
+def _looks(options: Options) -> int:
+    looks = options.get("views", str(Settings.views))
+    if looks not in ("1", "2"):
+        raise MethodError(f"views is 1 or 2, not {looks!r}")
+    return int(looks)
 
 
 def _wisp(options: Options) -> Method:
@@ -84,10 +89,10 @@ def _colours(name: str):
 
 
 KINDS = {
-    "coarse": Kind("stage 1 alone, with the photo's colours", ("model",), stage1),
+    "coarse": Kind("stage 1 alone, with the photo's colours", ("model", "views"), stage1),
     "wisp": Kind(
         "Wisp; foreground=own, photo (the photo's colours), blur (BlurFusion), ml (pymatting)",
-        ("model", "refiner", "refine", "threshold", "reach", "foreground"),
+        ("model", "views", "refiner", "refine", "threshold", "reach", "foreground"),
         _wisp,
         extra="eval",
     ),

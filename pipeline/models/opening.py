@@ -88,6 +88,7 @@ def open_coarse(
         input=entry.name,
         output=result.name,
         size=(height, width),
+        second=(0, 0) if fixed else card.second,
         multiple=0 if fixed else card.multiple,
     )
 

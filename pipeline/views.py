@@ -1,0 +1,181 @@
+"""Look at the photo more than once: at the whole, and at what was found there from nearer by.
+
+A network that sees any photo at 320 px sees little of a subject that fills a quarter of it, and it
+errs now one way, now the other: so it looks at the box of what it found once more, mirrored, and
+the two answers are joined. The second look shows more, and is a second opinion; how far the two
+agree says how sure the result is (:mod:`pipeline.confidence`).
+
+Answers are joined as the mean of their logits: where both are certain the result is certain, which
+a mean of the maps themselves would not be after any disagreement, and no minimum and maximum of the
+photo is needed to sharpen it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import coarse
+from pipeline.models import CoarseModel, Session
+
+Map = NDArray[np.float32]
+
+SUBJECT = 0.5  # what is likelier in than out belongs to the box
+MARGIN = 0.15  # of the box's side, on each side of it: limbs that the first look missed
+#: No box is less than this of a side of the photo: nearer by, the photo itself is blurred.
+SMALLEST = 0.25
+NEAR = 0.5  # weight of the second look; the rest is the first's
+_FADE = 0.05  # of its box: over so much the second look fades in where that ends within the photo
+_CERTAIN = 1e-3  # probabilities nearer to 0 and 1 than this are equally certain
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a photo, in pixels: from (top, left) up to, not including, (bottom, right)."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def area(self) -> tuple[slice, slice]:
+        """The index of the part, ``photo[box.area]``."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What stage 1 saw of a photo.
+
+    Attributes
+    ----------
+    mask
+        The coarse mask at the photo's size, (H, W) float32 in 0..1.
+    cells
+        Rows and columns of stage 1's pixels, were they as fine all over the photo as in ``box``.
+    box
+        What the last look saw.
+    first, second
+        Both answers for the box, each (h, w) float32 in 0..1; the same one after a single look.
+    looks
+        How many there were, 1 or 2.
+    """
+
+    mask: Map
+    cells: tuple[int, int]
+    box: Box
+    first: Map
+    second: Map
+    looks: int
+
+
+def see(session: Session, card: CoarseModel, image: NDArray[np.uint8], looks: int = 2) -> Sight:
+    """Run stage 1 on a photo.
+
+    Parameters
+    ----------
+    session, card
+        The network, as :func:`pipeline.models.open_coarse` returns it.
+    image
+        (H, W, 3) uint8 RGB.
+    looks
+        1: at the whole alone. 2: then what was found there, from nearer by and in the mirror; the
+        whole in the mirror where nothing was found, or something as large as the photo.
+    """
+    shape = image.shape[:2]
+    whole = coarse.probabilities(session, card, image)
+    found = coarse.to_mask(whole, card)
+    everything = Box(0, 0, *shape)
+    if looks == 1:
+        return Sight(coarse.upsample(found, shape), found.shape, everything, found, found, 1)
+    box = around(found, shape)
+    nearer = replace(card, size=card.second) if any(card.second) else card
+    near = coarse.probabilities(session, nearer, image[box.area], mirrored=True)
+    # The coarsest grid on which neither answer loses anything.
+    inside = np.array(box.shape) / shape
+    rows, columns = (int(n) for n in np.maximum(near.shape, np.ceil(inside * whole.shape)))
+    first = part(whole, box, shape, (rows, columns))
+    second = np.asarray(cv2.resize(near, (columns, rows)), np.float32)
+    joined = coarse.to_mask(join(first, second, _fade(first.shape, box, shape)), card)
+    if box == everything:
+        mask = coarse.upsample(joined, shape)
+    else:
+        mask = coarse.upsample(found, shape)
+        mask[box.area] = coarse.upsample(joined, box.shape)
+    cells = (round(rows / inside[0]), round(columns / inside[1]))
+    found_there, found_near = (coarse.to_mask(raw, card) for raw in (first, second))
+    return Sight(mask, cells, box, found_there, found_near, 2)
+
+
+def around(found: Map, shape: tuple[int, int]) -> Box:
+    """Return the box of the subject in a coarse map, with a margin, in a photo of ``shape``.
+
+    All of the photo where no pixel is likelier in than out.
+    """
+    ends = []
+    for axis, side in ((1, shape[0]), (0, shape[1])):
+        at = np.flatnonzero((found > SUBJECT).any(axis))
+        if not at.size:
+            return Box(0, 0, *shape)
+        scale = side / found.shape[1 - axis]
+        low, high = at[0] * scale, (at[-1] + 1) * scale
+        spare = max((high - low) * MARGIN, (SMALLEST * side - (high - low)) / 2)
+        ends.append((max(0, int(low - spare)), min(side, int(np.ceil(high + spare)))))
+    (top, bottom), (left, right) = ends
+    return Box(top, left, bottom, right)
+
+
+def part(whole: Map, box: Box, shape: tuple[int, int], size: tuple[int, int]) -> Map:
+    """Resample the part of a map of a photo of ``shape`` that lies in a box, to ``size`` (h, w)."""
+    scale = np.array(whole.shape) / shape  # of the map, to the photo
+    step = np.array(box.shape) / size * scale
+    start = np.array([box.top, box.left]) * scale + step / 2 - 0.5
+    to_map = np.array([[step[1], 0, start[1]], [0, step[0], start[0]]])
+    return np.asarray(
+        cv2.warpAffine(
+            whole,
+            to_map,
+            size[::-1],
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.float32,
+    )
+
+
+def join(first: Map, second: Map, weight: Map | float) -> Map:
+    """Join two maps of probabilities: the mean of their logits, ``weight`` (0..1) of the second."""
+    one, two = (_logit(answer) for answer in (first, second))
+    return np.asarray(1 / (1 + np.exp(-(one + weight * (two - one)))), np.float32)
+
+
+def _logit(probability: Map) -> Map:
+    held = np.clip(probability, _CERTAIN, 1 - _CERTAIN)
+    return np.asarray(np.log(held / (1 - held)), np.float32)
+
+
+def _fade(size: tuple[int, int], box: Box, shape: tuple[int, int]) -> Map:
+    """Return the weight of the second look, (h, w): less towards borders that are not the photo's.
+
+    There the mask goes on as the first look has it, and no step may be seen.
+    """
+    ends = ((box.top, box.bottom), (box.left, box.right))
+    sides = []
+    for count, (low, high), side in zip(size, ends, shape, strict=True):
+        at = (np.arange(count, dtype=np.float32) + 0.5) / (_FADE * count)
+        ramp = np.ones(count, np.float32)
+        if low > 0:
+            np.minimum(ramp, at, out=ramp)
+        if high < side:
+            np.minimum(ramp, at[::-1], out=ramp)
+        sides.append(ramp)
+    return np.float32(NEAR) * np.minimum.outer(*sides)
