@@ -55,6 +55,19 @@ def test_a_picture_that_takes_too_long_is_stopped():
     assert image_io.read(hostile.bmp_runs(8)).image.shape == (8, 8, 3)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child's work")
+@pytest.mark.parametrize("works", [True, False])
+def test_a_picture_is_put_back_for_its_work_and_not_for_a_busy_machine(monkeypatch, works):
+    slowed = []
+    monkeypatch.setattr(sandbox, "_PATIENCE", 0.1)
+    monkeypatch.setattr(sandbox._Child, "slow_down", lambda child: slowed.append(child))
+    if not works:  # as where it gets no core
+        monkeypatch.setattr(sandbox._Child, "worked", lambda child: 0.0)
+    with pytest.raises(ImageTooSlow):
+        image_io.read(hostile.bmp_runs(8000), seconds=5)
+    assert bool(slowed) == works
+
+
 def test_the_limit_is_a_setting(tmp_path):
     nets = networks.stage1(tmp_path / "coarse.onnx")
     cutout = Cutout(Settings(model=str(nets), refine=False, decode_seconds=0.2))

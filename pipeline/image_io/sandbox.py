@@ -37,7 +37,8 @@ from pipeline.image_io.photo import Photo
 _KEPT = 4
 #: Pictures after which a child is replaced, as decoders leak.
 _PICTURES = 500
-#: Seconds after which a picture is decoded with the lowest priority: others are not to wait for it.
+#: Seconds of work after which a picture is decoded with the lowest priority: others are not to wait
+#: for it. By the clock, all pictures would be put back where the machine is busy with other things.
 _PATIENCE = 1.0
 _TICK = 0.05  # seconds between two looks at the clock
 
@@ -99,6 +100,15 @@ class _Child:
                 raise EOFError
             got += count
         return block
+
+    def worked(self) -> float | None:
+        """Return the seconds of a core it has had so far; None where the system does not tell."""
+        try:
+            with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stream:
+                facts = stream.read().rpartition(")")[2].split()
+            return (int(facts[11]) + int(facts[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError, AttributeError):
+            return None
 
     def slow_down(self) -> None:
         """Let everything else go first, from now on."""
@@ -245,7 +255,7 @@ def _watched(child: _Child, seconds: float, tick: Callable[[], None]) -> Iterato
     done, ended = threading.Event(), []
 
     def watch() -> None:
-        start = time.monotonic()
+        start, before = time.monotonic(), child.worked() or 0.0
         while not done.wait(_TICK):
             taken = time.monotonic() - start
             try:
@@ -260,7 +270,9 @@ def _watched(child: _Child, seconds: float, tick: Callable[[], None]) -> Iterato
                 child.kill()
                 return
             if taken > _PATIENCE and not child.slowed:
-                child.slow_down()
+                worked = child.worked()
+                if worked is None or worked - before > _PATIENCE:
+                    child.slow_down()
 
     watcher = threading.Thread(target=watch, name="wisp-decode", daemon=True)
     watcher.start()
