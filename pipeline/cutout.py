@@ -96,6 +96,10 @@ class Result:
         render.save(self, path, output)
 
 
+#: Times its width that a photo may be long: stage 1 sees 16 of its 320 rows then.
+_LONG = 20
+
+
 class Cutout:
     """Cuts subjects out of photos. Loads its models once; may be called from many threads."""
 
@@ -149,6 +153,9 @@ class Cutout:
         with clock("read"):
             photo = image_io.read(source, s.max_pixels, s.decode_seconds)
             seen = transparency.opaque(photo)
+            if max(seen.shape[:2]) >= _LONG * min(seen.shape[:2]):
+                said = "so long that stage 1 sees little of it: cut it out in parts"
+                photo = replace(photo, notes=(*photo.notes, said))
         with clock("coarse"):
             sight = views.see(self._stage1, self.model, seen, s.views)
             mask = sight.mask

@@ -262,3 +262,12 @@ def test_coarse_mask_equals_rembgs_on_the_same_weights(monkeypatch, tmp_path):
         # Ours is not cut down to levels in between: that rounds down, by half a level on average.
         ours = (coarse.upsample(raw, (height, width)) - low) / (high - low) * 255
         assert np.abs(ours - np.asarray(mask, np.float32)).mean() <= 0.6
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"), [((40, 800), True), ((800, 40), True), ((40, 700), False)]
+)
+def test_of_a_very_long_photo_it_is_said_that_little_is_seen(shape, said, tmp_path):
+    cutout = Cutout(Settings(model=str(networks.stage1(tmp_path / "c.onnx")), refine=False))
+    notes = cutout(np.zeros((*shape, 3), np.uint8)).photo.notes
+    assert any("in parts" in note for note in notes) == said
