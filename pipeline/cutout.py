@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -44,6 +44,26 @@ class Progress(Protocol):
     """
 
     def __call__(self, stage: str, share: float, /) -> None: ...
+
+
+class Tiles(Protocol):
+    """Where stage 2 redraws, and what it says there; a clip remembers it from frame to frame.
+
+    By default :func:`pipeline.patches.tile_origins` and :func:`pipeline.generator.redraw`, whose
+    parameters and answers the two have.
+    """
+
+    def place(self, roi: NDArray[np.bool_]) -> NDArray[np.intp]: ...
+
+    def redraw(
+        self,
+        session: models.Session,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.float32],
+        origins: NDArray[np.intp],
+        batch: int,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Iterator[NDArray[np.float32]]: ...
 
 
 @dataclass(frozen=True)
@@ -122,7 +142,12 @@ class Cutout:
         return type(self), (self.settings,)
 
     def __call__(
-        self, source: Source, *, refine: bool = True, progress: Progress | None = None
+        self,
+        source: Source,
+        *,
+        refine: bool = True,
+        progress: Progress | None = None,
+        tiles: Tiles | None = None,
     ) -> Result:
         """Cut out one photo.
 
@@ -134,6 +159,8 @@ class Cutout:
             False leaves stage 2 out this once, where the settings have it.
         progress
             Told how far it is, in the calling thread; by raising it calls the work off.
+        tiles
+            Stands in for how tiles are placed and redrawn.
 
         Raises
         ------
@@ -145,10 +172,13 @@ class Cutout:
             When there is not enough memory.
         """
         with enough_memory(), models.watched(models.within(self.settings.network_seconds)):
-            return self._cut(source, refine, progress or _ignore)
+            return self._cut(source, refine, progress or _ignore, tiles)
 
-    def _cut(self, source: Source, refine: bool, progress: Progress) -> Result:
+    def _cut(self, source: Source, refine: bool, progress: Progress, known: Tiles | None) -> Result:
         s, clock = self.settings, _Clock(progress)
+        place, redraw = (
+            (known.place, known.redraw) if known else (patches.tile_origins, generator.redraw)
+        )
         stage2 = self._stage2 if refine else None
         with clock("read"):
             photo = image_io.read(source, s.max_pixels, s.decode_seconds)
@@ -165,7 +195,7 @@ class Cutout:
                 photo = replace(photo, notes=(*photo.notes, "cut out already: left as it is"))
         with clock("roi"):
             edge = roi.find(mask, sight.cells, s.roi_threshold, s.reach)
-            tiles = patches.tile_origins(edge) if stage2 else np.empty((0, 2), np.intp)
+            tiles = place(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
                 corrected = multiscale.correct(
@@ -173,9 +203,7 @@ class Cutout:
                 )
                 step = partial(progress, "refine")
                 shallow = roi.find(mask, sight.cells, s.roi_threshold, s.depth)
-                redrawn = generator.redraw(
-                    stage2.local_generator, seen, corrected, tiles, s.batch_size, step
-                )
+                redrawn = redraw(stage2.local_generator, seen, corrected, tiles, s.batch_size, step)
                 alpha, colours = blend.blend(seen, mask, shallow, tiles, redrawn)
             else:
                 alpha = mask.copy()

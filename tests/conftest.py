@@ -45,7 +45,7 @@ def ellipse(height: int, width: int) -> np.ndarray:
     return np.clip((0.35 - distance) * 20 + 0.5, 0, 1).astype(np.float32)
 
 
-def fake_cutout(source: Any, max_pixels: int = 100_000_000) -> Result:
+def fake_cutout(source: Any, max_pixels: int = 100_000_000, **_: Any) -> Result:
     """Stand in for a Cutout: reads like one, and takes the middle of any picture for subject."""
     photo = image_io.read(source, max_pixels)
     alpha = ellipse(*photo.image.shape[:2])

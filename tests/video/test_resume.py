@@ -66,7 +66,7 @@ def test_what_a_crash_leaves_can_be_gone_on_with(clip, tmp_path, monkeypatch):
 
     calls = 0
 
-    def failing(source):
+    def failing(source, **_):
         nonlocal calls
         calls += 1
         if calls == 19:

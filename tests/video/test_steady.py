@@ -118,7 +118,7 @@ def test_frames_are_reduced_to_what_motion_needs():
 def test_a_result_for_each_frame_and_nothing_twice(photo):
     asked = []
 
-    def counting(image) -> Result:
+    def counting(image, **_) -> Result:
         asked.append(image)
         return fake_cutout(image)
 

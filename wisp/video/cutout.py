@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline import Cutout, Result
 from wisp.video.clip import Frame
 from wisp.video.steady import Steady
+from wisp.video.tiles import TileMemory
 
 
 class CutoutVideo:
@@ -25,9 +25,7 @@ class CutoutVideo:
     ...     show(result.image)
     """
 
-    def __init__(
-        self, cutout: Callable[[Any], Result] | None = None, *, steady: bool = True
-    ) -> None:
+    def __init__(self, cutout: Callable[..., Result] | None = None, *, steady: bool = True) -> None:
         """Cut out with ``cutout``, a :class:`pipeline.Cutout`; None is one with its defaults.
 
         ``steady`` waits for the next frame before it gives one; False leaves each frame as it was
@@ -60,12 +58,13 @@ class CutoutVideo:
     def _each(self, frames: Iterable[NDArray[np.uint8] | Frame]) -> Iterator[Result]:
         """Cut out frame by frame; the same result again where there is nothing new to see."""
         before: Result | None = None
+        tiles = TileMemory()
         for given in frames:
             frame = given if isinstance(given, Frame) else Frame(np.asarray(given, np.uint8), 0)
             if before is None or not (
                 frame.damaged or np.array_equal(frame.image, before.photo.image)
             ):
-                before = self.cutout(frame.image)
+                before = self.cutout(frame.image, tiles=tiles)
             yield before
 
 
