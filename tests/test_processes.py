@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import configparser
 import os
 import pickle
+import re
+import runpy
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import wisp
 from pipeline import Cutout, Settings
 from pipeline.models import providers
 from tests import networks
@@ -23,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 FORK = """
 import os, sys, time
 import numpy as np
+import wisp
 from pipeline import Cutout, Settings
 
 photo = np.zeros((700, 900, 3), np.uint8)
@@ -154,3 +162,28 @@ def test_a_user_without_a_home(tmp_path, photo):
         )
         assert done.returncode == code and says in done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_pyinstaller_finds_the_hook_and_the_hook_the_weights():
+    hooks = pytest.importorskip("PyInstaller.utils.hooks")
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    entry = config["options.entry_points"]["pyinstaller40"].partition("=")[2].strip()
+    module, _, name = entry.partition(":")
+    (folder,) = getattr(import_module(module), name)()
+    found = runpy.run_path(str(Path(folder) / "hook-pipeline.py"))
+    packed = {Path(source).name for source, _ in found["datas"]}
+    assert {"coarse_int8.onnx", "refiner_int8.onnx"} <= packed
+    for name in found["hiddenimports"]:
+        assert not name.startswith("pipeline") or find_spec(name)
+    assert hooks
+
+
+def test_the_programs_in_the_document_name_what_there_is():
+    text = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(programs) >= 3
+    for program in programs:
+        for node in ast.walk(ast.parse(program)):
+            if isinstance(node, ast.ImportFrom) and node.module == "wisp":
+                assert {alias.name for alias in node.names} <= set(wisp.__all__)
