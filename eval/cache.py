@@ -10,8 +10,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,20 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from platformdirs import user_cache_path
 
 import eval as harness
 import pipeline
 from eval.methods import KINDS, Spec
 from eval.methods.external import result_file
 from pipeline import Settings, models
+from pipeline.files import write
 
 ALWAYS = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 
 
 def default_root() -> Path:
     """Return where the cache lies unless told otherwise: the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "wisp" / "bench"
+    return user_cache_path("wisp", appauthor=False) / "bench"
 
 
 def versions(spec: Spec) -> dict[str, str]:
@@ -111,23 +110,10 @@ class Cache:
             buffer = io.BytesIO()
             Image.fromarray(cutout).save(buffer, "PNG", compress_level=1)
             write(self.picture(key), buffer.getvalue())
-        write(self._note(key), json.dumps(note).encode())
+        write(self._note(key), json.dumps(note))
 
     def _note(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.json"
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    try:
-        with os.fdopen(handle, "wb") as sink:
-            sink.write(data)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
 
 
 @lru_cache(maxsize=256)

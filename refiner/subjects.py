@@ -10,7 +10,6 @@ Three kinds of folders are understood, and each becomes the same thing, a straig
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.errors import OutputError, SettingsError
+from pipeline.files import write
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -177,10 +177,8 @@ def load(folder: Path, name: str) -> Subject:
 
 
 def _write(path: Path, picture: NDArray[np.uint8]) -> None:
-    part = path.with_name(path.name + ".part")
     code = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
     done, data = cv2.imencode(".png", cv2.cvtColor(picture, code), [cv2.IMWRITE_PNG_COMPRESSION, 3])
     if not done:
         raise OutputError(f"{path} cannot be encoded as PNG")
-    part.write_bytes(data.tobytes())
-    os.replace(part, path)
+    write(path, data.tobytes())

@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from limits import parse as parse_rate
+from platformdirs import user_data_path
 
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
@@ -23,8 +24,7 @@ _BOOLS = {"1": True, "true": True, "yes": True, "on": True, "": False} | {
 
 
 def _home() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "wisp"
+    return user_data_path("wisp", appauthor=False)
 
 
 @dataclass(frozen=True)

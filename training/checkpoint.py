@@ -6,7 +6,6 @@ each part of the training by name: ``model``, ``ema``, ``optimizer``, …
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import Any
 import torch
 
 from pipeline.errors import ModelInvalid, ModelMissing, SettingsError
+from pipeline.files import replacing
 
 
 def save(path: Path, step: int, settings: Any, parts: Mapping[str, Any]) -> None:
     """Write the state of ``parts``; ``settings`` is the run's dataclass."""
     state = {name: part.state_dict() for name, part in parts.items()}
-    part_file = path.with_suffix(".part")
-    torch.save({"step": step, "settings": asdict(settings), **state}, part_file)
-    os.replace(part_file, path)
+    with replacing(path) as file:
+        torch.save({"step": step, "settings": asdict(settings), **state}, file)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipeline.errors import SettingsError
+from pipeline.files import replacing
 from training.precision import autocast
 from training.prefetch import prefetch
 from u2net import collage, losses
@@ -198,10 +198,8 @@ def prepare(
             if path.is_file():
                 continue
             rows = np.stack(list(pool.map(row, range(number * SHARD, (number + 1) * SHARD))))
-            part = path.with_suffix(".part")
-            with part.open("wb") as file:
+            with replacing(path) as file:
                 np.save(file, rows)
-            os.replace(part, path)
 
 
 class Rows:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
+from pipeline.files import write
 from training import folders
 from training.split import held_out_scenes, scene
 from u2net.settings import SIZE, Data
@@ -141,9 +142,7 @@ def prepare(root: Path, out: Path, how: Data, quiet: bool = False) -> dict[str, 
                 index.append(("composites", f"{cutout.parent.name}_{cutout.stem}", True))
         pack.flush()
         os.replace(part, out / f"{split}.npy")
-        part_index = out / f"{split}.part.json"
-        part_index.write_text(json.dumps(index))
-        os.replace(part_index, out / f"{split}.json")
+        write(out / f"{split}.json", json.dumps(index))
         counts[split] = Counter(source for source, _, _ in index)
     return counts
 

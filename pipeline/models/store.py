@@ -17,6 +17,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline import files
 from pipeline.errors import ModelError, ModelInvalid, ModelMissing, OutputError, SettingsError
 from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
 
@@ -259,25 +260,17 @@ def mark_verified(path: Path) -> None:
 
 def copy(file: Path, target: Path) -> None:
     """Copy a file: whole, or not at all. Raises :class:`OutputError`."""
-    half = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        shutil.copyfile(file, half)
-        os.replace(half, target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        half.unlink(missing_ok=True)
+    with files.replacing(target) as copied, open(file, "rb") as original:
+        shutil.copyfileobj(original, copied, 1 << 20)
 
 
 def write(path: Path, text: str) -> None:
     """Write a small text: whole, or not at all. Raises :class:`OutputError`."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text)
-        os.replace(half, path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        raise files.output_error(f"cannot make the folder {path.parent}", error) from error
+    files.write(path, text)
 
 
 @contextmanager

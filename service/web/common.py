@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from pipeline.errors import WispError
+from pipeline.files import write
 from service.budget import Hold
 from service.context import Context
 from service.errors import problem
@@ -108,9 +108,7 @@ class Desk:
             else:
                 data = make()
                 self.files.grow(room, len(data))
-                part = self.files.folder / os.urandom(16).hex()
-                part.write_bytes(data)
-                os.replace(part, path)
+                write(path, data)
         except BaseException:
             room.release()
             raise
