@@ -399,7 +399,7 @@ def test_nothing_is_asked_of_another_site(page, server):
     page.wait(lambda: "background_file" in page.text("#swagger-ui"))
     asked |= page.asked()
     ours = {url for url in asked if url.startswith(server.url)}
-    assert {f"{server.url}/openapi.json", f"{server.url}/theme.css"} <= ours
+    assert f"{server.url}/openapi.json" in ours and len(ours) > 20
     outside = {url for url in asked - ours if not url.startswith(("data:", "blob:", "chrome"))}
     # Before the history's test the server had another port.
     assert {url for url in outside if not url.startswith("http://127.0.0.1:")} == set()
