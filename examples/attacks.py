@@ -39,9 +39,9 @@ class Target:
         self.url, self.secret = url, secret
         self.address = ("127.0.0.1", int(url.rpartition(":")[2]))
 
-    def client(self, host: str) -> httpx.Client:
+    def client(self, host: str, patience: float = 30) -> httpx.Client:
         return httpx.Client(
-            base_url=self.url, transport=httpx.HTTPTransport(local_address=host), timeout=30
+            base_url=self.url, transport=httpx.HTTPTransport(local_address=host), timeout=patience
         )
 
     def connect(self, host: str) -> socket.socket:

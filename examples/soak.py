@@ -99,7 +99,7 @@ def visit(
     target: Target, host: str, photos: list[bytes], seen: Seen, stop: threading.Event
 ) -> None:
     """Be a normal visitor."""
-    with target.client(host) as client:
+    with target.client(host, patience=90) as client:
         while not stop.is_set():
             for photo in photos:
                 if stop.is_set():
@@ -201,7 +201,7 @@ def report(seen: Seen) -> tuple[dict[str, float], list[str]]:
         "photos under attack": len(seen.attacked),
         "other requests": seen.other,
         "lost": len(seen.lost),
-        "p50 in quiet, s": round(statistics.median(seen.quiet), 3),
+        "p50 in quiet, s": round(statistics.median(seen.quiet or [0]), 3),
         "p50 under attack, s": round(statistics.median(seen.attacked or [0]), 3),
         "p95 in quiet, s": p95(seen.quiet),
         "p95 under attack, s": p95(seen.attacked),
@@ -210,6 +210,8 @@ def report(seen: Seen) -> tuple[dict[str, float], list[str]]:
         "memory in quiet, last third, MB": round(late / 1e6),
     }
     wrong = [*seen.harm[:5], *seen.lost[:5]]
+    if not seen.quiet or not seen.attacked:
+        wrong.append("too few photos were answered to say anything: let it run longer")
     if figures["p95 under attack, s"] > 2 * figures["p95 in quiet, s"]:
         wrong.append("the times more than doubled under attack")
     if figures["most memory, MB"] > _LIMIT / 1e6:
