@@ -227,8 +227,8 @@ def _opacity(value: RGB | RGBA) -> int:
 def margins(text: str, width: int, height: int) -> tuple[int, int, int, int]:
     """Understand one to four margins around a box of a size, in pixels.
 
-    Each is "20px" or "5%"; a percentage is of the box's height above and below, of its width at
-    the sides. Two values are above and below, then the sides; three and four are as in CSS.
+    Each is "20px", which is also "20", or "5%"; a percentage is of the box's height above and
+    below, of its width at the sides. Two values are above and below, then the sides; three and four are as in CSS.
 
     Returns (top, right, bottom, left) in pixels. Raises :class:`SettingsError` for anything else.
     """
@@ -245,11 +245,11 @@ def margins(text: str, width: int, height: int) -> tuple[int, int, int, int]:
 
 
 def _margin(text: str, side: int) -> int:
-    match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]+)?)(px|%)", text)
+    match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]+)?)(px|%)?", text)
     if not match:
         raise SettingsError(f"margin must look like 20px or 5%, not {text!r}")
     number = float(match[1])
-    return round(number if match[2] == "px" else number / 100 * side)
+    return round(number / 100 * side if match[2] == "%" else number)
 
 
 def percent(text: str) -> float:

@@ -92,6 +92,30 @@ def test_formats(run, jpeg, options, format, mode):
     assert (opened.format, opened.mode, opened.size) == (format, mode, (96, 64))
 
 
+@pytest.mark.parametrize("format", ["JPEG", "jpeg", "JPG"])
+def test_the_name_of_a_format_in_any_spelling(run, jpeg, format):
+    Path("a.jpg").write_bytes(jpeg)
+    assert run("cut", "a.jpg", "--format", format).exit_code == 0
+    assert Image.open("a-cutout.jpg").format == "JPEG"
+
+
+def test_several_photos_are_not_one_file(run, jpeg):
+    for name in ("a.jpg", "b.jpg"):
+        Path(name).write_bytes(jpeg)
+    result = run("cut", "a.jpg", "b.jpg", "-o", "one.png")
+    assert result.exit_code == 2 and "one picture's name" in result.stderr
+    assert not Path("one.png").exists()
+
+
+def test_a_photo_alone_is_cut(run, jpeg):
+    Path("a.jpg").write_bytes(jpeg)
+    assert run("a.jpg").exit_code == 0 and Path("a-cutout.png").exists()
+    assert run("-", stdin=jpeg).stdout_bytes.startswith(b"\x89PNG")
+    Path("doctor").mkdir()  # the name of a command goes first
+    assert "Check the installation" in run("doctor", "--help").output
+    assert run("nonsense").exit_code == 2
+
+
 def test_crop(run, jpeg):
     Path("a.jpg").write_bytes(jpeg)
     run("cut", "a.jpg", "-o", "b.png", "--crop")
@@ -277,7 +301,9 @@ def test_a_bar_on_a_terminal(run, folder, monkeypatch):
         (["a.jpg", "-o", "b.png", "--format", "webp"], "contradicts"),
         (["a.jpg", "--quality", "5"], "lossless"),
         (["a.jpg", "--margin", "5px"], "--crop"),
-        (["a.jpg", "--crop", "--margin", "5"], "20px or 5%"),
+        (["a.jpg", "--crop", "--margin", "5em"], "20px or 5%"),
+        (["https://example.org/a.jpg"], "is an address"),
+        (["a.jpg", "--model", "u2nett"], "did you mean 'u2net'"),
         (["a.jpg", "--background", "whiteish"], "no colour"),
         (["a.jpg", "--background", "/dev/null"], "empty"),
         (["a.jpg", "--only-mask", "--background", "white"], "one of the two"),
@@ -302,7 +328,7 @@ def test_a_model_that_is_not_there(run, jpeg):
     for option in ("--model", "--refiner"):  # said though all is finished
         result = run("cut", "a.jpg", option, "none")
         assert result.exit_code == 2
-        assert result.stderr.startswith("Error: no model 'none': give a path")
+        assert result.stderr.startswith("Error: no model 'none': Give a path")
 
 
 def test_a_picture_is_not_written_to_a_terminal(run, jpeg, monkeypatch):

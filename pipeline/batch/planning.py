@@ -17,6 +17,9 @@ from pathlib import Path
 from pipeline import image_io
 from pipeline.batch.jobs import STREAM, Job
 from pipeline.errors import SettingsError
+from pipeline.output import FORMATS
+
+_ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
 
 
 def find(inputs: Sequence[str], avoid: Sequence[Path] = ()) -> list[Job]:
@@ -140,6 +143,10 @@ def plan(inputs: Sequence[str], jobs: Sequence[Job], out: str | None, ending: st
     else:
         if out is not None and os.path.exists(out) and not os.path.isdir(out):
             raise SettingsError(f"{out} is a file, and there are several photos: give a folder")
+        if out is not None and Path(out).suffix.lower() in _ENDINGS and not os.path.isdir(out):
+            raise SettingsError(
+                f"{out} is one picture's name, and there are several: give a folder"
+            )
         planned = _named(jobs, None if out is None else Path(out), ending)
     sources = {os.path.realpath(job.source): job.source for job in jobs}
     for job in planned:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from pipeline.models.providers import DEVICES, providers
 from pipeline.output import FORMATS, Output, format_of
 from pipeline.settings import Settings
 
+_ALIASES = {"jpeg": "jpg", "tif": "tiff"}
+
 
 @click.command()
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
@@ -34,7 +37,7 @@ from pipeline.settings import Settings
 @click.option(
     "--format",
     "format_",
-    type=click.Choice([*FORMATS, "auto"]),
+    type=click.Choice([*FORMATS, "auto", *_ALIASES], case_sensitive=False),
     help="Default: by the name of OUT, else png.",
 )
 @output_options
@@ -85,12 +88,16 @@ def cut(
       curl … | wisp cut - > cutout.png        a pipe
     """
     terminal.hush_libraries()
+    for address in (name for name in inputs if re.match(r"https?://", name)):
+        raise click.UsageError(
+            f"{address} is an address, not a file: curl -L ADDRESS | wisp cut - > cutout.png"
+        )
     avoid = [folder for folder in (out and Path(out), save_stages) if folder]
     found = batch.find(inputs, avoid)
     if not found:
         terminal.say(quiet, f"no pictures in {', '.join(inputs)}")
         return
-    output = parsed(ctx, _format(inputs, found, out, format_))
+    output = parsed(ctx, _format(inputs, found, out, _ALIASES.get(format_ or "", format_)))
     planned = batch.plan(inputs, found, out, output.ending)
     if planned[0].target == batch.STREAM and terminal.on_terminal(sys.stdout):
         raise click.UsageError("a picture is nothing for a terminal: redirect it, or give -o FILE")

@@ -7,12 +7,13 @@ Exit code: 0; 1 when a photo failed; 2 for wrong usage; 130 after Ctrl-C.
 from __future__ import annotations
 
 import json
+import os
 from importlib import import_module
 from typing import Any
 
 import click
 
-from pipeline import __version__
+from pipeline import __version__, image_io
 from pipeline.errors import ModelMissing, ProviderMissing, SettingsError, WispError
 
 _PLUGINS = "wisp.commands"  # entry-point group for subcommands that other packages add
@@ -54,6 +55,16 @@ class _Group(click.Group):
                 f"the command {cmd_name!r} ({plugins[cmd_name].value}) is no click command"
             )
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Take ``wisp photo.jpg`` for ``wisp cut photo.jpg``; the name of a command goes first."""
+        name = args[0]
+        photo = name == "-" or bool(image_io.PICTURE.fullmatch(name)) or os.path.exists(name)
+        if photo and name not in self.list_commands(ctx):
+            args = ["cut", *args]
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Not click's own, which would load every plugin for its line of help.

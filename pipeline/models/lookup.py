@@ -5,6 +5,7 @@ A file that is not in the catalogue is taken for a U²-Net, and checked when it 
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -63,4 +64,6 @@ def _file(name: str, known: Any) -> Path:
     if path.is_file():
         return path
     names = ", ".join(sorted(known))
-    raise ModelMissing(f"no model {name!r}: give a path to an .onnx file, or one of {names}")
+    close = difflib.get_close_matches(name, known, 1, cutoff=0.7)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ModelMissing(f"no model {name!r}: {hint}Give a path to an .onnx file, or one of {names}")
