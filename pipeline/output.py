@@ -228,7 +228,8 @@ def margins(text: str, width: int, height: int) -> tuple[int, int, int, int]:
     """Understand one to four margins around a box of a size, in pixels.
 
     Each is "20px", which is also "20", or "5%"; a percentage is of the box's height above and
-    below, of its width at the sides. Two values are above and below, then the sides; three and four are as in CSS.
+    below, of its width at the sides. Two values are above and below, then the sides; three and
+    four are as in CSS.
 
     Returns (top, right, bottom, left) in pixels. Raises :class:`SettingsError` for anything else.
     """
