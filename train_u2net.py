@@ -60,6 +60,8 @@ def train(
     phase's own checkpoint. ``sampling`` weighs the sources, ``features`` is the inner phase's
     folder. ``stop`` ends after that many of ``s.steps``. Raises ``SettingsError`` where settings,
     checkpoint and files contradict.
+
+    It is one function on purpose: a training is read from top to bottom.
     """
     if s.phase not in PHASES:
         raise SettingsError(f"There is no phase {s.phase!r}; there are {', '.join(PHASES)}.")

@@ -24,13 +24,13 @@ GRID = 320  # stage-1 cells a side: see pipeline.roi
 class Scene:
     """A photo whose truth is known: (H, W, 3) uint8, (H, W) float32 0..1, (H, W, 3) uint8.
 
-    ``exact`` as in :class:`refiner.subjects.Subject`.
+    ``pixel_accurate`` as in :class:`refiner.subjects.Subject`.
     """
 
     image: NDArray[np.uint8]
     alpha: NDArray[np.float32]
     foreground: NDArray[np.uint8]
-    exact: bool = True
+    pixel_accurate: bool = True
 
 
 def compose(subject: Subject, backdrop: NDArray[np.uint8], cell: float, rng: Random) -> Scene:
@@ -94,7 +94,7 @@ def natural(subject: Subject, cell: float, rng: Random) -> Scene:
         (crop[..., :3] + 0.5).astype(np.uint8),
         np.ascontiguousarray(alpha, np.float32),
         (crop[..., 3:] + 0.5).astype(np.uint8),
-        subject.exact,
+        subject.pixel_accurate,
     )
 
 

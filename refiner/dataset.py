@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import SettingsError
-from refiner.cutting import ALPHA, COARSE, FOREGROUND, RGB, WEIGHT
-from training.augment import random_subset
+from refiner.patch_sampling import ALPHA, COARSE, FOREGROUND, RGB, WEIGHT
+from training.sampling import random_subset
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,9 @@ class Shards:
 
     def __init__(self, folder: Path, split: str, device: torch.device | str = "cpu") -> None:
         self.folder, self.split, self.device = Path(folder), split, torch.device(device)
-        self._maps: dict[Path, NDArray[np.uint8]] = {}
+        self._shards: dict[Path, NDArray[np.uint8]] = {}
         self.refresh()
-        if not self._maps:
+        if not self._shards:
             raise SettingsError(
                 f"no {split}-*.npy in {folder}: prepare data with python -m refiner.prepare"
             )
@@ -57,19 +55,19 @@ class Shards:
     def refresh(self) -> None:
         """Look for shards that were not there before."""
         for path in sorted(self.folder.glob(f"{self.split}-*.npy")):
-            if path not in self._maps:
-                self._maps[path] = np.load(path, mmap_mode="r")
+            if path not in self._shards:
+                self._shards[path] = np.load(path, mmap_mode="r")
 
     def __len__(self) -> int:
-        return sum(map(len, self._maps.values()))
+        return sum(map(len, self._shards.values()))
 
     def index(self) -> list[tuple[Path, int]]:
         """Every patch as (shard, number), in a fixed order."""
-        return [(path, i) for path in sorted(self._maps) for i in range(len(self._maps[path]))]
+        return [(path, i) for path in sorted(self._shards) for i in range(len(self._shards[path]))]
 
     def batch(self, chosen: list[tuple[Path, int]]) -> Batch:
         """Read patches as a batch, not augmented."""
-        raw = np.stack([self._maps[path][i] for path, i in chosen])
+        raw = np.stack([self._shards[path][i] for path, i in chosen])
         layers = torch.from_numpy(raw).to(self.device).float().div_(255)
         return Batch(
             torch.cat([layers[:, RGB], layers[:, COARSE : COARSE + 1]], 1),
@@ -79,7 +77,7 @@ class Shards:
         )
 
 
-def order(shards: Shards, seed: int, epoch: int) -> list[tuple[Path, int]]:
+def shuffled(shards: Shards, seed: int, epoch: int) -> list[tuple[Path, int]]:
     """A shuffled epoch: the same for the same seed, epoch and shards."""
     shards.refresh()
     index = shards.index()
@@ -87,51 +85,30 @@ def order(shards: Shards, seed: int, epoch: int) -> list[tuple[Path, int]]:
     return [index[i] for i in rng.permutation(len(index))]
 
 
-def epochs(
-    shards: Shards, size: int, seed: int, start: int = 0, rank: int = 0, ranks: int = 1
+def batches(
+    shards: Shards, size: int, seed: int, steps: range, rank: int = 0, ranks: int = 1
 ) -> Iterator[Batch]:
-    """Augmented batches without end, from step ``start`` on: what resuming needs.
+    """Yield the augmented batch of each step, which depends on the seed and the step alone.
 
-    Step n holds the same patches, augmented alike, whether the run was interrupted or not, as long
-    as no shard was added. Several processes share each step's patches out among themselves.
+    That holds as long as no shard is added. Several processes share each step's patches out among
+    themselves. Raises ``SettingsError`` where there are fewer patches than a batch has.
     """
-    epoch, step = 0, 0
-    while True:
-        patches = order(shards, seed, epoch)
-        steps = len(patches) // (size * ranks)
-        if not steps:
+    epoch, first = 0, 0
+    while first < steps.stop:
+        patches = shuffled(shards, seed, epoch)
+        count = len(patches) // (size * ranks)
+        if not count:
             raise SettingsError(
                 f"{len(patches)} patches are fewer than a batch of {size * ranks}: prepare more"
             )
-        for i in range(steps):
-            if step >= start:
-                chosen = patches[(i * ranks + rank) * size :][:size]
-                yield augment(shards.batch(chosen), np.random.default_rng([seed, step, rank]))
-            step += 1
-        epoch += 1
-
-
-def prefetch(batches: Iterator[Batch], ahead: int = 4) -> Iterator[Batch]:
-    """Make batches in a thread of their own, some ahead; NumPy and torch leave it the time."""
-    ready: queue.Queue[Batch | Exception] = queue.Queue(ahead)
-
-    def fill() -> None:
-        try:
-            for batch in batches:
-                ready.put(batch)
-        except Exception as error:  # handed on to whoever asks for the next batch
-            ready.put(error)
-
-    threading.Thread(target=fill, daemon=True).start()
-    while True:
-        batch = ready.get()
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
+        for step in range(max(first, steps.start), min(first + count, steps.stop)):
+            chosen = patches[((step - first) * ranks + rank) * size :][:size]
+            yield augment(shards.batch(chosen), np.random.default_rng([seed, step, rank]))
+        epoch, first = epoch + 1, first + count
 
 
 def augment(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Make a batch another one: each patch elsewhere, in other colours, over something else.
+    """Warp each patch, change its colours, and put another background behind some.
 
     A few thousand scenes are soon known by heart, and a scene costs half a second to make; this
     costs some 3 ms a patch. Alpha stays the truth: photo, foreground and masks move alike, their
@@ -141,14 +118,14 @@ def augment(batch: Batch, rng: np.random.Generator) -> Batch:
     if rng.random() < 0.5:
         layers = layers.flip(3)
     layers = layers.rot90(int(rng.integers(4)), (2, 3))
-    layers = move(layers, rng)
+    layers = warp(layers, rng)
     image, coarse, alpha, foreground, weight = layers.split((3, 1, 1, 3, 1), 1)
-    image, foreground = elsewhere(image, alpha, foreground, rng)
-    image, foreground = tint(image, foreground, rng)
-    return Batch(torch.cat([image, displace(coarse, rng)], 1), alpha, foreground, weight)
+    image, foreground = replace_background(image, alpha, foreground, rng)
+    image, foreground = jitter_colours(image, foreground, rng)
+    return Batch(torch.cat([image, warp_coarse(coarse, rng)], 1), alpha, foreground, weight)
 
 
-def move(layers: Tensor, rng: np.random.Generator, share: float = 0.5) -> Tensor:
+def warp(layers: Tensor, rng: np.random.Generator, share: float = 0.5) -> Tensor:
     """Turn some patches, (N, C, H, W), by any angle up to 30° and enlarge them up to 1.4 times.
 
     What comes in from beyond the border is the reflection of what is there.
@@ -163,14 +140,14 @@ def move(layers: Tensor, rng: np.random.Generator, share: float = 0.5) -> Tensor
     theta = torch.from_numpy(np.concatenate([turn.transpose(2, 0, 1), shift], 2)).to(layers)
     size = [len(chosen), *layers.shape[1:]]
     grid = F.affine_grid(theta, size, align_corners=False)
-    moved = layers.clone()
-    moved[chosen] = F.grid_sample(
+    warped = layers.clone()
+    warped[chosen] = F.grid_sample(
         layers[chosen], grid, "bilinear", "reflection", align_corners=False
     )
-    return moved
+    return warped
 
 
-def elsewhere(
+def replace_background(
     image: Tensor, alpha: Tensor, foreground: Tensor, rng: np.random.Generator, share: float = 0.4
 ) -> tuple[Tensor, Tensor]:
     """Put some subjects over the photo of another patch, in another light; image and foreground.
@@ -199,7 +176,9 @@ def elsewhere(
     return image, foreground
 
 
-def tint(image: Tensor, foreground: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def jitter_colours(
+    image: Tensor, foreground: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """Change the colours of photo and foreground alike: light, sometimes hue, sometimes negative.
 
     Gain, order of the channels and negative keep I = αF + (1 − α)B. A gamma breaks it a little, as
@@ -221,7 +200,7 @@ def tint(image: Tensor, foreground: Tensor, rng: np.random.Generator) -> tuple[T
     return both[:, 0], both[:, 1]
 
 
-def displace(
+def warp_coarse(
     coarse: Tensor, rng: np.random.Generator, share: float = 0.3, by: float = 2.0
 ) -> Tensor:
     """Bend some coarse masks, (N, 1, H, W), by smooth displacements of some ``by`` px."""

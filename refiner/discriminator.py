@@ -41,11 +41,11 @@ class Discriminator(nn.Module):
         self.scales = nn.ModuleList(PatchGAN(width) for _ in range(scales))
 
     def forward(self, picture: Tensor) -> list[list[Tensor]]:
-        judged = []
+        features = []
         for scale in self.scales:
-            judged.append(scale(picture))
+            features.append(scale(picture))
             picture = F.avg_pool2d(picture, 2)
-        return judged
+        return features
 
 
 def over(alpha: Tensor, foreground: Tensor, background: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Export a trained generator: ``python -m refiner.export RUN/last.pt refiner.onnx``.
+"""Export trained generators: ``python -m refiner.export RUN/local/last.pt refiner.onnx``.
 
 The file's weights are FP16, half the bytes; the arithmetic is float32: a CPU has no fast FP16, and
 onnxruntime turns the weights back once, when it opens the file. ``--half`` makes a graph that
-computes in FP16, for GPUs; its inputs and outputs are float32 all the same. ``--eight`` makes one
-that computes in 8 bits, for CPUs. With ``--afar`` the file holds two generators, and an input that
+computes in FP16, for GPUs; its inputs and outputs are float32 all the same. ``--int8`` makes one
+that computes in INT8, for CPUs. With ``--global`` the file holds two generators, and an input that
 tells which of them is asked.
 """
 
@@ -26,94 +26,25 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.cli.command import Command
-from pipeline.errors import ModelInvalid, SettingsError
+from pipeline.errors import ModelInvalid
 from pipeline.generator import INPUT, OUTPUT
 from pipeline.models import RefinerModel, Session, open_refiner
 from pipeline.patches import TILE
-from refiner.dataset import Shards, order
-from refiner.network import COEFFICIENTS, Generator, Shape
+from refiner.dataset import Shards, shuffled
+from refiner.network import Generator
+from refiner.weights import BRANCHES, PREFIXES, model_soup
 
 #: Largest difference from the FP32 generator that an export may have: half a grey level is seen by
 #: nobody, two are the limit.
 TOLERANCE = 2 / 255
-#: Of a file of two generators: which branch, and what its names begin with, by ``afar``.
-BRANCHES = ("else_branch", "then_branch")
-PREFIXES = ("near/", "afar/")
-
-
-def restore(checkpoint: Path, afar: bool = False) -> Generator:
-    """Build the averaged generator of a checkpoint, or that of an exported file, ready to run.
-
-    Of a file of two it is the one that redraws patches, or the one that looks from ``afar``.
-
-    Raises :class:`pipeline.errors.ModelInvalid` where the file is neither.
-    """
-    if checkpoint.suffix == ".onnx":
-        return _reimport(checkpoint, afar)
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        generator = Generator(Shape(**state["settings"]["shape"]))
-        generator.load_state_dict(state["average"])
-    except (KeyError, TypeError, RuntimeError, EOFError, OSError) as error:
-        raise ModelInvalid(f"{checkpoint} is no checkpoint of train_refiner.py: {error}") from error
-    return generator.eval()
-
-
-def mean(checkpoints: Sequence[Path], afar: bool = False) -> Generator:
-    """Build the generator whose weights are the mean of several (Wortsman et al., 2022, "soups").
-
-    They have one shape, and one went on from the other: else the mean is noise. Raises
-    :class:`pipeline.errors.ModelInvalid` where the shapes differ, or a file is no checkpoint.
-    """
-    first, *others = (restore(checkpoint, afar) for checkpoint in checkpoints)
-    if any(other.shape != first.shape for other in others):
-        raise ModelInvalid("generators of different shapes have no mean")
-    state = first.state_dict()
-    for name, value in state.items():
-        if value.is_floating_point():
-            rest = [other.state_dict()[name] for other in others]
-            value.copy_(torch.stack([value, *rest]).mean(0))
-    return first
-
-
-def _reimport(path: Path, afar: bool) -> Generator:
-    """Read a generator back from its ONNX file.
-
-    Normalisation, gates and ASPP do not come back, nor what was rounded to 8 bits.
-    """
-    try:
-        graph = onnx.load(str(path)).graph
-        if graph.node[0].op_type == "If":
-            graph = {part.name: part.g for part in graph.node[0].attribute}[BRANCHES[afar]]
-        weights = {
-            tensor.name.removeprefix(PREFIXES[afar]).removesuffix("_half"): torch.from_numpy(
-                numpy_helper.to_array(tensor).astype(np.float32)
-            )
-            for tensor in graph.initializer
-        }
-
-        def count(part: str) -> int:
-            return len({name.split(".")[1] for name in weights if name.startswith(f"{part}.")})
-
-        width = len(weights["stem.0.weight"])
-        attention = any(name.startswith("attend.") for name in weights)
-        lines = len(weights["head.bias"]) == COEFFICIENTS + 4 + 1
-        shape = Shape(width, count("middle1"), count("bottom"), attention=attention, lines=lines)
-        generator = Generator(shape)
-        generator.load_state_dict(weights)
-    except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
-        raise ModelInvalid(
-            f"{path} is no export of a plain generator: {str(error).splitlines()[0]}"
-        ) from error
-    return generator.eval()
 
 
 def to_onnx(generator: Generator, path: Path) -> onnx.ModelProto:
-    """Trace a generator to an FP32 graph with a free batch size; normalisation is folded in."""
+    """Trace a generator to a graph with a free batch size."""
     with warnings.catch_warnings():
         # The tracing exporter needs no further package, and a graph without branches no other.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # The ranges of what is rounded to 8 bits are to be constants.
+        # The ranges of what is rounded to INT8 are to be constants.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             generator,
@@ -128,26 +59,24 @@ def to_onnx(generator: Generator, path: Path) -> onnx.ModelProto:
     return onnx.load(str(path))
 
 
-def rounded(generator: Generator, data: Path) -> Generator:
-    """Build the generator that computes in 8 bits, with ranges as prepared patches need them.
+def calibrate(generator: Generator, shards_folder: Path) -> Generator:
+    """Build the generator that computes in INT8, with ranges as prepared patches need them.
 
-    ``data`` is a folder of :mod:`refiner.prepare`, of which 1,024 patches are used. Raises
-    :class:`pipeline.errors.SettingsError` where there are none, or the generator has normalisation.
+    ``shards_folder`` is one of :mod:`refiner.prepare`, of which 1,024 patches are used. Raises
+    ``SettingsError`` where there are none.
     """
-    if generator.shape.norm != "none":
-        raise SettingsError("only a generator without normalisation can compute in 8 bits")
-    coarser = Generator(replace(generator.shape, eight=True))
-    coarser.load_state_dict(generator.state_dict(), strict=False)  # it has no ranges yet
-    shards = Shards(data, "train")
-    patches = order(shards, 0, 0)[:1024]
-    coarser.train()
+    quantised = Generator(replace(generator.shape, int8=True))
+    quantised.load_state_dict(generator.state_dict(), strict=False)  # it has no ranges yet
+    shards = Shards(shards_folder, "train")
+    patches = shuffled(shards, 0, 0)[:1024]
+    quantised.train()
     with torch.no_grad():
         for start in range(0, len(patches), 16):
-            coarser(shards.batch(patches[start : start + 16]).patches)
-    return coarser.eval()
+            quantised(shards.batch(patches[start : start + 16]).patches)
+    return quantised.eval()
 
 
-def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """Compute what is constant: rounded weights become the bytes that they are."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -164,7 +93,7 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def fp16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Store weights of more than 16 numbers as FP16, each behind a cast to float32."""
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
@@ -182,23 +111,23 @@ def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return graph
 
 
-def halve_arithmetic(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn the graph to FP16, but for its input and output, and the fit to the colours."""
+def fp16_compute(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Turn the graph to FP16, but for its input and output, and the guided filter."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    exact = [node.name for node in model.graph.node if node.name.startswith("/lines/")]
-    half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=exact))
-    # Between two exact operations it puts a cast down and another one up again.
+    fp32 = [node.name for node in model.graph.node if node.name.startswith("/guided_filter/")]
+    half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=fp32))
+    # Between two FP32 operations it puts a cast down and another one up again.
     half.remove_cascaded_cast_nodes()
     half.topological_sort()  # the casts were put last
     return half.model
 
 
-def join(near: onnx.ModelProto, afar: onnx.ModelProto) -> onnx.ModelProto:
-    """Put two generators into one graph, with a truth value ``afar`` for a second input."""
+def join(local: onnx.ModelProto, global_: onnx.ModelProto) -> onnx.ModelProto:
+    """Put two generators into one graph, with an input ``afar``: is the global one asked?"""
     branches = []
-    for model, prefix in zip((near, afar), PREFIXES, strict=True):
+    for model, prefix in zip((local, global_), PREFIXES, strict=True):
         graph = onnx.compose.add_prefix(model, prefix).graph
         for node in graph.node:
             node.input[:] = [INPUT if name == prefix + INPUT else name for name in node.input]
@@ -206,9 +135,9 @@ def join(near: onnx.ModelProto, afar: onnx.ModelProto) -> onnx.ModelProto:
         branches.append(graph)
     which = dict(zip(BRANCHES, branches, strict=True))
     choose = helper.make_node("If", ["afar"], [OUTPUT], **which)
-    inputs = [near.graph.input[0], helper.make_tensor_value_info("afar", TensorProto.BOOL, [])]
-    graph = helper.make_graph([choose], "refiner", inputs, [near.graph.output[0]])
-    return helper.make_model(graph, opset_imports=near.opset_import, ir_version=near.ir_version)
+    inputs = [local.graph.input[0], helper.make_tensor_value_info("afar", TensorProto.BOOL, [])]
+    graph = helper.make_graph([choose], "refiner", inputs, [local.graph.output[0]])
+    return helper.make_model(graph, opset_imports=local.opset_import, ir_version=local.ir_version)
 
 
 def difference(session: Session, generator: Generator, patches: np.ndarray) -> np.ndarray:
@@ -220,47 +149,50 @@ def difference(session: Session, generator: Generator, patches: np.ndarray) -> n
 
 
 def export(
-    checkpoint: Path,
+    local: Sequence[Path],
     path: Path,
+    global_: Sequence[Path] = (),
     half: bool = False,
-    others: Sequence[Path] = (),
-    afar: Sequence[Path] = (),
-    eight: Path | None = None,
+    int8: Path | None = None,
 ) -> float:
     """Write the ONNX file, whole or not at all; return its difference from FP32.
 
-    With ``others``, it is the :func:`mean` of them all; with ``afar``, that of these is put beside
-    it, for the looks from afar; with ``eight``, it is :func:`rounded`. The difference is the
-    largest of all pixels; in 8 bits the mean, for there a few pixels may fall the other way. Raises
-    :class:`pipeline.errors.ModelInvalid` where it exceeds :data:`TOLERANCE`, or a file is no
-    checkpoint.
+    Of several checkpoints, it is their :func:`refiner.weights.model_soup`. The global generator is
+    put beside the local one, if given; with ``int8``, a folder of shards, both are
+    :func:`calibrate` d. The difference is the largest of all pixels; in INT8 the mean, for there a
+    few pixels may fall the other way. Raises ``ModelInvalid`` where it exceeds :data:`TOLERANCE`,
+    or a file is no checkpoint.
     """
-    exact = [mean([checkpoint, *others])]
-    if afar:
-        exact.append(mean(afar, afar=True))
-    generators = [rounded(generator, eight) for generator in exact] if eight else exact
+    generators = [model_soup(local)]
+    if global_:
+        generators.append(model_soup(global_, is_global=True))
     part = path.with_name(path.name + ".part")
     try:
-        models = [to_onnx(generator, part) for generator in generators]
-        models = [folded(m) for m in models] if eight else models
-        models = [halve_arithmetic(m) if half else halve_weights(m) for m in models]
-        model = join(*models) if afar else models[0]
+        traced = [_convert(generator, part, half, int8) for generator in generators]
+        model = join(*traced) if global_ else traced[0]
         onnx.checker.check_model(model)
         onnx.save(model, str(part))
         opened = open_refiner(RefinerModel(part, "", "", ""), ("CPUExecutionProvider",), 0)
-        apart = [
+        sessions = (opened.local_generator, opened.global_generator)
+        differences = [
             difference(session, generator, probe())
-            for session, generator in zip(
-                (opened.local_generator, opened.global_generator), exact, strict=False
-            )
+            for session, generator in zip(sessions, generators, strict=False)
         ]
-        worst = max(float(each.mean() if eight else each.max()) for each in apart)
+        worst = max(float(each.mean() if int8 else each.max()) for each in differences)
         if worst > TOLERANCE:
             raise ModelInvalid(f"it changes the answer by {worst * 255:.1f} of 255: not exported")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
     return worst
+
+
+def _convert(generator: Generator, part: Path, half: bool, int8: Path | None) -> onnx.ModelProto:
+    """Trace one generator in the arithmetic asked for; ``part`` is a file to use."""
+    model = to_onnx(calibrate(generator, int8) if int8 else generator, part)
+    if int8:
+        model = fold_constants(model)
+    return fp16_compute(model) if half else fp16_weights(model)
 
 
 def probe() -> Any:
@@ -277,40 +209,29 @@ def probe() -> Any:
     return patches.clip(0, 1)
 
 
+File = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 @click.command(cls=Command)
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("local", nargs=-1, required=True, type=File)
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--global", "global_", multiple=True, type=File, help="The global generator.")
 @click.option("--half", is_flag=True, help="Compute in FP16, too: for GPUs.")
 @click.option(
-    "--mean",
-    "others",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Another checkpoint or exported file: export the mean of their weights. Repeatable.",
-)
-@click.option(
-    "--afar",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A second generator, for the looks from afar; of several, the mean. Repeatable.",
-)
-@click.option(
-    "--eight",
+    "--int8",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Compute in 8 bits, for CPUs: ranges are taken from the prepared patches of this folder.",
+    help="Compute in INT8, for CPUs: ranges are taken from the shards of this folder.",
 )
 def main(
-    checkpoint: Path,
-    path: Path,
-    half: bool,
-    others: tuple[Path, ...],
-    afar: tuple[Path, ...],
-    eight: Path | None,
+    local: tuple[Path, ...], path: Path, global_: tuple[Path, ...], half: bool, int8: Path | None
 ) -> None:
-    """Export the averaged generator of CHECKPOINT to the ONNX file PATH."""
-    if half and eight:
-        raise click.UsageError("--half is for GPUs, --eight for CPUs: choose one")
-    worst = export(checkpoint, path, half, others, afar, eight)
+    """Export the generator of LOCAL (checkpoints or ONNX files) to the ONNX file PATH.
+
+    Of several files, and of --global given several times, it is the mean of their weights.
+    """
+    if half and int8:
+        raise click.UsageError("--half is for GPUs, --int8 for CPUs: choose one")
+    worst = export(local, path, global_, half, int8)
     click.echo(f"{path}: {path.stat().st_size:,} bytes, within {worst * 255:.2f} of 255 of FP32")
 
 

@@ -22,7 +22,7 @@ Floats = NDArray[Any]
 
 #: Mean squared error (14 dB) above which stage 1 is held to have missed the subject: no edge to
 #: refine is there, and learning to conjure one would harm the rest.
-HOPELESS = 0.04
+MISSED_MSE = 0.04
 
 
 class Stage1:
@@ -53,7 +53,9 @@ def simulate(alpha: NDArray[np.float32], rng: Random) -> NDArray[np.float32]:
     return np.clip(ramp, 0, 1).astype(np.float32)
 
 
-def guide(scene: Scene, stage1: Stage1 | None, real: float, rng: Random) -> NDArray[np.float32]:
+def coarse_mask(
+    scene: Scene, stage1: Stage1 | None, real: float, rng: Random
+) -> NDArray[np.float32]:
     """Return a coarse mask for a scene, (H, W) float32 0..1.
 
     ``real`` is the share of masks that stage 1 makes; where it misses the subject, or there is no
@@ -63,7 +65,7 @@ def guide(scene: Scene, stage1: Stage1 | None, real: float, rng: Random) -> NDAr
     if stage1 is not None and rng.random() < real:
         grid: Floats = stage1(scene.image)
         truth = cv2.resize(scene.alpha, grid.shape[::-1], interpolation=cv2.INTER_AREA)
-        if ((grid - truth) ** 2).mean() < HOPELESS:
+        if ((grid - truth) ** 2).mean() < MISSED_MSE:
             if rng.random() < 0.2:  # a weaker stage 1 draws wider ramps
                 grid = cv2.GaussianBlur(grid, (0, 0), rng.uniform(0.5, 2.0))
             return coarse.upsample(grid, shape)

@@ -32,19 +32,19 @@ class Weights:
     foreground: float = 0.5
 
 
-def mean(error: Tensor, weight: Tensor) -> Tensor:
+def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean over all pixels and channels."""
     return (error * weight).sum() / (weight.sum() * error.shape[1] + 1e-6)
 
 
 def l1(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Mean absolute difference."""
-    return mean((alpha - truth).abs(), weight)
+    return weighted_mean((alpha - truth).abs(), weight)
 
 
 def l2(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Mean squared difference."""
-    return mean((alpha - truth).square(), weight)
+    return weighted_mean((alpha - truth).square(), weight)
 
 
 def gradient(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def gradient(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     smooth_x = difference[..., :-2] + 2 * difference[..., 1:-1] + difference[..., 2:]
     dx = (smooth_y[..., 2:] - smooth_y[..., :-2]) / 8
     dy = (smooth_x[..., 2:, :] - smooth_x[..., :-2, :]) / 8
-    return mean(dx.abs() + dy.abs(), weight)
+    return weighted_mean(dx.abs() + dy.abs(), weight)
 
 
 def laplacian(alpha: Tensor, truth: Tensor, weight: Tensor, levels: int = 5) -> Tensor:
@@ -66,10 +66,10 @@ def laplacian(alpha: Tensor, truth: Tensor, weight: Tensor, levels: int = 5) -> 
     difference, total = alpha - truth, torch.zeros((), device=alpha.device)
     for level in range(levels):
         small = F.avg_pool2d(difference, 2)
-        rest = difference
+        detail = difference
         if level < levels - 1:
-            rest = difference - F.interpolate(small, scale_factor=2.0, mode="bilinear")
-        total = total + 2**level * mean(rest.abs(), weight)
+            detail = difference - F.interpolate(small, scale_factor=2.0, mode="bilinear")
+        total = total + 2**level * weighted_mean(detail.abs(), weight)
         difference, weight = small, F.avg_pool2d(weight, 2)
     return total / levels
 
@@ -83,37 +83,41 @@ def composition(
     where the colours tell the layers apart.
     """
     difference = (foreground - image).abs() / (1 - truth).clamp_min(0.1)
-    return mean((alpha - truth).abs() * difference.clamp(max=1), weight)
+    return weighted_mean((alpha - truth).abs() * difference.clamp(max=1), weight)
 
 
-def colour(foreground: Tensor, true: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+def colour(foreground: Tensor, true: Tensor, alpha: Tensor, weight: Tensor) -> Tensor:
     """Foreground colour, absolute, where it shows and is mixed: weighted by 4·α(1 − α) and √α."""
-    mixed = truth.sqrt() * ((truth > 0.02) & (truth < 0.99)).float()
-    return mean((foreground - true).abs(), weight * mixed)
+    mixed = alpha.sqrt() * ((alpha > 0.02) & (alpha < 0.99)).float()
+    return weighted_mean((foreground - true).abs(), weight * mixed)
 
 
 def reconstruction(
-    refined: Tensor, image: Tensor, truth: Tensor, true: Tensor, weight: Tensor, w: Weights
+    refined: Tensor,
+    image: Tensor,
+    alpha: Tensor,
+    foreground: Tensor,
+    weight: Tensor,
+    w: Weights,
 ) -> Tensor:
-    """All terms that need no second network, in one expression.
+    """Add up all terms that need no second network.
 
-    ``refined`` (N, 4, H, W) is the generator's answer; ``image``, ``truth`` (alpha) and ``true``
-    (foreground) are what was to be explained and found.
+    ``refined`` (N, 4, H, W) is the generator's answer; ``alpha`` and ``foreground`` are the truth.
     """
-    alpha, foreground = refined[:, :1], refined[:, 1:]
+    ours, ours_f = refined[:, :1], refined[:, 1:]
     return (
-        w.l1 * l1(alpha, truth, weight)
-        + w.l2 * l2(alpha, truth, weight)
-        + w.gradient * gradient(alpha, truth, weight)
-        + w.laplacian * laplacian(alpha, truth, weight)
-        + w.composition * composition(alpha, truth, true, image, weight)
-        + w.foreground * colour(foreground, true, truth, weight)
+        w.l1 * l1(ours, alpha, weight)
+        + w.l2 * l2(ours, alpha, weight)
+        + w.gradient * gradient(ours, alpha, weight)
+        + w.laplacian * laplacian(ours, alpha, weight)
+        + w.composition * composition(ours, alpha, foreground, image, weight)
+        + w.foreground * colour(ours_f, foreground, alpha, weight)
     )
 
 
-def adversarial(judged: list[list[Tensor]], real: bool) -> Tensor:
+def adversarial(features: list[list[Tensor]], real: bool) -> Tensor:
     """LSGAN (Mao et al., 2017): squared distance of each scale's verdict from 1 or 0, averaged."""
-    verdicts = [(scale[-1] - float(real)).square().mean() for scale in judged]
+    verdicts = [(scale[-1] - float(real)).square().mean() for scale in features]
     return torch.stack(verdicts).mean()
 
 

@@ -1,11 +1,11 @@
 """Subjects: foreground colour and true alpha, from whatever a folder holds.
 
-Three kinds of folders are understood, and each becomes the same thing, a straight RGBA picture:
+Each kind of folder (:mod:`training.folders`) becomes the same thing, a straight RGBA picture:
 
-- RGBA cutouts: taken as they are;
-- image + soft alpha: only the colours are estimated (Germer et al., 2020);
-- image + binary mask: mask to trimap, then closed-form matting (Levin et al., 2008). The mask is
-  either accurate or a network's guess.
+- cutouts are taken as they are;
+- of a photo with a soft alpha only the colours are estimated (Germer et al., 2020);
+- a binary mask becomes a trimap, and that an alpha by closed-form matting (Levin et al., 2008).
+  The mask is either accurate or a network's guess.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from PIL import Image, ImageOps
 
 from pipeline.errors import OutputError, SettingsError
 from pipeline.files import write
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+from training import folders
+from training.folders import read_rgb
 
 #: Masks may come from a network. One that is in doubt about more of the photo than a border's width
 #: has not found the subject, and what is cut out by it is half a thing.
-UNSURE = 0.25
+MAX_UNSURE_SHARE = 0.25
 
 #: Longest side, px, at which closed-form matting is solved: its time and memory grow faster.
 MATTING_SIDE = 1024
 
 
 @dataclass(frozen=True)
-class Source:
+class SubjectFile:
     """Where a subject comes from: an RGBA file, or an image with its alpha or mask."""
 
-    kind: str  # "rgba", "alpha", "mask" or "guess"
+    kind: str  # "cutouts", "alphas", "masks" or "guesses"
     image: Path
     matte: Path | None = None
 
@@ -53,38 +53,22 @@ class Subject:
     """A foreground and its alpha, and the photo they came from where alpha is true on it, too.
 
     ``foreground`` (H, W, 3) uint8 RGB straight, ``alpha`` (H, W) float32 0..1, ``photo`` (H, W, 3)
-    uint8 RGB or None. On its photo, alpha is true pixel by pixel if ``exact``, else as a whole:
-    seen from so far that strands are too thin to matter.
+    uint8 RGB or None. On its photo, alpha is true pixel by pixel if ``pixel_accurate``, else as a
+    whole: in a photo reduced so far that strands are too thin to matter.
     """
 
     foreground: NDArray[np.uint8]
     alpha: NDArray[np.float32]
     photo: NDArray[np.uint8] | None = None
-    exact: bool = True
+    pixel_accurate: bool = True
 
 
-def pictures(folder: Path) -> list[Path]:
-    """List the pictures of a folder, sorted by name; raises SettingsError where there are none."""
-    found = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in PICTURES)
-    if not found:
-        raise SettingsError(f"no picture in {folder}: give a folder of PNG, JPEG or WebP files")
-    return found
-
-
-def pairs(kind: str, images: Path, mattes: Path) -> Iterator[Source]:
-    """Pair two folders by file name without suffix; an image without a matte is left out."""
-    by_name = {p.stem: p for p in pictures(mattes)}
-    both = [p for p in pictures(images) if p.stem in by_name]
-    if not both:
-        raise SettingsError(f"no file of {images} has a namesake in {mattes}")
-    for path in both:
-        yield Source(kind, path, by_name[path.stem])
-
-
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read a picture upright, (H, W, 3) uint8 RGB."""
-    with Image.open(path) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+def subject_files(source: folders.Source) -> Iterator[SubjectFile]:
+    """Yield the subjects of a folder; of one without any there are none."""
+    if source.kind == "cutouts":
+        yield from (SubjectFile("cutouts", picture) for picture in source.pictures)
+    for picture, truth in zip(source.pictures, source.truths, strict=False):
+        yield SubjectFile(source.kind, picture, truth)
 
 
 def trimap(mask: NDArray[np.bool_], shrink: int = 4, grow: int = 6) -> NDArray[np.float64]:
@@ -101,7 +85,7 @@ def trimap(mask: NDArray[np.bool_], shrink: int = 4, grow: int = 6) -> NDArray[n
     return np.where(inside > 0, 1.0, np.where(outside > 0, 0.5, 0.0))
 
 
-def unsure(mask: NDArray[np.uint8]) -> float:
+def unsure_share(mask: NDArray[np.uint8]) -> float:
     """How much of a mask, (H, W) uint8, is neither in nor out, as a share of what is in."""
     return float(((mask > 25) & (mask < 230)).sum() / max(1, (mask > 127).sum()))
 
@@ -122,9 +106,9 @@ def colours(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.
     return np.clip(foreground * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def make(source: Source) -> Subject | None:
-    """Read a source and work out what it lacks; None where nothing or everything is subject."""
-    if source.kind == "rgba":
+def make(source: SubjectFile) -> Subject | None:
+    """Read a subject and work out what it lacks; None where nothing or everything is subject."""
+    if source.kind == "cutouts":
         with Image.open(source.image) as picture:
             rgba = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))
         return Subject(rgba[..., :3].copy(), (rgba[..., 3] / 255.0).astype(np.float32))
@@ -135,7 +119,7 @@ def make(source: Source) -> Subject | None:
         grey: NDArray[Any] = np.asarray(picture.convert("L"))
     if grey.shape != photo.shape[:2]:
         grey = cv2.resize(grey, photo.shape[1::-1], interpolation=cv2.INTER_AREA)
-    if source.kind == "alpha":
+    if source.kind == "alphas":
         alpha: NDArray[Any] = grey.astype(np.float32) / 255
     else:
         scale = MATTING_SIDE / max(grey.shape)
@@ -143,23 +127,23 @@ def make(source: Source) -> Subject | None:
             size = (round(grey.shape[1] * scale), round(grey.shape[0] * scale))
             photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        if not 0.01 < (grey > 127).mean() < 0.95 or unsure(grey) > UNSURE:
+        if not 0.01 < (grey > 127).mean() < 0.95 or unsure_share(grey) > MAX_UNSURE_SHARE:
             return None
         # On a new background this alpha is the truth by construction. On its own photo it is not:
         # what an accurate mask cuts off are strands, what a network's mask does may be anything.
         alpha = matte(photo, grey > 127)
-        known = photo if source.kind == "mask" else None
-        return Subject(colours(photo, alpha), alpha, known, exact=False)
+        known = photo if source.kind == "masks" else None
+        return Subject(colours(photo, alpha), alpha, known, pixel_accurate=False)
     return Subject(colours(photo, alpha), alpha, photo)
 
 
 def save(subject: Subject, folder: Path, name: str) -> None:
     """Store a subject as ``name.png`` (RGBA, straight), its photo as ``name.photo.png``.
 
-    The photo of one that is not exact is ``name.whole.png``.
+    The photo of one that is not pixel-accurate is ``name.whole.png``.
     """
     if subject.photo is not None:
-        kind = "photo" if subject.exact else "whole"
+        kind = "photo" if subject.pixel_accurate else "whole"
         _write(folder / f"{name}.{kind}.png", subject.photo)
     alpha = (subject.alpha * 255 + 0.5).astype(np.uint8)
     _write(folder / f"{name}.png", np.dstack([subject.foreground, alpha]))
@@ -167,12 +151,12 @@ def save(subject: Subject, folder: Path, name: str) -> None:
 
 def load(folder: Path, name: str) -> Subject:
     """Read back what :func:`save` stored."""
-    subject = make(Source("rgba", folder / f"{name}.png"))
+    subject = make(SubjectFile("cutouts", folder / f"{name}.png"))
     assert subject is not None
     for kind in ("photo", "whole"):
         path = folder / f"{name}.{kind}.png"
         if path.exists():
-            return replace(subject, photo=read_rgb(path), exact=kind == "photo")
+            return replace(subject, photo=read_rgb(path), pixel_accurate=kind == "photo")
     return subject
 
 

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from pipeline.cli.command import Command
 from refiner import subjects
 from refiner.dataset import Batch, Shards
-from refiner.export import restore
+from refiner.weights import load_generator
 
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, shards: Shards, patches: int, spread: float = 0.0
+    model: nn.Module, shards: Shards, patches: int, smoothing: float = 0.0
 ) -> tuple[dict[str, float], Tensor]:
-    """Measure a generator in full precision; ``spread`` as for :func:`mended`.
+    """Measure a generator in full precision; ``smoothing`` as for :func:`smooth_change`.
 
     Returns figures and a picture of some patches, (3, H, W) float 0..1:
 
@@ -40,25 +40,8 @@ def validate(
     model.eval()
     for start in range(0, len(index), 32):
         batch = shards.batch(index[start : start + 32])
-        refined = mended(model(batch.patches), batch.coarse, spread)
-        ours = (refined[:, :1] - batch.alpha) * batch.weight
-        before = (batch.coarse - batch.alpha) * batch.weight
-        mixed = batch.weight * ((batch.alpha > 0.05) & (batch.alpha < 0.95))
-        sums += (
-            torch.stack(
-                [
-                    ours.abs().sum(),
-                    before.abs().sum(),
-                    ours.square().sum(),
-                    before.square().sum(),
-                    ((refined[:, 1:] - batch.foreground).abs() * mixed).sum(),
-                    ((batch.image - batch.foreground).abs() * mixed).sum(),
-                    (ours.abs().sum((1, 2, 3)) > before.abs().sum((1, 2, 3))).sum(),
-                ]
-            )
-            .cpu()
-            .double()
-        )
+        refined = smooth_change(model(batch.patches), batch.coarse, smoothing)
+        sums += _errors(batch, refined)
         area += float(batch.weight.square().sum())
         shown.append((batch, refined))
     model.train()
@@ -73,20 +56,38 @@ def validate(
     return figures, torch.cat([sheet(*pair, rows=2) for pair in shown[:8]], 1)
 
 
-def mended(refined: Tensor, coarse: Tensor, spread: float) -> Tensor:
-    """What use is made of an answer, (N, 4, H, W): at ``spread`` 0 all of it.
+def _errors(batch: Batch, refined: Tensor) -> Tensor:
+    """Sum up errors, (7,) float64: of alpha, absolute and squared, and of colours, each beside
+    what it was before; and the number of patches that got worse."""
+    ours = (refined[:, :1] - batch.alpha) * batch.weight
+    before = (batch.coarse - batch.alpha) * batch.weight
+    mixed = batch.weight * ((batch.alpha > 0.05) & (batch.alpha < 0.95))
+    sums = [
+        ours.abs().sum(),
+        before.abs().sum(),
+        ours.square().sum(),
+        before.square().sum(),
+        ((refined[:, 1:] - batch.foreground).abs() * mixed).sum(),
+        ((batch.image - batch.foreground).abs() * mixed).sum(),
+        (ours.abs().sum((1, 2, 3)) > before.abs().sum((1, 2, 3))).sum(),
+    ]
+    return torch.stack(sums).cpu().double()
 
-    Of a look from afar it is the change of the mask, (N, 1, H, W), smoothed by a Gaussian of
-    ``spread`` pixels; see :mod:`pipeline.multiscale`.
+
+def smooth_change(refined: Tensor, coarse: Tensor, smoothing: float) -> Tensor:
+    """Return what is used of an answer, (N, 4, H, W): at ``smoothing`` 0 all of it.
+
+    Of the global generator it is its change of the coarse mask, (N, 1, H, W), smoothed by a
+    Gaussian of ``smoothing`` pixels; see :mod:`pipeline.multiscale`.
     """
-    if not spread:
+    if not smoothing:
         return refined
-    reach = round(3 * spread)
-    at = torch.arange(-reach, reach + 1, device=refined.device)
-    weights = torch.exp(-0.5 * (at / spread) ** 2)
-    weights = weights / weights.sum()
+    reach = round(3 * smoothing)
+    offset = torch.arange(-reach, reach + 1, device=refined.device)
+    kernel = torch.exp(-0.5 * (offset / smoothing) ** 2)
+    kernel = kernel / kernel.sum()
     change = F.pad(refined[:, :1] - coarse, (reach,) * 4, "reflect")
-    change = F.conv2d(F.conv2d(change, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
+    change = F.conv2d(F.conv2d(change, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
     return torch.cat([(coarse + change).clamp(0, 1), refined[:, 1:]], 1)
 
 
@@ -130,16 +131,18 @@ def colours_beside_multilevel(
 @click.command(cls=Command)
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
-@click.option("--patches", default=100_000, help="At most so many, evenly spread.")
-@click.option("--spread", default=0.0, help="Measure as a look from afar, smoothed by so many px.")
-def main(checkpoint: Path, data: Path, patches: int, spread: float) -> None:
+@click.option("--patches", default=100_000, help="At most so many, evenly smoothing.")
+@click.option(
+    "--smoothing", default=0.0, help="Measure the global generator, smoothed by so many px."
+)
+def main(checkpoint: Path, data: Path, patches: int, smoothing: float) -> None:
     """Measure a CHECKPOINT, or an exported file, on the validation shards in DATA."""
-    generator, held = restore(checkpoint, afar=spread > 0), Shards(data, "valid")
-    figures, _ = validate(generator, held, patches, spread)
+    generator, held = load_generator(checkpoint, is_global=smoothing > 0), Shards(data, "valid")
+    figures, _ = validate(generator, held, patches, smoothing)
     for name, value in figures.items():
         click.echo(f"{name}: {value:.4g}")
-    if spread:
-        return  # of a look, only the mask is used
+    if smoothing:
+        return  # of the global generator, only the mask is used
     ours, theirs = colours_beside_multilevel(generator.eval(), held, min(patches, 500))
     click.echo(f"foreground error of 255: {ours:.2f}, multi-level estimation {theirs:.2f}")
 

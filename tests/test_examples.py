@@ -1,18 +1,21 @@
-"""The examples' own code: what an ablation reads, keeps and prints."""
+"""The examples' own code: what an ablation keeps and prints."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
-import click
 import pytest
 from click.testing import CliRunner
 
-LOG = """step 1: loss 0.3  psnr 15.1  coarse psnr 16.2  sad ratio 0.9  colour ratio 0.8  worse 0.4
-step 2: loss 0.2  psnr 17.25  coarse psnr 16.2  sad ratio 0.655  colour ratio 0.6  worse 0.125
-"""
+from pipeline.errors import SettingsError
+
+pytest.importorskip("pytorch_optimizer", reason="training needs the extra 'train'")
+
+FIGURES = {"psnr": 17.25, "coarse psnr": 16.2, "sad ratio": 0.655, "colour ratio": 0.6}
+FIGURES["worse"] = 0.125
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +28,6 @@ def ablate() -> ModuleType:
     return module
 
 
-def test_figures_are_those_of_the_last_step(ablate: ModuleType) -> None:
-    assert ablate.figures(LOG) == {
-        "psnr": 17.25, "sad ratio": 0.655, "colour ratio": 0.6, "worse": 0.125
-    }  # fmt: skip
-
-
 def test_what_has_been_run_is_not_run_again(ablate: ModuleType, tmp_path: Path) -> None:
     data, other, out = tmp_path / "data", tmp_path / "other", tmp_path / "out"
     for folder, names in ((data, ("valid-000", "train-000")), (other, ("valid-000", "train-007"))):
@@ -39,8 +36,8 @@ def test_what_has_been_run_is_not_run_again(ablate: ModuleType, tmp_path: Path) 
             (folder / f"{name}.npy").write_text(folder.name)
     for row in ("as it is", "masks of one network"):
         (out / row).mkdir(parents=True)
-        (out / row / "figures.txt").write_text(LOG)
-    arguments = ["--data", data, "--out", out, "--more", f"masks of one network={other}"]
+        (out / row / "figures.json").write_text(json.dumps(FIGURES))
+    arguments = ["--shards", data, "--out", out, "--more", f"masks of one network={other}"]
     arguments += ["--only", "as it is", "--only", "masks of one network"]
     done = CliRunner().invoke(ablate.main, [str(a) for a in arguments], catch_exceptions=False)
     assert "| as it is | 17.25 | 65.5% | 60.0% | 12.5% |" in done.output
@@ -50,9 +47,7 @@ def test_what_has_been_run_is_not_run_again(ablate: ModuleType, tmp_path: Path) 
     assert (linked / "valid-000.npy").read_text() == "data"  # all are measured on the same
 
 
-def test_a_training_that_fails_is_named(ablate: ModuleType, tmp_path: Path) -> None:
-    pytest.importorskip("pytorch_optimizer", reason="training needs the extra 'train'")
-    (tmp_path / "run").mkdir()
-    with pytest.raises(click.ClickException, match="(?s)run: .*no train-"):
-        ablate.train(tmp_path, tmp_path / "run", ["--steps", "1"])
-    assert not (tmp_path / "run" / "figures.txt").exists()
+def test_a_training_that_fails_leaves_no_figures(ablate: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no train-"):
+        ablate.train(tmp_path, tmp_path / "run", 1, [])
+    assert not (tmp_path / "run" / "figures.json").exists()

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 CURVE_EVERY = 10  # steps between points of the curves
 LINE_EVERY = 25  # steps between lines in a pipe
+
+Values = Mapping[str, float | Tensor]
 
 
 class Progress:
@@ -26,7 +29,7 @@ class Progress:
         self.bar = tqdm(total=last, initial=first, desc=self.name, disable=quiet or None)
         self.started = time.monotonic()
 
-    def step(self, step: int, log: Mapping[str, float]) -> None:
+    def step(self, step: int, log: Values) -> None:
         """Count a step, numbered from 0, and show the values that it logged."""
         self.bar.update()
         if step % CURVE_EVERY == 0:
@@ -39,12 +42,12 @@ class Progress:
                 pace = (time.monotonic() - self.started) / (done - self.first)
                 click.echo(f"{self.name} {done}/{self.last} {pace:.2f} s/step {line}")
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
+    def scalars(self, values: Values, step: int) -> None:
         """Add a point to each curve."""
         for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+            self.writer.add_scalar(name, float(value), step)
 
-    def validated(self, figures: Mapping[str, float], step: int) -> None:
+    def validated(self, figures: Values, step: int) -> None:
         """Show what a validation found after ``step`` steps."""
         self.scalars({f"held/{name}": value for name, value in figures.items()}, step)
         if not self.quiet:
@@ -56,5 +59,5 @@ class Progress:
         self.writer.close()
 
 
-def _line(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+def _line(values: Values) -> str:
+    return "  ".join(f"{name} {float(value):.4g}" for name, value in values.items())

@@ -1,11 +1,13 @@
-"""How often each picture is drawn."""
+"""How often each picture is drawn, or changed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 
 def sampling_probs(sources: ArrayLike, weights: Mapping[str, float]) -> NDArray[np.float64]:
@@ -22,3 +24,8 @@ def sampling_probs(sources: ArrayLike, weights: Mapping[str, float]) -> NDArray[
         inside = names == name
         probs[inside] = weights.get(str(name), 1.0) / inside.sum()
     return probs / probs.sum()
+
+
+def random_subset(n: int, share: float, rng: np.random.Generator) -> Tensor:
+    """Choose each of ``n`` pictures with probability ``share``: the chosen indices, (k,) int64."""
+    return torch.from_numpy(np.flatnonzero(rng.random(n) < share))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from eval.metrics import mae, s_measure
 from pipeline.cli.command import Command
 from pipeline.errors import ModelMissing
 from u2net import losses, metrics
@@ -76,10 +77,10 @@ def table(networks: dict[str, Path], teacher: Path, held: Prepared, most: int = 
                 curves = [metrics.precision_recall(p, t) for p, t in pairs]
                 cells = [
                     f"{metrics.max_f_beta(curves):.3f}",
-                    f"{np.mean([metrics.s_measure(p, t) for p, t in pairs]):.3f}",
-                    f"{np.mean([metrics.mae(p, t) for p, t in pairs]):.4f}",
+                    f"{np.mean([s_measure(p, t) for p, t in pairs]):.3f}",
+                    f"{np.mean([mae(p, t) for p, t in pairs]):.4f}",
                 ]
-            apart = np.mean([metrics.mae(predictions[k], theirs[k]) for k in chosen])
+            apart = np.mean([mae(predictions[k], theirs[k]) for k in chosen])
             full = np.mean([saturation(predictions[k]) for k in chosen])
             row = [source, str(len(chosen)), name, *cells, f"{apart:.4f}", f"{full:.2f}"]
             lines.append("| " + " | ".join(row) + " |")

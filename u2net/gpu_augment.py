@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.augment import random_subset
+from training.sampling import random_subset
 from u2net.dataset import Prepared
 
 Random = np.random.Generator

@@ -15,11 +15,12 @@ pytest.importorskip("pymatting", reason="training needs the extra 'train'")
 pytest.importorskip("lightning_fabric", reason="training needs the extra 'train'")
 
 from refiner import prepare, procedural
+from training.split import is_held_out
 
 
 def held_out_name(stem: str, wanted: bool) -> str:
     """A file name that belongs to the validation split, or does not."""
-    return next(n for i in range(99) if prepare.held_out(n := f"{stem}{i}.png") == wanted)
+    return next(n for i in range(99) if is_held_out(n := f"{stem}{i}.png") == wanted)
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +47,9 @@ def run_prepare(folders: Path, out: Path, *more: str) -> None:
     result = CliRunner().invoke(
         prepare.main,
         [
-            *("--out", str(out), "--cutouts", str(folders / "cutouts")),
-            *("--backgrounds", str(folders / "backgrounds"), "--shards", "1", "--valid", "1"),
-            *("--shard-size", "8", "--per-scene", "4", "--processes", "1", "--quiet", *more),
+            *("--data", str(folders), "--out", str(out), "--processes", "1", "--quiet"),
+            *("--set", "shards=1", "--set", "shard_size=8", "--set", "patches.per_scene=4"),
+            *("--set", "stage1=[]", *more),
         ],
     )
     assert result.exit_code == 0, (result.output, result.exception)

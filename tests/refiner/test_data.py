@@ -11,14 +11,24 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
 
 from pipeline.errors import SettingsError
-from refiner import composite, cutting, dataset, guidance, prepare, procedural, subjects
+from refiner import (
+    composite,
+    dataset,
+    guidance,
+    patch_sampling,
+    prepare,
+    procedural,
+    subjects,
+)
 from refiner.subjects import Subject
 from tests import networks
 from tests.refiner.conftest import run_prepare
+from training import folders as folder_rule
+from training.split import is_held_out
 
 RNG = np.random.default_rng
 
@@ -63,7 +73,7 @@ def test_the_trimap_leaves_a_band_unknown_and_the_border_sure() -> None:
 
 
 @pytest.fixture
-def masked(tmp_path: Path) -> subjects.Source:
+def masked(tmp_path: Path) -> subjects.SubjectFile:
     """A photo of a light disc with a soft rim before a dark wall, and its binary mask."""
     y, x = np.mgrid[:96, :96]
     alpha = np.clip((30 - np.hypot(y - 48, x - 48)) / 4 + 0.5, 0, 1)
@@ -71,13 +81,14 @@ def masked(tmp_path: Path) -> subjects.Source:
     for name, picture in (("images", image), ("masks", (alpha > 0.5) * 255)):
         (tmp_path / name).mkdir()
         Image.fromarray(picture.astype(np.uint8)).save(tmp_path / name / "disc.png")
-    (source,) = subjects.pairs("mask", tmp_path / "images", tmp_path / "masks")
+    (folder,) = folder_rule.find(tmp_path)
+    (source,) = subjects.subject_files(folder)
     return source
 
 
-def test_a_mask_becomes_a_soft_alpha_with_clean_colours(masked: subjects.Source) -> None:
+def test_a_mask_becomes_a_soft_alpha_with_clean_colours(masked: subjects.SubjectFile) -> None:
     subject = subjects.make(masked)
-    assert subject is not None and subject.photo is not None and not subject.exact
+    assert subject is not None and subject.photo is not None and not subject.pixel_accurate
     y, x = np.mgrid[:96, :96]
     truth = np.clip((30 - np.hypot(y - 48, x - 48)) / 4 + 0.5, 0, 1)
     assert np.abs(subject.alpha - truth).max() < 0.1
@@ -86,46 +97,36 @@ def test_a_mask_becomes_a_soft_alpha_with_clean_colours(masked: subjects.Source)
 
 
 def test_the_photo_is_kept_only_where_its_mask_is_accurate(
-    masked: subjects.Source, tmp_path: Path
+    masked: subjects.SubjectFile, tmp_path: Path
 ) -> None:
-    for kind, kept in (("mask", True), ("guess", False)):
+    for kind, kept in (("masks", True), ("guesses", False)):
         subject = subjects.make(replace(masked, kind=kind))
         assert subject is not None
         subjects.save(subject, tmp_path, kind)
         back = subjects.load(tmp_path, kind)
         assert (back.photo is not None) == kept
-        assert not (back.photo is not None and back.exact)
+        assert not (back.photo is not None and back.pixel_accurate)
 
 
-def test_a_mask_in_doubt_is_left_out(masked: subjects.Source) -> None:
+def test_a_mask_in_doubt_is_left_out(masked: subjects.SubjectFile) -> None:
     grey = np.full((96, 96), 90, np.uint8)
     grey[20:60, 20:60] = 255
-    assert subjects.unsure(grey) > 4
+    assert subjects.unsure_share(grey) > 4
     assert masked.matte is not None
     Image.fromarray(grey).save(masked.matte)
     assert subjects.make(masked) is None
 
 
-def test_a_subject_comes_back_from_disk(masked: subjects.Source, tmp_path: Path) -> None:
-    subject = subjects.make(replace(masked, kind="alpha"))
+def test_a_subject_comes_back_from_disk(masked: subjects.SubjectFile, tmp_path: Path) -> None:
+    subject = subjects.make(replace(masked, kind="alphas"))
     assert subject is not None
     subjects.save(subject, tmp_path, "disc")
     back = subjects.load(tmp_path, "disc")
     assert np.abs(back.alpha - subject.alpha).max() <= 0.5 / 255 + 1e-6
-    assert subject.photo is not None and back.photo is not None and back.exact
+    assert subject.photo is not None and back.photo is not None and back.pixel_accurate
     np.testing.assert_array_equal(back.photo, subject.photo)
     np.testing.assert_array_equal(back.foreground, subject.foreground)
     assert not list(tmp_path.glob("*.part"))
-
-
-def test_folders_without_a_match_are_refused(tmp_path: Path, masked: subjects.Source) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(SettingsError, match="no picture"):
-        subjects.pictures(tmp_path / "empty")
-    (tmp_path / "other").mkdir()
-    Image.new("L", (8, 8)).save(tmp_path / "other" / "nobody.png")
-    with pytest.raises(SettingsError, match="namesake"):
-        list(subjects.pairs("mask", tmp_path / "images", tmp_path / "other"))
 
 
 @pytest.fixture
@@ -196,14 +197,14 @@ def test_the_mask_is_the_networks_own_unless_it_missed(tmp_path: Path, subject: 
     scene = composite.Scene(image, alpha, image)
     seeing = guidance.Stage1(str(networks.stage1(tmp_path / "a.onnx", gain=8, offset=-2)))
     expected = seeing(image)
-    found = [guidance.guide(scene, seeing, 1.0, RNG(seed)) for seed in range(4)]
+    found = [guidance.coarse_mask(scene, seeing, 1.0, RNG(seed)) for seed in range(4)]
     assert any(np.abs(mask - expected).max() < 1e-3 for mask in found)
     blind = guidance.Stage1(str(networks.constant_stage1(tmp_path / "b.onnx", 0.0)))
-    assert guidance.guide(scene, blind, 1.0, RNG(0)).max() > 0.5  # simulated instead
+    assert guidance.coarse_mask(scene, blind, 1.0, RNG(0)).max() > 0.5  # simulated instead
 
 
 def test_cell_sizes_cover_the_range() -> None:
-    sizes = [prepare.cell_size(prepare.Recipe(), RNG(i)) for i in range(300)]
+    sizes = [prepare.cell_size(prepare.Data(), RNG(i)) for i in range(300)]
     assert min(sizes) >= 1.2 and max(sizes) <= 16 and max(sizes) > 8
     assert np.mean([1.5 <= s <= 6 for s in sizes]) > 0.6
 
@@ -214,21 +215,33 @@ def test_patches_lie_on_the_edge_and_count_all_over(zoom: float) -> None:
     alpha[:, 200:] = 1
     image = np.repeat((alpha * 200).astype(np.uint8)[..., None], 3, 2)
     scene = composite.Scene(image, alpha, image)
-    recipe = cutting.Cutting(per_scene=6, glances=0)
-    found = cutting.cut(scene, alpha, alpha, zoom, recipe, RNG(0))
+    sampling = patch_sampling.PatchSampling(per_scene=6, global_views=0)
+    found = patch_sampling.sample_patches(scene, alpha, alpha, zoom, sampling, RNG(0))
     assert found.shape[1:] == (9, 128, 128) and 1 <= len(found) <= 6
-    assert (found[:, cutting.WEIGHT] == 255).all()
-    assert (np.ptp(found[:, cutting.ALPHA], axis=(1, 2)) == 255).all()
+    assert (found[:, patch_sampling.WEIGHT] == 255).all()
+    assert (np.ptp(found[:, patch_sampling.ALPHA], axis=(1, 2)) == 255).all()
     # All layers are cut at the same place, and enlarged alike.
-    assert np.abs(found[:, cutting.ALPHA].astype(int) - found[:, cutting.COARSE]).max() <= 1
-    assert np.abs(found[:, 0] / 200 - found[:, cutting.ALPHA] / 255).max() < 0.12  # cubic rings
+    assert (
+        np.abs(found[:, patch_sampling.ALPHA].astype(int) - found[:, patch_sampling.COARSE]).max()
+        <= 1
+    )
+    assert (
+        np.abs(found[:, 0] / 200 - found[:, patch_sampling.ALPHA] / 255).max() < 0.12
+    )  # cubic rings
 
 
 def test_no_edge_gives_no_patch() -> None:
     alpha = np.zeros((200, 200), np.float32)
     image = np.zeros((200, 200, 3), np.uint8)
     scene = composite.Scene(image, alpha, image)
-    assert len(cutting.cut(scene, alpha, alpha, 1.0, cutting.Cutting(), RNG(0))) == 0
+    assert (
+        len(
+            patch_sampling.sample_patches(
+                scene, alpha, alpha, 1.0, patch_sampling.PatchSampling(), RNG(0)
+            )
+        )
+        == 0
+    )
 
 
 def test_a_few_patches_show_the_scene_and_the_others_have_what_was_seen_there() -> None:
@@ -236,61 +249,70 @@ def test_a_few_patches_show_the_scene_and_the_others_have_what_was_seen_there() 
     alpha[:, 200:] = 1
     image = np.repeat((alpha * 200).astype(np.uint8)[..., None], 3, 2)
     scene = composite.Scene(image, alpha, image)
-    coarse, guide = alpha * np.float32(0.8), alpha * np.float32(0.9)
-    recipe = cutting.Cutting(per_scene=8, glances=3)
-    found = cutting.cut(scene, coarse, guide, 1.0, recipe, RNG(1))
+    coarse, corrected = alpha * np.float32(0.8), alpha * np.float32(0.9)
+    sampling = patch_sampling.PatchSampling(per_scene=8, global_views=3)
+    found = patch_sampling.sample_patches(scene, coarse, corrected, 1.0, sampling, RNG(1))
     assert len(found) == 8  # of a view beside the edge, nothing is taken
-    sure = found[:, cutting.COARSE].max((1, 2))
+    sure = found[:, patch_sampling.COARSE].max((1, 2))
     assert (sure[:5] == 230).all() and sure[5] == 204 and {*sure[6:]} <= {204, 230}
     whole = found[5]  # 128 × 102 px, continued below by reflection
-    assert abs((whole[cutting.ALPHA] > 127).mean() - 0.5) < 0.02
+    assert abs((whole[patch_sampling.ALPHA] > 127).mean() - 0.5) < 0.02
     np.testing.assert_array_equal(whole[:, 102], whole[:, 101])
-    assert (found[:5, cutting.WEIGHT] == 255).all()
-    assert 0 < whole[cutting.WEIGHT].mean() < 128  # of what is far from any edge, nothing is asked
+    assert (found[:5, patch_sampling.WEIGHT] == 255).all()
+    assert (
+        0 < whole[patch_sampling.WEIGHT].mean() < 128
+    )  # of what is far from any edge, nothing is asked
 
 
 def test_what_is_true_as_a_whole_only_is_shown_from_afar_only() -> None:
     alpha = np.zeros((500, 400), np.float32)
     alpha[:, 200:] = 1
     image = np.repeat((alpha * 200).astype(np.uint8)[..., None], 3, 2)
-    subject = Subject(image, alpha, image, exact=False)
+    subject = Subject(image, alpha, image, pixel_accurate=False)
     scene = composite.natural(subject, 1.5, RNG(0))
-    assert not scene.exact
+    assert not scene.pixel_accurate
     coarse = scene.alpha * np.float32(0.8)
-    recipe = cutting.Cutting(per_scene=8, glances=3)
-    many = [cutting.cut(scene, coarse, scene.alpha, 1.0, recipe, RNG(i)) for i in range(8)]
+    sampling = patch_sampling.PatchSampling(per_scene=8, global_views=3)
+    many = [
+        patch_sampling.sample_patches(scene, coarse, scene.alpha, 1.0, sampling, RNG(i))
+        for i in range(8)
+    ]
     assert max(len(found) for found in many) == 3
     # As a first look sees it, or as a later one does.
-    sure = [found[:, cutting.COARSE].max((1, 2)) for found in many]
+    sure = [found[:, patch_sampling.COARSE].max((1, 2)) for found in many]
     assert {found[0] for found in sure} == {204}
     assert {mask for found in sure for mask in found[1:]} == {204, 255}
 
 
-@pytest.mark.parametrize(("coarse", "near", "afar"), [(0.8, 1, 1), (0.65, 0, 1), (0.55, 0, 0)])
-def test_another_subjects_mask_teaches_nothing(coarse: float, near: int, afar: int) -> None:
+@pytest.mark.parametrize(("coarse", "local", "global_"), [(0.8, 1, 1), (0.65, 0, 1), (0.55, 0, 0)])
+def test_another_subjects_mask_teaches_nothing(coarse: float, local: int, global_: int) -> None:
     """Mean squared errors of 0.04, 0.12 and 0.2: from afar more is worth showing."""
     alpha = np.zeros((320, 400), np.float32)
     alpha[:, 200:] = 1
     image = np.zeros((320, 400, 3), np.uint8)
     mask = np.where(alpha > 0, np.float32(coarse), np.float32(1 - coarse))
-    found = cutting.cut(
-        composite.Scene(image, alpha, image), mask, mask, 1.0, cutting.Cutting(8, 3), RNG(1)
+    found = patch_sampling.sample_patches(
+        composite.Scene(image, alpha, image),
+        mask,
+        mask,
+        1.0,
+        patch_sampling.PatchSampling(8, 3),
+        RNG(1),
     )
-    assert len(found) == 5 * near + 3 * afar
+    assert len(found) == 5 * local + 3 * global_
 
 
 def test_patches_are_prepared_with_what_a_refiner_sees_of_the_scene(
     folders: Path, tmp_path: Path
 ) -> None:
-    everything = prepare.Folders(
-        (), tuple((folders / "backgrounds").iterdir()), (),
-        str(networks.constant_stage2(tmp_path / "all.onnx", 1.0)),
+    everything = prepare.Pictures((), tuple((folders / "backgrounds").iterdir()))
+    data = prepare.Data(
+        shard_size=8, cells=(1.5, 2.0), stage1=(),
+        corrector=str(networks.constant_stage2(tmp_path / "all.onnx", 1.0)),
+        patches=patch_sampling.PatchSampling(per_scene=4, global_views=0),
     )  # fmt: skip
-    recipe = prepare.Recipe(
-        shard_size=8, cells=(1.5, 2.0), cutting=cutting.Cutting(per_scene=4, glances=0)
-    )
-    prepare.write_shard(tmp_path / "x.npy", everything, recipe, "train", 0)
-    assert np.load(tmp_path / "x.npy")[:, cutting.COARSE].mean() > 225
+    prepare.write_shard(tmp_path / "x.npy", everything, data, "train", 0)
+    assert np.load(tmp_path / "x.npy")[:, patch_sampling.COARSE].mean() > 225
 
 
 def test_shards_are_the_same_byte_for_byte(folders: Path, shards: Path, tmp_path: Path) -> None:
@@ -316,49 +338,54 @@ def test_several_networks_make_the_coarse_masks(folders: Path, tmp_path: Path) -
             return super().__call__(image)
 
     names = [str(networks.stage1(tmp_path / f"{n}.onnx", gain=8, offset=-2)) for n in "ab"]
-    everything = prepare.Folders((), tuple((folders / "backgrounds").iterdir()), tuple(names))
-    recipe = prepare.Recipe(shard_size=16, real=1.0, cutting=cutting.Cutting(per_scene=2))
+    everything = prepare.Pictures((), tuple((folders / "backgrounds").iterdir()))
+    patches = patch_sampling.PatchSampling(per_scene=2)
+    data = prepare.Data(shard_size=16, real=1.0, stage1=tuple(names), patches=patches)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "_stage1", Watched)
-        prepare.write_shard(tmp_path / "x.npy", everything, recipe, "train", 0)
+        prepare.write_shard(tmp_path / "x.npy", everything, data, "train", 0)
     assert set(seen) == set(names)
 
 
-def test_a_network_that_is_not_there_is_refused_at_once(folders: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(
-        prepare.main,
-        [
-            *("--out", str(tmp_path), "--backgrounds", str(folders / "backgrounds")),
-            *("--stage1", "no-such-network"),
-        ],
-    )
-    assert result.exit_code == 1 and "no model 'no-such-network'" in result.output
+@pytest.mark.parametrize("change", ["stage1=['no-such-network']", "corrector=no-such-network"])
+def test_a_network_that_is_not_there_is_refused_at_once(
+    folders: Path, tmp_path: Path, change: str
+) -> None:
+    options = ["--data", str(folders), "--out", str(tmp_path), "--set", "stage1=[]"]
+    result = CliRunner().invoke(prepare.main, [*options, "--set", change])
+    assert result.exit_code == 1 and "no-such-network" in result.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_missing_is_said_and_only_of_what_is_asked_for(tmp_path: Path) -> None:
-    held = next(name for i in range(99) if prepare.held_out(name := f"{i}.png"))
-    (tmp_path / "held").mkdir()
-    Image.new("RGB", (200, 150), (9, 90, 30)).save(tmp_path / "held" / held)
-    asked = ["--backgrounds", str(tmp_path / "held"), "--procedural", "1", "--quiet"]
-    whole = [*asked, "--shards", "0", "--valid", "0", "--scenes", "1", "--out", str(tmp_path / "a")]
-    assert CliRunner().invoke(prepare.main, whole).exit_code == 0
-    assert len(list((tmp_path / "a/scenes/images").iterdir())) == 1
-    shards = CliRunner().invoke(
-        prepare.main, [*asked, "--shards", "1", "--valid", "0", "--out", str(tmp_path / "b")]
-    )
+    held = next(name for i in range(99) if is_held_out(name := f"{i}.png"))
+    (tmp_path / "backgrounds").mkdir()
+    Image.new("RGB", (200, 150), (9, 90, 30)).save(tmp_path / "backgrounds" / held)
+
+    def run(*options: str) -> Result:
+        base = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--quiet"]
+        base += ["--set", "stage1=[]", "--set", "valid_shards=0", "--set", "procedural=1"]
+        return CliRunner().invoke(prepare.main, [*base, *options])
+
+    assert run("--set", "shards=0", "--scenes", "1").exit_code == 0
+    assert len(list((tmp_path / "out/scenes/images").iterdir())) == 1
+    shards = run("--set", "shards=1")
     assert shards.exit_code == 1 and "no background belongs to the train split" in shards.output
-    (tmp_path / "empty").mkdir()
-    empty = CliRunner().invoke(
-        prepare.main, ["--backgrounds", str(tmp_path / "empty"), "--out", str(tmp_path / "c")]
-    )
-    assert empty.exit_code == 1 and "Traceback" not in empty.output
+    unknown = run("--set", "repeat={hair = 3}")
+    assert unknown.exit_code == 1 and "No subjects in hair" in unknown.output
+
+
+def test_a_folder_counts_as_often_as_it_is_said(folders: Path, tmp_path: Path) -> None:
+    pictures = prepare.find(folders, tmp_path, {"cutouts": 3}, 1, quiet=True)
+    assert len(pictures.groups) == 3 and len(pictures.groups[0]) == 2
+    assert len(pictures.backgrounds) == 2
 
 
 def test_whole_scenes_of_what_is_held_out_can_be_measured_on(folders: Path, tmp_path: Path) -> None:
-    everything = prepare.Folders((), tuple((folders / "backgrounds").iterdir()))
-    recipe = prepare.Recipe(cells=(1.2, 1.5), procedural=1.0)
+    everything = prepare.Pictures((), tuple((folders / "backgrounds").iterdir()))
+    data = prepare.Data(cells=(1.2, 1.5), procedural=1.0)
     for name in "ab":
-        prepare.write_scenes(tmp_path / name, everything, recipe, 2)
+        prepare.write_scenes(tmp_path / name, everything, data, 2)
     for kind in ("images", "alphas", "foregrounds"):
         files = sorted((tmp_path / "a" / kind).iterdir())
         assert [f.name for f in files] == ["000.png", "001.png"]
@@ -371,14 +398,14 @@ def test_whole_scenes_of_what_is_held_out_can_be_measured_on(folders: Path, tmp_
 
 def test_no_picture_belongs_to_both_splits(tmp_path: Path) -> None:
     paths = tuple(tmp_path / f"{i}.png" for i in range(200))
-    everything = prepare.Folders((paths,), paths)
+    everything = prepare.Pictures((paths,), paths)
     train, valid = (prepare.split_of(everything, split) for split in prepare.SPLITS)
     assert not set(train.groups[0]) & set(valid.groups[0])
     assert set(train.backgrounds) | set(valid.backgrounds) == set(paths)
     assert 8 < len(valid.backgrounds) < 40
     with pytest.raises(SettingsError, match="valid split"):
-        lonely = tuple(p for p in paths if not prepare.held_out(p.name))
-        prepare.split_of(prepare.Folders((), lonely), "valid")
+        lonely = tuple(p for p in paths if not is_held_out(p.name))
+        prepare.split_of(prepare.Pictures((), lonely), "valid")
 
 
 def test_a_batch_has_rgb_then_coarse(shards: Path) -> None:
@@ -405,9 +432,9 @@ def batch(shards: Path) -> dataset.Batch:
 
 def test_augmentation_moves_all_layers_alike(batch: dataset.Batch) -> None:
     same = torch.cat([batch.alpha] * 5, 1)
-    moved = dataset.move(same, RNG(0), share=1.0)
+    moved = dataset.warp(same, RNG(0), share=1.0)
     assert (moved == moved[:, :1]).all() and not torch.allclose(moved, same, atol=0.1)
-    assert (dataset.move(same, RNG(0), share=0.0) == same).all()
+    assert (dataset.warp(same, RNG(0), share=0.0) == same).all()
     many = [dataset.augment(batch, RNG(seed)) for seed in range(6)]
     assert len({b.alpha.numpy().tobytes() for b in many}) > 2
     for b in many:
@@ -418,61 +445,49 @@ def test_augmentation_moves_all_layers_alike(batch: dataset.Batch) -> None:
 
 
 def test_a_new_background_keeps_alpha_true(batch: dataset.Batch) -> None:
-    image, front = dataset.elsewhere(batch.image, batch.alpha, batch.foreground, RNG(1), share=1.0)
+    image, front = dataset.replace_background(
+        batch.image, batch.alpha, batch.foreground, RNG(1), share=1.0
+    )
     solid, clear = (batch.alpha > 0.99).expand_as(image), (batch.alpha < 0.01).expand_as(image)
     assert (image - front)[solid].abs().max() < 0.08  # but for the grain
     assert (image - batch.image)[clear].abs().mean() > 0.01
-    assert (dataset.elsewhere(batch.image[:1], batch.alpha[:1], front[:1], RNG(1))[0]
+    assert (dataset.replace_background(batch.image[:1], batch.alpha[:1], front[:1], RNG(1))[0]
             == batch.image[:1]).all()  # fmt: skip
 
 
 def test_colours_change_alike(batch: dataset.Batch) -> None:
-    image, front = dataset.tint(batch.foreground, batch.foreground, RNG(2))
+    image, front = dataset.jitter_colours(batch.foreground, batch.foreground, RNG(2))
     assert (image == front).all() and not torch.allclose(image, batch.foreground, atol=0.05)
 
 
 def test_bent_masks_stay_near(batch: dataset.Batch) -> None:
-    bent = dataset.displace(batch.coarse, RNG(3), share=1.0)
+    bent = dataset.warp_coarse(batch.coarse, RNG(3), share=1.0)
     assert 0.001 < (bent - batch.coarse).abs().mean() < 0.1
-    assert (dataset.displace(batch.coarse, RNG(3), share=0.0) == batch.coarse).all()
+    assert (dataset.warp_coarse(batch.coarse, RNG(3), share=0.0) == batch.coarse).all()
 
 
-def test_epochs_go_on_where_they_stopped_and_share_the_work(shards: Path) -> None:
+def test_batches_go_on_where_they_stopped_and_share_the_work(shards: Path) -> None:
     held = dataset.Shards(shards, "train")
 
     def take(start: int, count: int, rank: int = 0, ranks: int = 1) -> list:
-        batches = dataset.epochs(held, 2, 7, start, rank, ranks)
-        return [next(batches).patches for _ in range(count)]
+        steps = range(start, start + count)
+        return [b.patches for b in dataset.batches(held, 2, 7, steps, rank, ranks)]
 
     whole = take(0, 6)  # one epoch is four steps
     for a, b in zip(whole[3:], take(3, 3), strict=True):
         assert (a == b).all()
-    seen = {p for step in range(4) for p in dataset.order(held, 7, 0)[step * 2 :][:2]}
+    seen = {p for step in range(4) for p in dataset.shuffled(held, 7, 0)[step * 2 :][:2]}
     assert len(seen) == 8
     assert not (take(0, 1, 0, 2)[0] == take(0, 1, 1, 2)[0]).all()
     with pytest.raises(SettingsError, match="fewer than a batch"):
-        next(dataset.epochs(held, 16, 0))
+        next(dataset.batches(held, 16, 0, range(1)))
 
 
 def test_new_shards_are_found_at_the_next_epoch(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "train-000.npy").write_bytes((shards / "train-000.npy").read_bytes())
     held = dataset.Shards(tmp_path, "train")
-    assert len(dataset.order(held, 0, 0)) == 8
+    assert len(dataset.shuffled(held, 0, 0)) == 8
     (tmp_path / "train-001.npy").write_bytes((shards / "train-000.npy").read_bytes())
-    assert len(dataset.order(held, 0, 1)) == len(held) == 16
+    assert len(dataset.shuffled(held, 0, 1)) == len(held) == 16
     with pytest.raises(SettingsError, match="prepare"):
         dataset.Shards(tmp_path, "valid")
-
-
-def test_prefetch_hands_on_batches_in_order_and_errors(shards: Path) -> None:
-    held = dataset.Shards(shards, "train")
-    batches = [held.batch(held.index()[i : i + 1]) for i in range(3)]
-
-    def some():
-        yield from batches
-        raise SettingsError("no more")
-
-    ahead = dataset.prefetch(some(), 2)
-    assert [next(ahead) for _ in range(3)] == batches
-    with pytest.raises(SettingsError, match="no more"):
-        next(ahead)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,21 +20,27 @@ from PIL import Image
 import train_refiner
 from pipeline import Cutout, Settings, generator, models
 from pipeline.errors import ModelInvalid, SettingsError
-from refiner import export
+from refiner import export, phases
 from refiner import validate as validation
 from refiner.dataset import Shards
-from refiner.eight import Rounded
+from refiner.fake_quant import FakeQuantize
 from refiner.network import Generator, Shape
+from refiner.settings import Settings as Training
 from refiner.validate import validate
+from refiner.weights import load_generator, model_soup
 from tests import networks
-from tests.refiner.test_network import squeezenet, trained
+from tests.refiner.test_network import trained
 from tests.tiles import covered
+from training import checkpoint, recipe
 
-TINY = train_refiner.PRESETS["tiny"]
+TINY = Training(
+    shape=Shape(width=8, middle=1, bottom=1), steps=8, batch=4, warmup=2, validate_every=4,
+    validate_on=8, precision="32-true",
+)  # fmt: skip
 
 
-def run(shards: Path, out: Path, s: train_refiner.Settings = TINY, resume: bool = False) -> dict:
-    train_refiner.train(shards, out, s, resume=resume, quiet=True)
+def run(shards: Path, out: Path, s: Training = TINY, resume: bool = False) -> dict:
+    train_refiner.train(s, shards, out, resume=resume, quiet=True)
     return torch.load(out / "last.pt", weights_only=True)
 
 
@@ -55,44 +63,42 @@ def assert_equal(one: Any, two: Any) -> None:
 def test_a_run_goes_on_from_an_exported_file(shards: Path, tmp_path: Path) -> None:
     grown = trained(TINY.shape)
     file = tmp_path / "refiner.onnx"
-    onnx.save(export.halve_weights(export.to_onnx(grown, tmp_path / "full.onnx")), str(file))
-    back = export.restore(file)
+    onnx.save(export.fp16_weights(export.to_onnx(grown, tmp_path / "full.onnx")), str(file))
+    back = load_generator(file)
     assert back.shape == TINY.shape
     for name, value in back.state_dict().items():
         torch.testing.assert_close(value, grown.state_dict()[name], atol=1e-3, rtol=1e-3)
-    train_refiner.train(shards, tmp_path / "run", replace(TINY, rate=0.0), init=file, quiet=True)
+    train_refiner.train(replace(TINY, lr=0.0), shards, tmp_path / "run", init=file, quiet=True)
     state = torch.load(tmp_path / "run/last.pt", map_location="cpu", weights_only=True)
-    assert_equal(dict(state["average"]), dict(back.state_dict()))
+    assert_equal(dict(state["ema"]), dict(back.state_dict()))
     with pytest.raises(SettingsError, match="another shape"):
         other = replace(TINY, shape=Shape(width=16, middle=1, bottom=1))
-        train_refiner.train(shards, tmp_path / "other", other, init=file, quiet=True)
+        train_refiner.train(other, shards, tmp_path / "other", init=file, quiet=True)
     with pytest.raises(ModelInvalid, match="no export of a plain generator"):
-        export.restore(networks.stage2(tmp_path / "strange.onnx"))
+        load_generator(networks.stage2(tmp_path / "strange.onnx"))
 
 
 def test_a_run_adds_attention_and_depth_to_a_generator(shards: Path, tmp_path: Path) -> None:
     plain = trained(replace(TINY.shape, attention=False))
     file = tmp_path / "refiner.onnx"
     onnx.save(export.to_onnx(plain, file), str(file))
-    assert not export.restore(file).shape.attention
-    larger = replace(TINY, shape=replace(TINY.shape, bottom=3), rate=0.0)
-    train_refiner.train(shards, tmp_path / "run", larger, init=file, quiet=True)
-    grown = export.restore(tmp_path / "run/last.pt")
+    assert not load_generator(file).shape.attention
+    larger = replace(TINY, shape=replace(TINY.shape, bottom=3), lr=0.0)
+    train_refiner.train(larger, shards, tmp_path / "run", init=file, quiet=True)
+    grown = load_generator(tmp_path / "run/last.pt")
     assert grown.shape.attention and len(grown.bottom) == 3
     patches = torch.from_numpy(export.probe())
     torch.testing.assert_close(grown(patches), plain(patches), atol=1e-5, rtol=0)
     with pytest.raises(SettingsError, match="another shape"):  # there is no way back
         smaller = replace(TINY, shape=replace(TINY.shape, bottom=0))
-        train_refiner.train(shards, tmp_path / "other", smaller, init=file, quiet=True)
+        train_refiner.train(smaller, shards, tmp_path / "other", init=file, quiet=True)
 
 
-@pytest.mark.parametrize("gan_steps", [0, 2])
+@pytest.mark.parametrize("phase", ["reconstruction", "adversarial"])
 def test_a_resumed_run_is_the_run_that_was_not_interrupted(
-    shards: Path, tmp_path: Path, gan_steps: int, monkeypatch: pytest.MonkeyPatch
+    shards: Path, tmp_path: Path, phase: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s = replace(TINY, steps=6 - gan_steps, gan_steps=gan_steps, perceptual=0.0, validate_every=3)
-    if gan_steps:
-        s = replace(s, validate_every=5)  # interrupted within the adversarial phase
+    s = replace(TINY, phase=phase, steps=6, perceptual=0.0, validate_every=3)
     whole = run(shards, tmp_path / "whole", s)
 
     class Interrupted(Exception):
@@ -102,11 +108,11 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(
         write(*args)
         raise Interrupted
 
-    write = train_refiner.save
-    monkeypatch.setattr(train_refiner, "save", stop)
+    write = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", stop)
     with pytest.raises(Interrupted):
         run(shards, tmp_path / "parts", s)
-    monkeypatch.setattr(train_refiner, "save", write)
+    monkeypatch.setattr(checkpoint, "save", write)
     assert torch.load(tmp_path / "parts/last.pt", weights_only=True)["step"] == s.validate_every
     assert_equal(whole, run(shards, tmp_path / "parts", s, resume=True))
     assert not list((tmp_path / "parts").glob("*.part"))
@@ -117,46 +123,51 @@ def test_training_on_a_few_patches_beats_the_coarse_mask(shards: Path, tmp_path:
     for split in ("train", "valid"):  # the same patches: whether it can learn, not how well
         data = (shards / "train-000.npy").read_bytes()
         (tmp_path / "data" / f"{split}-000.npy").write_bytes(data)
-    s = replace(TINY, steps=60, rate=4e-3, ema=0.9, validate_every=60)
-    figures = train_refiner.train(tmp_path / "data", tmp_path / "run", s, quiet=True)
+    s = replace(TINY, steps=60, lr=4e-3, ema=0.9, validate_every=60)
+    figures = train_refiner.train(s, tmp_path / "data", tmp_path / "run", quiet=True)
     assert figures["psnr"] > figures["coarse psnr"] + 0.3
     assert figures["sad ratio"] < 0.97
     assert list((tmp_path / "run").glob("events.*"))
 
 
-def test_the_adversarial_phase_uses_the_perceptual_distance(shards: Path, tmp_path: Path) -> None:
-    s = replace(TINY, steps=1, gan_steps=1)
-    weights = squeezenet(tmp_path / "squeezenet.pth")
-    train_refiner.train(shards, tmp_path / "with", s, perceptual_weights=weights, quiet=True)
-    train_refiner.train(shards, tmp_path / "none", replace(s, perceptual=0.0), quiet=True)
-    a, b = (torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("with", "none"))
-    assert any(not torch.equal(a["generator"][k], b["generator"][k]) for k in a["generator"])
+def test_the_adversarial_phase_uses_the_perceptual_loss(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LPIPS(torch.nn.Module):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__()
+
+        def forward(self, ours: torch.Tensor, true: torch.Tensor, normalize: bool) -> torch.Tensor:
+            return (ours - true).square().mean((1, 2, 3), keepdim=True)
+
+    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=LPIPS))
+    s = replace(TINY, phase="adversarial", steps=3)
+    a = run(shards, tmp_path / "with", s)
+    b = run(shards, tmp_path / "without", replace(s, perceptual=0.0))
+    assert any(not torch.equal(a["model"][k], b["model"][k]) for k in a["model"])
+    assert "discriminator" in a
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(SettingsError, match="needs lpips"):
+        run(shards, tmp_path / "missing", s)
 
 
 def test_the_discriminators_pictures_agree_outside_the_roi(shards: Path) -> None:
     held = Shards(shards, "train")
     batch = held.batch(held.index()[:4])
     refined = trained()(batch.patches)
-    fake, real = train_refiner.pictures(refined, batch, np.random.default_rng(0))
+    fake, real = phases.composites(refined, batch, np.random.default_rng(0))
     outside = (batch.weight == 0).expand_as(fake)
     assert torch.equal(fake[outside], real[outside]) and not torch.equal(fake, real)
 
 
-def test_the_rate_rises_falls_and_changes_with_the_phase() -> None:
-    s = replace(TINY, steps=100, gan_steps=10, warmup=10)
-    rates = [train_refiner.rate_at(step, s) for step in range(110)]
-    assert rates[0] == pytest.approx(s.rate / 10) and max(rates) == rates[9] == s.rate
-    assert rates[10:100] == sorted(rates[10:100], reverse=True)
-    assert rates[99] == pytest.approx(0.02 * s.rate, rel=0.1)
-    assert rates[100] == s.gan_rate and 0 < rates[109] < rates[100]
-
-
 def test_resuming_says_what_is_wrong(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="nothing to resume"):
+    with pytest.raises(SettingsError, match="Nothing to resume"):
         run(shards, tmp_path, resume=True)
     run(shards, tmp_path, replace(TINY, steps=1))
-    with pytest.raises(SettingsError, match="another shape"):
+    with pytest.raises(SettingsError, match=r"other settings \(shape, steps\)"):
         run(shards, tmp_path, replace(TINY, shape=Shape(width=16)), resume=True)
+    with pytest.raises(SettingsError, match="no phase 'luck'"):
+        run(shards, tmp_path, replace(TINY, phase="luck"))
 
 
 def test_validation_of_identity_is_coarse(shards: Path) -> None:
@@ -166,16 +177,16 @@ def test_validation_of_identity_is_coarse(shards: Path) -> None:
     assert picture.shape == (3, 2 * 128, 5 * 128)
 
 
-@pytest.mark.parametrize("spread", [2.0, 4.0])
-def test_what_use_is_made_of_a_look_is_what_the_pipeline_makes(spread: float) -> None:
+@pytest.mark.parametrize("smoothing", [2.0, 4.0])
+def test_the_global_generators_change_is_used_as_the_pipeline_uses_it(smoothing: float) -> None:
     rng = np.random.default_rng(0)
     before, after = rng.random((2, 128, 128), np.float32)
     refined = torch.from_numpy(np.stack([after, *rng.random((3, 128, 128), np.float32)]))[None]
-    mended = validation.mended(refined, torch.from_numpy(before)[None, None], spread)
-    expected = before + cv2.GaussianBlur(after - before, (0, 0), spread)
-    np.testing.assert_allclose(mended[0, 0].numpy(), expected.clip(0, 1), atol=2e-3)
-    assert torch.equal(mended[:, 1:], refined[:, 1:])
-    assert validation.mended(refined, refined[:, :1], 0.0) is refined
+    changed = validation.smooth_change(refined, torch.from_numpy(before)[None, None], smoothing)
+    expected = before + cv2.GaussianBlur(after - before, (0, 0), smoothing)
+    np.testing.assert_allclose(changed[0, 0].numpy(), expected.clip(0, 1), atol=2e-3)
+    assert torch.equal(changed[:, 1:], refined[:, 1:])
+    assert validation.smooth_change(refined, refined[:, :1], 0.0) is refined
 
 
 def test_the_colours_stand_beside_multi_level_estimation(shards: Path) -> None:
@@ -185,27 +196,28 @@ def test_the_colours_stand_beside_multi_level_estimation(shards: Path) -> None:
     assert 0 < theirs < ours < 255  # a generator that changes nothing leaves the background in
 
 
+def saved(path: Path, generator: Generator) -> Path:
+    """Write a checkpoint that holds a generator."""
+    parts = {"ema": generator}
+    checkpoint.save(path, 1, replace(TINY, shape=generator.shape), parts)
+    return path
+
+
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    s = replace(TINY, shape=Shape(8, 1, 1, "batch", gates=True, aspp=True))
-    model = trained(s.shape)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d) and module.running_var is not None:
-            torch.nn.init.uniform_(module.running_var, 0.5, 2)
-    train_refiner.save(tmp_path / "last.pt", {"average": model}, s, 1)
-    return tmp_path / "last.pt"
+def trained_file(tmp_path: Path) -> Path:
+    return saved(tmp_path / "last.pt", trained(TINY.shape))
 
 
 @pytest.mark.parametrize("half", [False, True])
 def test_fp16_differs_from_fp32_by_two_grey_levels_at_most(
-    checkpoint: Path, tmp_path: Path, half: bool
+    trained_file: Path, tmp_path: Path, half: bool
 ) -> None:
     path = tmp_path / "refiner.onnx"
-    worst = export.export(checkpoint, path, half)
+    worst = export.export([trained_file], path, half=half)
     patches = np.random.default_rng(1).random((3, 4, 128, 128), np.float32)
     assert worst <= 2 / 255
     session = onnxruntime.InferenceSession(path)
-    assert export.difference(session, export.restore(checkpoint), patches).max() <= 2 / 255
+    assert export.difference(session, load_generator(trained_file), patches).max() <= 2 / 255
     graph = onnx.load(path).graph
     big = [w for w in graph.initializer if np.prod(w.dims) > 16 and w.data_type != 7]
     assert big and all(w.data_type == onnx.TensorProto.FLOAT16 for w in big)
@@ -220,25 +232,23 @@ def test_the_mean_of_two_lies_between_them(tmp_path: Path) -> None:
         torch.nn.init.normal_(next(net.stem.parameters()), std=0.1 * (1 + number))
         onnx.save(export.to_onnx(net, file), str(file))
     first, second, both = (
-        g.state_dict() for g in (*map(export.restore, files[:2]), export.mean(files[:2]))
+        g.state_dict() for g in (*map(load_generator, files[:2]), model_soup(files[:2]))
     )
     assert not torch.equal(first["stem.0.weight"], second["stem.0.weight"])
     for name, value in both.items():
         torch.testing.assert_close(value, (first[name] + second[name]) / 2)
     with pytest.raises(ModelInvalid, match="different shapes"):
-        export.mean(files)
+        model_soup(files)
 
 
 @pytest.mark.parametrize("half", [False, True])
 def test_one_file_holds_two_generators(tmp_path: Path, half: bool) -> None:
-    shapes = replace(TINY.shape, lines=True), replace(TINY.shape, bottom=2)
+    shapes = replace(TINY.shape, guided_filter=True), replace(TINY.shape, bottom=2)
     nets = [trained(shape) for shape in shapes]
     torch.nn.init.normal_(nets[1].head.weight, std=0.1)
-    files = [tmp_path / "near.pt", tmp_path / "afar.pt"]
-    for file, net, shape in zip(files, nets, shapes, strict=True):
-        train_refiner.save(file, {"average": net}, replace(TINY, shape=shape), 1)
+    files = [saved(tmp_path / f"{k}.pt", net) for k, net in enumerate(nets)]
     both = tmp_path / "refiner.onnx"
-    assert export.export(files[0], both, half, afar=files[1:]) <= 2 / 255
+    assert export.export(files[:1], both, files[1:], half) <= 2 / 255
     opened = models.open_refiner(models.refiner_model(str(both)), ("CPUExecutionProvider",), 1)
     patches = export.probe()
     answers = [
@@ -246,52 +256,51 @@ def test_one_file_holds_two_generators(tmp_path: Path, half: bool) -> None:
         for session in (opened.local_generator, opened.global_generator)
     ]
     assert np.abs(answers[0] - answers[1]).max() > 0.1
-    for answer, net, afar in zip(answers, nets, (False, True), strict=True):
+    for answer, net, is_global in zip(answers, nets, (False, True), strict=True):
         with torch.no_grad():
             assert np.abs(answer - net(torch.from_numpy(patches)).numpy()).max() <= 2 / 255
         if not half:
-            back = export.restore(both, afar)
+            back = load_generator(both, is_global)
             assert back.shape == net.shape
             for name, value in back.state_dict().items():
                 torch.testing.assert_close(value, net.state_dict()[name], atol=1e-3, rtol=1e-3)
 
 
-def test_an_export_in_8_bits_computes_in_them(tmp_path: Path, shards: Path) -> None:
-    shape = replace(TINY.shape, lines=True)
+def test_an_int8_export_computes_in_int8(tmp_path: Path, shards: Path) -> None:
+    shape = replace(TINY.shape, guided_filter=True)
     net = trained(shape)
-    file, path = tmp_path / "last.pt", tmp_path / "refiner.onnx"
-    train_refiner.save(file, {"average": net}, replace(TINY, shape=shape), 1)
-    exact = export.export(file, path, afar=[file])
+    files, path = [saved(tmp_path / "last.pt", net)], tmp_path / "refiner.onnx"
+    fp32 = export.export(files, path, files)
     size = path.stat().st_size
-    assert 0 < export.export(file, path, afar=[file], eight=shards) <= 2 / 255
-    assert exact <= 2 / 255 and path.stat().st_size != size
+    assert 0 < export.export(files, path, files, int8=shards) <= 2 / 255
+    assert fp32 <= 2 / 255 and path.stat().st_size != size
     opened = models.open_refiner(models.refiner_model(str(path)), ("CPUExecutionProvider",), 1)
     probe = export.probe()
     for session in (opened.local_generator, opened.global_generator):
         assert export.difference(session, net, probe).mean() <= 2 / 255
-    near = onnx.load(path).graph.node[0].attribute[0].g
-    bytes_ = [w for w in near.initializer if w.data_type == onnx.TensorProto.INT8 and w.dims]
+    local = onnx.load(path).graph.node[0].attribute[0].g
+    bytes_ = [w for w in local.initializer if w.data_type == onnx.TensorProto.INT8 and w.dims]
     assert sum(len(w.dims) == 4 for w in bytes_) == 2 + 2 * (2 * shape.middle + shape.bottom)
     # Processors without VNNI add pairs of products in 16 bits.
     assert max(np.abs(onnx.numpy_helper.to_array(w)).max() for w in bytes_) <= 63
     with pytest.raises(ModelInvalid, match="no export of a plain generator"):
-        export.restore(path)
+        load_generator(path)
 
 
 def test_ranges_cut_off_outliers() -> None:
-    rounding = Rounded().train()
+    quantise = FakeQuantize().train()
     for most in [2.0] * 50 + [30.0] + [2.0] * 50:
-        rounding(torch.tensor([-1.0, most]))
-    assert -1.001 < rounding.low < -0.999 and 2 < rounding.high < 3
+        quantise(torch.tensor([-1.0, most]))
+    assert -1.001 < quantise.low < -0.999 and 2 < quantise.high < 3
     values = torch.linspace(-1, 2, 1000)
-    rounded = rounding.eval()(values)
+    rounded = quantise.eval()(values)
     assert len(rounded.unique()) < 256 and (rounded - values).abs().max() < 0.007
-    assert rounding(torch.tensor([9.0])) < 3
+    assert quantise(torch.tensor([9.0])) < 3
 
 
 def test_an_exported_identity_is_bit_for_bit(tmp_path: Path) -> None:
-    train_refiner.save(tmp_path / "last.pt", {"average": Generator(TINY.shape)}, TINY, 0)
-    export.export(tmp_path / "last.pt", tmp_path / "refiner.onnx")
+    file = saved(tmp_path / "last.pt", Generator(TINY.shape))
+    export.export([file], tmp_path / "refiner.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "refiner.onnx")
     for count in (1, 3):
         patches = np.random.default_rng(count).random((count, 4, 128, 128), np.float32)
@@ -303,32 +312,32 @@ def test_an_exported_identity_is_bit_for_bit(tmp_path: Path) -> None:
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": 1}, tmp_path / "other.pt")
     with pytest.raises(ModelInvalid, match="no checkpoint"):
-        export.restore(tmp_path / "other.pt")
+        load_generator(tmp_path / "other.pt")
 
 
-def test_an_inexact_export_is_refused(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+def test_an_inexact_export_is_refused(trained_file: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     with pytest.raises(ModelInvalid, match="not exported"):
-        export.export(checkpoint, tmp_path / "refiner.onnx")
+        export.export([trained_file], tmp_path / "refiner.onnx")
     assert not (tmp_path / "refiner.onnx").exists()
 
 
-def test_from_shards_to_a_cutout(shards: Path, tmp_path: Path) -> None:
+def test_a_recipe_from_pictures_to_a_cutout(folders: Path, tmp_path: Path) -> None:
     """The commands as a user runs them, then the pipeline with what came out."""
-    near, afar, path = tmp_path / "near", tmp_path / "afar", tmp_path / "refiner.onnx"
-    for out, kind in ((near, ["--lines"]), (afar, ["--spread", "2"])):
-        options = ["--preset", "tiny", "--steps", "4", "--weigh", "gradient", "0", "--quiet"]
-        trained = CliRunner().invoke(
-            train_refiner.main, ["--data", str(shards), "--out", str(out), *options, *kind]
-        )
-        assert trained.exit_code == 0, (trained.output, trained.exception)
-    files = [str(out / "last.pt") for out in (near, afar)]
-    exported = CliRunner().invoke(export.main, [files[0], str(path), "--afar", files[1]])
+    options = ["--recipe", "tiny", "--data", str(folders), "--out", str(tmp_path), "--quiet"]
+    done = CliRunner().invoke(train_refiner.main, [*options, "--set", "weights.gradient=0"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    again = CliRunner().invoke(train_refiner.main, options)
+    assert again.exit_code == 1 and "--resume" in again.output
+    path = tmp_path / "refiner.onnx"
+    exported = CliRunner().invoke(export.main, [str(tmp_path / "local/last.pt"), str(path)] + [
+        "--global", str(tmp_path / "global/last.pt")])  # fmt: skip
     assert exported.exit_code == 0 and "of 255 of FP32" in exported.output
-    for spread, told in (("0", "multi-level estimation"), ("2", "sad ratio")):
-        options = ["--data", str(shards), "--spread", spread]
+    assert (tmp_path / "refiner_int8.onnx").is_file()
+    for smoothing, figure in (("0", "multi-level estimation"), ("2", "sad ratio")):
+        options = ["--data", str(tmp_path / "data/local"), "--smoothing", smoothing]
         measured = CliRunner().invoke(validation.main, [str(path), *options])
-        assert measured.exit_code == 0 and told in measured.output
+        assert measured.exit_code == 0 and figure in measured.output
     y, x = np.mgrid[:180, :240]
     disc = np.clip((60 - np.hypot(y - 90, x - 120)) / 3, 0, 1)
     photo = Image.fromarray(np.repeat((disc * 255).astype(np.uint8)[..., None], 3, 2))
@@ -340,9 +349,24 @@ def test_from_shards_to_a_cutout(shards: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.alpha[beyond], result.coarse[beyond])
 
 
-def test_an_unknown_loss_term_is_refused(shards: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(
-        train_refiner.main,
-        ["--data", str(shards), "--out", str(tmp_path), "--weigh", "luck", "1"],
+def test_the_bundled_recipe_is_one_that_can_be_run() -> None:
+    phases = recipe.load("refiner", "bundled", Training()).phases
+    assert [s.smoothing > 0 for s in phases.values()] == [True, False]
+    assert phases["local"].data.corrector == "global"
+
+
+def test_the_bundled_weights_come_back_and_are_exported_alike(tmp_path: Path) -> None:
+    """From the shipped file to two generators and to a file again: the same answers."""
+    shipped, again = models.REFINERS["wisp-fp32"].path, tmp_path / "again.onnx"
+    export.export([shipped], again, [shipped])
+    before, after = (
+        models.open_refiner(models.refiner_model(str(path)), ("CPUExecutionProvider",), 1)
+        for path in (shipped, again)
     )
-    assert result.exit_code == 2 and "luck" in result.output
+    patches = export.probe()[:2]
+    for ours, theirs in (
+        (before.local_generator, after.local_generator),
+        (before.global_generator, after.global_generator),
+    ):
+        one, two = (generator.run(session, patches) for session in (ours, theirs))
+        np.testing.assert_allclose(one, two, atol=1e-4)

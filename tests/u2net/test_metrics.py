@@ -14,10 +14,7 @@ def square() -> np.ndarray:
 
 
 def test_perfect_and_inverse(square):
-    assert metrics.mae(square, square) == 0
     assert metrics.max_f_beta([metrics.precision_recall(square, square)]) == pytest.approx(1)
-    assert metrics.s_measure(square, square) == pytest.approx(1, abs=1e-3)
-    assert metrics.s_measure(1 - square, square) < 0.1
     assert metrics.iou(square, square) == 1
     assert metrics.iou(1 - square, square) == 0
 
@@ -44,21 +41,5 @@ def test_precision_recall_against_counting(square):
 
 def test_empty_scenes(square):
     empty = np.zeros_like(square)
-    assert metrics.s_measure(empty, empty) == 1
-    assert metrics.s_measure(square, empty) == pytest.approx(1 - square.mean())
     assert metrics.iou(empty, empty) == 1
     assert np.isfinite(metrics.precision_recall(empty, empty)).all()
-
-
-def test_s_measure_by_hand(square):
-    """A flat map of a half: 2·0.5 / (0.25 + 1) in both parts, and no structure in any quarter."""
-    assert metrics.s_measure(np.full_like(square, 0.5), square) == pytest.approx(0.4, abs=1e-6)
-
-
-def test_s_measure_against_the_benchmarks(square):
-    """The benchmark has an implementation of its own."""
-    saliency = pytest.importorskip("eval.metrics.saliency")
-    rng = np.random.default_rng(0)
-    noisy = np.clip(square * 0.6 + rng.random(square.shape) * 0.4, 0, 1).astype(np.float32)
-    ours, theirs = metrics.s_measure(noisy, square), saliency.s_measure(noisy, square)
-    assert ours == pytest.approx(theirs, abs=5e-3)
