@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 _PATIENCE = 120.0  # seconds for which answers wait for a reader
+_GRACE = 10.0  # seconds that every reader has to come
 _MOST = 16  # sessions whose answers wait at a time; each may be some megabytes
 
 
@@ -32,7 +33,7 @@ class Unread:
         oldest = sorted(self._since, key=self._since.__getitem__)
         much = len(oldest) - _MOST
         for number, session in enumerate(oldest):
-            if number < much or now - self._since[session] > _PATIENCE:
+            if now - self._since[session] > (_GRACE if number < much else _PATIENCE):
                 await self._queue.clean_events(session_hash=session)
                 waiting.pop(session, None)
                 self._queue.pending_event_ids_session.pop(session, None)
