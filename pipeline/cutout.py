@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from os import PathLike
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,8 @@ from pipeline import (
 )
 from pipeline.image_io import Photo
 from pipeline.memory import enough_memory
-from pipeline.output import Output
-from pipeline.settings import Settings
+from pipeline.output import Layer, Output, layer
+from pipeline.settings import Settings, changed
 
 Source = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
 
@@ -107,6 +107,26 @@ class Result:
         """The cutout as a PIL image in mode RGBA, straight alpha."""
         return Image.fromarray(compose.rgba(self.foreground, self.alpha))
 
+    def __repr__(self) -> str:
+        height, width = self.alpha.shape
+        share = float(self.alpha.mean())
+        subject = "no subject" if self.empty else f"subject on {share:.0%} of the picture"
+        seconds = sum(self.timings.values())
+        return f"<Result {width}×{height} px, {subject}, {len(self.tiles)} tiles, {seconds:.2f} s>"
+
+    def _repr_png_(self) -> bytes:
+        """Show the cutout where a notebook shows a result."""
+        return render.to_bytes(self)
+
+    def composite(self, background: Layer | PathLike[str]) -> Image.Image:
+        """Put the subject on a background: a colour, "blur", a gradient, or a picture.
+
+        Returns a PIL image in mode RGB (RGBA on a half-transparent colour). Raises
+        :class:`pipeline.errors.SettingsError` or :class:`pipeline.errors.ImageError` for a
+        background that is none; see :func:`pipeline.output.layer`.
+        """
+        return Image.fromarray(render.render(self, Output(background=layer(background))))
+
     def save(self, path: str | PathLike[str], output: Output | None = None) -> None:
         """Write the cutout; the name's ending chooses the format unless ``output`` does.
 
@@ -123,13 +143,18 @@ _LONG = 20
 class Cutout:
     """Cuts subjects out of photos. Loads its models once; may be called from many threads."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
         """Open the models.
 
+        Keywords are fields of :class:`Settings`, and replace those of ``settings``:
+        ``Cutout(model="u2netp", refine=False)``.
+
+        Raises :class:`pipeline.errors.SettingsError` for a field that there is not, or a value out
+        of range.
         Raises :class:`pipeline.errors.ModelError` when one is missing or is not what the stage
         needs, or a provider is not there.
         """
-        self.settings = s = settings or Settings()
+        self.settings = s = changed(settings or Settings(), changes)
         card = models.coarse_model(s.model)
         self._stage1, self.model = models.open_coarse(card, s.providers, s.threads)
         self._stage2: models.Refiner | None = None
@@ -154,7 +179,8 @@ class Cutout:
         Parameters
         ----------
         source
-            Path, bytes, binary file, PIL image, or uint8 array (H, W, 3), (H, W, 4) or (H, W).
+            Path, bytes, binary file, PIL image, or array (H, W, 3), (H, W, 4) or (H, W) of RGB:
+            uint8, uint16, or float in 0..1.
         refine
             False leaves stage 2 out this once, where the settings have it.
         progress

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from pipeline.errors import SettingsError
 
@@ -77,3 +78,12 @@ class Settings:
                 raise SettingsError(f"{name} must lie within {low}..{high}, not {value}")
         if not self.providers:
             raise SettingsError("providers is empty: name at least CPUExecutionProvider")
+
+
+def changed(settings: Settings, changes: dict[str, Any]) -> Settings:
+    """Replace fields of settings. Raises :class:`SettingsError` for one that there is not."""
+    known = [field.name for field in fields(Settings)]
+    for name in changes:
+        if name not in known:
+            raise SettingsError(f"no setting {name!r}: there are {', '.join(known)}")
+    return replace(settings, **changes)

@@ -15,12 +15,14 @@ from pipeline import (
     Cutout,
     ImageTooLarge,
     Settings,
+    SettingsError,
     UnreadableImage,
     coarse,
     compose,
     models,
 )
 from tests import networks
+from tests.conftest import fake_cutout
 from tests.tiles import covered
 
 
@@ -271,3 +273,26 @@ def test_of_a_very_long_photo_it_is_said_that_little_is_seen(shape, said, tmp_pa
     cutout = Cutout(Settings(model=str(networks.stage1(tmp_path / "c.onnx")), refine=False))
     notes = cutout(np.zeros((*shape, 3), np.uint8)).photo.notes
     assert any("in parts" in note for note in notes) == said
+
+
+# -- as Python users meet it -----------------------------------------------------------------------
+
+
+def test_keywords_are_settings(tmp_path):
+    model = str(networks.stage1(tmp_path / "a.onnx"))
+    cutout = Cutout(Settings(threads=1), model=model, refine=False)
+    assert (cutout.settings.model, cutout.settings.threads, cutout.settings.refine) == (
+        model,
+        1,
+        False,
+    )
+    with pytest.raises(SettingsError, match="no setting 'modell': there are model,"):
+        Cutout(modell=model)
+
+
+def test_a_result_shows_itself(photo):
+    result = fake_cutout(photo)
+    assert repr(result).startswith("<Result 96×64 px, subject on ") and "\n" not in repr(result)
+    assert Image.open(io.BytesIO(result._repr_png_())).mode == "RGBA"
+    white = result.composite("white")
+    assert white.mode == "RGB" and white.getpixel((0, 0)) == (255, 255, 255)

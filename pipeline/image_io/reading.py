@@ -89,8 +89,9 @@ def read(
     ----------
     source
         Path (str or PathLike), bytes, binary file object, PIL image (of an animated one, the
-        frame it is at), or uint8 array of shape (H, W, 3), (H, W, 4) with straight alpha, or
-        (H, W). The source is not modified.
+        frame it is at), or array of shape (H, W, 3), (H, W, 4) with straight alpha, or (H, W):
+        uint8, uint16 over its whole range, or float in 0..1; RGB, so reverse the channels of what
+        OpenCV reads (``bgr[..., ::-1]``). The source is not modified.
     max_pixels
         Limit on width × height, checked before anything is decoded.
     seconds
@@ -134,14 +135,13 @@ def read(
 
 
 def _from_array(array: NDArray[Any], max_pixels: int) -> Photo:
-    if array.dtype != np.uint8:
-        raise UnreadableImage(f"an image array must be uint8 in 0..255, not {array.dtype}")
     channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
     if channels not in (1, 3, 4):
         raise UnreadableImage(
             f"an image array must be (H, W, 3), (H, W, 4) or (H, W), not {array.shape}"
         )
     _check_size(array.shape[1], array.shape[0], max_pixels)
+    array = _levels(array)
     if channels == 1:
         grey = array.reshape(array.shape[:2])
         return Photo(np.repeat(grey[..., None], 3, axis=2))
@@ -149,6 +149,21 @@ def _from_array(array: NDArray[Any], max_pixels: int) -> Photo:
     return Photo(
         np.array(array[..., :3], order="C"), None if alpha is None else alpha / np.float32(255)
     )
+
+
+def _levels(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bring an array to 8 bits: uint16 over all of its range, floats from 0..1."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.uint16:
+        return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    if np.issubdtype(array.dtype, np.floating):
+        if not (array.min() >= 0 and array.max() <= 1):  # also false where a value is not a number
+            raise UnreadableImage(
+                f"a float image must lie within 0..1, not {array.min():g}..{array.max():g}"
+            )
+        return (array * 255 + 0.5).astype(np.uint8)
+    raise UnreadableImage(f"an image array must be uint8, uint16 or float, not {array.dtype}")
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
