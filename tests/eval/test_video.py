@@ -112,7 +112,7 @@ def test_wisp_video_is_a_method(folder, monkeypatch):
     pytest.importorskip("av", reason="clips need pip install 'wispcut[video]'")
     from tests.conftest import fake_cutout
 
-    monkeypatch.setattr("wisp.video.cutout.Cutout", lambda: fake_cutout)
+    monkeypatch.setattr("wisp.video.cutout.Cutout", lambda settings: fake_cutout)
     done = CliRunner().invoke(bench, ["--video", str(folder), "--methods", "video", "--quiet"])
     assert done.exit_code == 0, done.output
     assert "| video |" in done.stdout

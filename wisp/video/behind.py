@@ -25,6 +25,9 @@ def clip_behind(given: str | None) -> Clip | None:
     return open_clip(Path(given))
 
 
+_START = Fraction(0)
+
+
 class Behind:
     """Makes the picture to write of each result."""
 
@@ -60,8 +63,8 @@ class Behind:
         """Whether the pictures have one."""
         return self._clip is None and self._output.background is None and not self._output.only_mask
 
-    def picture(self, result: Result, moment: Fraction) -> Picture:
-        """Make the picture for the frame at ``moment``, in seconds."""
+    def picture(self, result: Result, moment: Fraction = _START) -> Picture:
+        """Make the picture for the frame at ``moment``, in seconds: only a clip behind moves."""
         output = self._output
         if self.alpha and not (output.binary or output.opaque or output.shadow):
             return Picture(result.foreground, result.alpha)  # finer than 8 bits

@@ -32,6 +32,10 @@ _EVERY = 10.0  # seconds between the lines of progress in a pipe
 @click.option("--fit", default="fill", metavar="fill|fit|tile", help="How a picture is laid.")
 @click.option("--linear", is_flag=True, help="Blend with the background in linear light.")
 @click.option("--only-mask", is_flag=True, help="Write the alpha as a grey clip.")
+@click.option(
+    "--views", type=click.IntRange(1, 2), default=1, show_default=True,
+    help="Looks of stage 1 at a frame; the second is slower, and a photo's default.",
+)  # fmt: skip
 @click.option("--no-refine", is_flag=True, help="Stage 1 alone: faster, without fine edges.")
 @click.option("--no-steady", is_flag=True, help="Each frame by itself, as if it were a photo.")
 @click.option(
@@ -57,6 +61,7 @@ def video(
     fit: str,
     linear: bool,
     only_mask: bool,
+    views: int,
     no_refine: bool,
     no_steady: bool,
     model: str,
@@ -92,11 +97,16 @@ def video(
     hush_libraries()
     given = {
         "background": background, "fit": fit, "linear": linear, "only_mask": only_mask,
-        "model": model, "refiner": refiner, "refine": not no_refine, "steady": not no_steady,
+        "model": model, "views": views, "refiner": refiner, "refine": not no_refine,
+        "steady": not no_steady,
     }  # fmt: skip
     source, sink, behind = _open(clip, out, raw, fps, resume, overwrite, given)
     settings = Settings(
-        model=model, refine=not no_refine, refiner=refiner, providers=providers(device)
+        model=model,
+        views=views,
+        refine=not no_refine,
+        refiner=refiner,
+        providers=providers(device),
     )
     from wisp.video.cutout import Cutout, CutoutVideo
 
