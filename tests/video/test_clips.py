@@ -67,10 +67,63 @@ def test_sound_is_copied_bit_for_bit(tmp_path, ending):
     assert report.notes == ()
 
 
-def test_sound_that_a_container_cannot_hold_is_told_of(tmp_path):
-    write_clip(tmp_path / "a.mp4", 5, sound=True)
+def heard(path) -> np.ndarray:
+    """The sound of a file, (N,) float32, mono at 44.1 kHz."""
+    to_mono = av.AudioResampler("flt", "mono", 44100)
+    with av.open(str(path)) as container:
+        frames = [f for frame in container.decode(audio=0) for f in to_mono.resample(frame)]
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])
+
+
+def test_sound_that_webm_cannot_hold_is_coded_anew_and_told_of(tmp_path):
+    write_clip(tmp_path / "a.mp4", 50, sound=True)
     report = cut(tmp_path / "a.mp4", tmp_path / "b.webm")
     assert any("aac" in note and "webm" in note for note in report.notes)
+    before, after = heard(tmp_path / "a.mp4"), heard(tmp_path / "b.webm")
+    assert len(after) == pytest.approx(len(before), abs=3000)
+    middle = slice(20_000, 60_000)
+    loudness = [float(np.sqrt(np.mean(np.square(sound[middle])))) for sound in (before, after)]
+    assert loudness[1] == pytest.approx(loudness[0], rel=0.05)
+    assert np.abs(np.fft.rfft(after[middle])).argmax() == pytest.approx(
+        int(np.abs(np.fft.rfft(before[middle])).argmax()), abs=2
+    )
+
+
+def test_opus_in_webm_stays_as_it_is(tmp_path):
+    write_clip(tmp_path / "a.mp4", 25, sound=True)
+    cut(tmp_path / "a.mp4", tmp_path / "b.webm")
+    report = cut(tmp_path / "b.webm", tmp_path / "c.webm")
+    assert report.notes == ()
+    kept = [data for data, _ in packets(tmp_path / "c.webm", "audio")]
+    assert kept == [data for data, _ in packets(tmp_path / "b.webm", "audio")]
+
+
+def test_subtitles_are_copied_or_told_of(tmp_path):
+    write_clip(tmp_path / "a.mkv", 50)
+    (tmp_path / "a.srt").write_text("1\n00:00:00,200 --> 00:00:01,000\nHello there\n")
+    both = tmp_path / "both.mkv"
+    with (
+        av.open(str(tmp_path / "a.mkv")) as pictures,
+        av.open(str(tmp_path / "a.srt")) as words,
+        av.open(str(both), "w") as made,
+    ):
+        added = [made.add_stream_from_template(s.streams[0], True) for s in (pictures, words)]
+        for source, stream in zip((pictures, words), added, strict=True):
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = stream
+                    made.mux(packet)
+    assert cut(both, tmp_path / "b.mkv").notes == ()
+    assert packets(tmp_path / "b.mkv", "subtitle") == packets(both, "subtitle") != []
+    (note,) = cut(both, tmp_path / "b.mov").notes
+    assert "subtitles (subrip) left out" in note
+
+
+def test_a_long_clip_with_a_background_as_webm(tmp_path):
+    """VP9 makes frames that are not shown; joining must not take them for others."""
+    write_clip(tmp_path / "a.mp4", 120)
+    cut(tmp_path / "a.mp4", tmp_path / "b.webm", background="white")
+    assert len(ffmpeg(tmp_path / "b.webm", pixels="rgb24")) == 120
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])

@@ -11,8 +11,10 @@ import heapq
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from pipeline import image_io
 from pipeline.errors import SettingsError
 from wisp.video.clip import Colour
 from wisp.video.coding import Coding, Encoder, Picture, as_output_error
+from wisp.video.sound import Accompaniment, Timed
 
 #: Frames a part: four to ten seconds, and each begins with a frame that stands by itself.
 LENGTH = 250
@@ -137,18 +140,14 @@ class Parts:
                 stream.time_base = self.shape.time_base
                 stream.metadata.update(template.metadata)
             notes: tuple[str, ...] = ()
-            others: Iterator[tuple[float, int, Any]] = iter(())
-            original = None if source is None else av.open(str(source), metadata_errors="replace")
-            try:
-                if original is not None:
-                    joined.metadata.update(_kept(original.metadata))
-                    copies, notes = _copies(original, joined)
-                    others = _others(original, copies, end)
-                for _, _, packet in heapq.merge(self._packets(stream), others, key=_time):
+            with ExitStack() as opened:
+                others: Iterator[Timed] = iter(())
+                if source is not None:
+                    original = opened.enter_context(av.open(str(source), metadata_errors="replace"))
+                    rest = Accompaniment(original, joined)
+                    others, notes = rest.packets(end), rest.notes
+                for _, packet in heapq.merge(self._packets(stream), others, key=itemgetter(0)):
                     joined.mux(packet)
-            finally:
-                if original is not None:
-                    original.close()
         return notes
 
     def place(self) -> None:
@@ -168,7 +167,7 @@ class Parts:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:05d}{self.target.suffix}"
 
-    def _packets(self, stream: Any) -> Iterator[tuple[float, int, Any]]:
+    def _packets(self, stream: Any) -> Iterator[Timed]:
         base = self.shape.time_base
         step = max(1, round(1 / (self.shape.rate * base)))
         for number, times in enumerate(self.times):
@@ -181,53 +180,4 @@ class Parts:
                     packet.time_base = base
                     packet.pts = packet.dts = pts
                     packet.duration = end - pts
-                    yield float(pts * base), 0, packet
-
-
-def _time(item: tuple[float, int, Any]) -> float:
-    return item[0]
-
-
-def _kept(metadata: dict[str, str]) -> dict[str, str]:
-    """What is said of the clip as a whole, without what is said of its file."""
-    dropped = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
-    return {key: value for key, value in metadata.items() if key.lower() not in dropped}
-
-
-def _copies(original: Any, joined: Any) -> tuple[dict[int, Any], tuple[str, ...]]:
-    """Add a stream for each that is copied: by the original's index, and what was left out."""
-    copies: dict[int, Any] = {}
-    left = []
-    held = joined.supported_codecs
-    for stream in original.streams:
-        if stream.type not in ("audio", "subtitle") or stream.codec_context is None:
-            continue
-        name = stream.codec_context.codec.canonical_name
-        if name not in held:
-            kind = {"audio": "sound", "subtitle": "subtitles"}[stream.type]
-            left.append(f"the {kind} ({name}) left out, {joined.format.name} cannot hold it")
-            continue
-        copy = joined.add_stream_from_template(stream)
-        copy.metadata.update(stream.metadata)
-        copy.disposition = stream.disposition
-        copies[stream.index] = copy
-    return copies, tuple(left)
-
-
-def _others(
-    original: Any, copies: dict[int, Any], end: Fraction | None
-) -> Iterator[tuple[float, int, Any]]:
-    if not copies:
-        return
-    streams = [original.streams[index] for index in copies]
-    try:
-        for packet in original.demux(*streams):
-            if packet.dts is None:
-                continue
-            time = packet.dts * packet.time_base
-            if end is not None and time >= end:
-                continue
-            packet.stream = copies[packet.stream.index]
-            yield float(time), 1, packet
-    except av.error.InvalidDataError:  # the clip ends in the middle of something
-        return
+                    yield float(pts * base), packet
