@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.models import CoarseModel, Session
+from pipeline.models import HINTS, CoarseModel, Session
 
 #: Longest side of a view that keeps the photo's proportions: a panorama has to end somewhere.
 LONGEST = 2048
@@ -50,18 +50,39 @@ def prepare(image: NDArray[np.uint8], card: CoarseModel) -> NDArray[np.float32]:
     return normal.transpose(2, 0, 1)[None].astype(np.float32)
 
 
+def feed(
+    image: NDArray[np.uint8], card: CoarseModel, hints: NDArray[np.float32] | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """Return all that a network is given of a photo, by the names of its inputs.
+
+    ``hints`` are planes for one that takes them, (2, h, w) float32 in 0..1: what to keep, and what
+    to drop; None says nothing.
+    """
+    inputs = {card.input: prepare(image, card)}
+    if card.hints:
+        blank = np.zeros((2, *inputs[card.input].shape[2:]), np.float32)
+        inputs[HINTS] = (blank if hints is None else hints)[None]
+    return inputs
+
+
 def probabilities(
-    session: Session, card: CoarseModel, image: NDArray[np.uint8], mirrored: bool = False
+    session: Session,
+    card: CoarseModel,
+    image: NDArray[np.uint8],
+    mirrored: bool = False,
+    hints: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Run the network on a photo, or on its mirror image; what it says is turned back.
+
+    ``hints`` are as for :func:`feed`, of the photo as it is.
 
     Returns how likely each pixel of the view belongs to the subject, (h, w) float32 in 0..1, for
     :func:`to_mask`.
     """
-    seen = prepare(image, card)
+    inputs = feed(image, card, hints)
     if mirrored:
-        seen = np.ascontiguousarray(seen[..., ::-1])
-    (output,) = session.run([card.output], {card.input: seen})
+        inputs = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in inputs.items()}
+    (output,) = session.run([card.output], inputs)
     raw = np.asarray(output, np.float32).reshape(output.shape[-2:])
     if card.sigmoid:
         raw = 1 / (1 + np.exp(-np.clip(raw, -80, 80)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -17,20 +17,23 @@ from PIL import Image
 from pipeline import (
     blend,
     compose,
+    confidence,
     foreground,
     generator,
     image_io,
     models,
     multiscale,
     patches,
+    pieces,
     render,
     roi,
+    selection,
     transparency,
-    views,
 )
 from pipeline.image_io import Photo
 from pipeline.memory import enough_memory
 from pipeline.output import Layer, Output, layer
+from pipeline.selection import EVERYTHING, MaskSource, Point, Selection
 from pipeline.settings import Settings, changed
 
 Source = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
@@ -87,6 +90,9 @@ class Result:
         them the alpha is the coarse mask, bit for bit.
     timings
         Seconds by stage: read, coarse, roi, refine, colour.
+    confidence
+        How likely the subject is whole, 0..1: that its IoU with the truth is 0.8 or more. 0 where
+        nothing was found, 1 where a mask was given. See :mod:`pipeline.confidence`.
     """
 
     photo: Photo
@@ -96,6 +102,26 @@ class Result:
     roi: NDArray[np.bool_]
     tiles: NDArray[np.intp]
     timings: dict[str, float]
+    confidence: float = 1.0
+
+    @property
+    def unsure(self) -> bool:
+        """Whether a subject was found, but may well be incomplete or another one."""
+        return not self.empty and self.confidence < confidence.calibration().unsure
+
+    def each(self, least: float = 0.05) -> list[Result]:
+        """Divide it into its subjects, from left to right: a result each, of the photo's size.
+
+        Pieces of less than ``least`` of the largest one's area stay with the nearest subject.
+        """
+        return [
+            replace(
+                self,
+                alpha=np.where(region, self.alpha, np.float32(0)),
+                coarse=np.where(region, self.coarse, np.float32(0)),
+            )
+            for region in pieces.apart(self.coarse, least)
+        ]
 
     @property
     def empty(self) -> bool:
@@ -170,6 +196,13 @@ class Cutout:
         self,
         source: Source,
         *,
+        mask: MaskSource | None = None,
+        box: tuple[float, float, float, float] | None = None,
+        points: Sequence[Point] = (),
+        not_points: Sequence[Point] = (),
+        keep: str = "all",
+        holes: str = "keep",
+        smallest_hole: float = 0.0,
         refine: bool = True,
         progress: Progress | None = None,
         tiles: Tiles | None = None,
@@ -181,6 +214,8 @@ class Cutout:
         source
             Path, bytes, binary file, PIL image, or array (H, W, 3), (H, W, 4) or (H, W) of RGB:
             uint8, uint16, or float in 0..1.
+        mask, box, points, not_points, keep, holes, smallest_hole
+            What to cut: see :class:`pipeline.selection.Selection`.
         refine
             False leaves stage 2 out this once, where the settings have it.
         progress
@@ -190,17 +225,38 @@ class Cutout:
 
         Raises
         ------
+        pipeline.errors.SettingsError
+            When what is to be cut makes no sense, or not for this photo.
         pipeline.errors.ImageError
-            When the photo cannot be read, or is larger than ``settings.max_pixels``.
+            When the photo or the mask cannot be read, or is larger than ``settings.max_pixels``.
         pipeline.errors.ModelTooSlow
             When the networks take longer than ``settings.network_seconds``.
         pipeline.errors.OutOfMemory
             When there is not enough memory.
         """
-        with enough_memory(), models.watched(models.within(self.settings.network_seconds)):
-            return self._cut(source, refine, progress or _ignore, tiles)
+        wanted = Selection(mask, box, tuple(points), tuple(not_points), keep, holes, smallest_hole)
+        return self.cut(source, wanted, refine, progress, tiles)
 
-    def _cut(self, source: Source, refine: bool, progress: Progress, known: Tiles | None) -> Result:
+    def cut(
+        self,
+        source: Source,
+        wanted: Selection = EVERYTHING,
+        refine: bool = True,
+        progress: Progress | None = None,
+        tiles: Tiles | None = None,
+    ) -> Result:
+        """Cut out what a :class:`pipeline.selection.Selection` says; else as calling it does."""
+        with enough_memory(), models.watched(models.within(self.settings.network_seconds)):
+            return self._cut(source, wanted, refine, progress or _ignore, tiles)
+
+    def _cut(
+        self,
+        source: Source,
+        wanted: Selection,
+        refine: bool,
+        progress: Progress,
+        known: Tiles | None,
+    ) -> Result:
         s, clock = self.settings, _Clock(progress)
         place, redraw = (
             (known.place, known.redraw) if known else (patches.tile_origins, generator.redraw)
@@ -213,11 +269,15 @@ class Cutout:
                 said = "so long that stage 1 sees little of it: cut it out in parts"
                 photo = replace(photo, notes=(*photo.notes, said))
         with clock("coarse"):
-            sight = views.see(self._stage1, self.model, seen, s.views)
+            sight, notes = selection.see(
+                self._stage1, self.model, seen, wanted, s.views, s.max_pixels
+            )
+            photo = replace(photo, notes=(*photo.notes, *notes))
             mask = sight.mask
+            sure = 1.0 if wanted.mask is not None else confidence.of(sight)
             if photo.alpha is not None and transparency.separates(photo.alpha, mask):
                 # A cutout already: redrawing its edge could only lose some of it.
-                mask, stage2 = photo.alpha, None
+                mask, stage2, sure = photo.alpha, None, 1.0
                 photo = replace(photo, notes=(*photo.notes, "cut out already: left as it is"))
         with clock("roi"):
             edge = roi.find(mask, sight.cells, s.roi_threshold, s.reach)
@@ -233,6 +293,8 @@ class Cutout:
                 alpha, colours = blend.blend(seen, mask, shallow, tiles, redrawn)
             else:
                 alpha = mask.copy()
+            if wanted.box:  # stage 2 may have added to what was found there
+                alpha = selection.inside(alpha, wanted)
         with clock("colour"):
             if not stage2:
                 colours = foreground.estimate(seen, alpha)
@@ -241,7 +303,7 @@ class Cutout:
                 np.minimum(alpha, photo.alpha, out=alpha)
                 colours = np.where((photo.alpha < 1)[..., None], photo.image, colours)
             colours = compose.keep_opaque(colours, alpha, photo.image)
-        return Result(photo, alpha, colours, mask, edge, tiles, clock.seconds)
+        return Result(photo, alpha, colours, mask, edge, tiles, clock.seconds, sure)
 
 
 def _ignore(stage: str, share: float, /) -> None:

@@ -13,6 +13,7 @@ photo is needed to sharpen it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -51,6 +52,22 @@ class Box:
         """The index of the part, ``photo[box.area]``."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
+    def wider(self, margin: float, shape: tuple[int, int]) -> Box:
+        """Return the box with a margin around it, a share of its sides, within a photo."""
+        down, across = (round(side * margin) for side in self.shape)
+        return Box(
+            max(0, self.top - down),
+            max(0, self.left - across),
+            min(shape[0], self.bottom + down),
+            min(shape[1], self.right + across),
+        )
+
+
+class Hinting(Protocol):
+    """What a person said of a photo: see :class:`pipeline.selection.Hint`."""
+
+    def planes(self, seen: Box, size: tuple[int, int], /) -> Map: ...
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -78,7 +95,14 @@ class Sight:
     looks: int
 
 
-def see(session: Session, card: CoarseModel, image: NDArray[np.uint8], looks: int = 2) -> Sight:
+def see(
+    session: Session,
+    card: CoarseModel,
+    image: NDArray[np.uint8],
+    looks: int = 2,
+    box: Box | None = None,
+    hint: Hinting | None = None,
+) -> Sight:
     """Run stage 1 on a photo.
 
     Parameters
@@ -88,18 +112,26 @@ def see(session: Session, card: CoarseModel, image: NDArray[np.uint8], looks: in
     image
         (H, W, 3) uint8 RGB.
     looks
-        1: at the whole alone. 2: then what was found there, from nearer by and in the mirror; the
-        whole in the mirror where nothing was found, or something as large as the photo.
+        1: at the whole alone. 2: then at what was found there, from nearer by and in the mirror; at
+        the whole in the mirror where nothing was found, or something as large as the photo.
+    box
+        Where the second look goes, with a margin, instead.
+    hint
+        Draws what a person said, for a network that takes hints.
     """
     shape = image.shape[:2]
-    whole = coarse.probabilities(session, card, image)
-    found = coarse.to_mask(whole, card)
     everything = Box(0, 0, *shape)
+
+    def look(at: Box, card: CoarseModel, mirrored: bool) -> Map:
+        planes = hint.planes(at, coarse.view(at.shape, card)) if hint and card.hints else None
+        return coarse.probabilities(session, card, image[at.area], mirrored, planes)
+
+    whole = look(everything, card, mirrored=False)
+    found = coarse.to_mask(whole, card)
     if looks == 1:
         return Sight(coarse.upsample(found, shape), found.shape, everything, found, found, 1)
-    box = around(found, shape)
-    nearer = replace(card, size=card.second) if any(card.second) else card
-    near = coarse.probabilities(session, nearer, image[box.area], mirrored=True)
+    box = box.wider(MARGIN, shape) if box else around(found, shape)
+    near = look(box, replace(card, size=card.second) if any(card.second) else card, mirrored=True)
     # The coarsest grid on which neither answer loses anything.
     inside = np.array(box.shape) / shape
     rows, columns = (int(n) for n in np.maximum(near.shape, np.ceil(inside * whole.shape)))
@@ -155,7 +187,10 @@ def part(whole: Map, box: Box, shape: tuple[int, int], size: tuple[int, int]) ->
 def join(first: Map, second: Map, weight: Map | float) -> Map:
     """Join two maps of probabilities: the mean of their logits, ``weight`` (0..1) of the second."""
     one, two = (_logit(answer) for answer in (first, second))
-    return np.asarray(1 / (1 + np.exp(-(one + weight * (two - one)))), np.float32)
+    mean = 1 / (1 + np.exp(-(one + weight * (two - one))))
+    # A mean lies between the two; held logits, and rounding, would leave it a little beside them.
+    between = np.clip(mean, np.minimum(first, second), np.maximum(first, second))
+    return np.asarray(between, np.float32)
 
 
 def _logit(probability: Map) -> Map:

@@ -28,6 +28,7 @@ from pipeline import (
     image_io,
     models,
     render,
+    selection,
 )
 from pipeline.compose import levels, rgba
 from pipeline.errors import ModelInvalid, ModelMissing
@@ -47,11 +48,12 @@ _LOOK_PIXELS = 1920 * 1080
 
 @dataclass(frozen=True)
 class Opened:
-    """What a job sent, decoded: the photo, the picture behind it, and the seconds that took."""
+    """What a job sent, decoded: the photo, what is put behind it, a mask, and the seconds taken."""
 
     photo: image_io.Photo
     behind: image_io.Photo | None
     seconds: float
+    mask: image_io.Photo | None = None
 
 
 class Engine:
@@ -136,7 +138,8 @@ class Engine:
         behind = None
         if isinstance(job.output.background, bytes):
             behind = sandbox.decode(job.output.background, pixels, seconds, watch.check)
-        return Opened(photo, behind, time.perf_counter() - start)
+        mask = sandbox.decode(job.mask, pixels, seconds, watch.check) if job.mask else None
+        return Opened(photo, behind, time.perf_counter() - start, mask)
 
     def run(self, job: Job, opened: Opened, watch: Watch) -> Answer:
         """Do a job, whose pictures are decoded already.
@@ -158,7 +161,8 @@ class Engine:
         if opened.behind:
             output = replace(output, background=opened.behind.image)
         area = region.region(photo, job.region)
-        result = cutout(region.as_array(photo, area), refine=job.refine, progress=step)
+        wanted = replace(job.wanted, mask=selection.mask_of(opened.mask) if opened.mask else None)
+        result = cutout.cut(region.as_array(photo, area), wanted, job.refine, step)
         step("finish", 0.0)
         result = region.embedded(result, photo, area)
         begun = time.perf_counter()
@@ -181,7 +185,9 @@ class Engine:
             refined=job.refine,
             patches=len(result.tiles),
             seconds={stage: round(value, 4) for stage, value in seconds.items()},
-            notes=photo.notes,
+            notes=(*photo.notes, *result.photo.notes),
+            confidence=round(result.confidence, 3),
+            unsure=result.unsure,
             panes=panes,
         )
 

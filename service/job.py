@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pipeline import Output, Progress
+from pipeline.selection import EVERYTHING, Selection
 from service.errors import TimedOut
 from service.region import rectangle
 
@@ -88,6 +89,10 @@ class Job:
     pixels: int | None = None
     #: Only what lies in this rectangle can be foreground: see :func:`service.region.rectangle`.
     region: str = ""
+    #: What is to be cut, but for a mask.
+    wanted: Selection = EVERYTHING
+    #: A picture of a mask that replaces stage 1, if any.
+    mask: bytes | None = None
     #: Also the pictures that the page shows: alpha, ROI, both cutouts to compare.
     panes: bool = False
     #: Instead of the cutout, the picture of a look inside, as PNG.
@@ -101,13 +106,14 @@ class Job:
     @cached_property
     def key(self) -> str:
         """Name the job by all that its answer depends on, but for the weights."""
-        cut = (self.model, self.refine, self.pixels, self.region)
+        mask = self.mask and hashlib.sha256(self.mask).digest()
+        cut = (self.model, self.refine, self.pixels, self.region, self.wanted.key, mask)
         shown = (self.output.key, self.panes, self.inside)
         image = hashlib.sha256(self.image).digest()
         return hashlib.sha256(repr((cut, shown)).encode() + image).hexdigest()
 
 
-_MAGIC = b"wisp1\n"
+_MAGIC = b"wisp2\n"
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,9 @@ class Answer:
     patches: int
     seconds: dict[str, float]
     notes: tuple[str, ...] = ()
+    #: As of :class:`pipeline.Result`: how likely the subject is whole, and whether to say so.
+    confidence: float = 1.0
+    unsure: bool = False
     panes: dict[str, bytes] = field(default_factory=dict)
     cached: bool = False
 
@@ -137,7 +146,7 @@ class Answer:
         told = {
             name: getattr(self, name)
             for name in ("format", "width", "height", "box", "empty", "model", "refined")
-            + ("patches", "seconds", "notes")
+            + ("patches", "seconds", "notes", "confidence", "unsure")
         }
         parts = {"": self.data, **self.panes}
         told["parts"] = [[name, len(data)] for name, data in parts.items()]

@@ -33,10 +33,12 @@ def run(tmp_path, monkeypatch):
             self.limit = settings.max_pixels
             loaded.append(settings)
 
-        def __call__(self, source):
+        def cut(self, source, wanted):
+            asked.append(wanted)
             return fake_cutout(source, self.limit)
 
     loaded: list = []
+    asked: list = []
     monkeypatch.setattr(cut, "Cutout", Fake)
     monkeypatch.chdir(tmp_path)
 
@@ -47,6 +49,7 @@ def run(tmp_path, monkeypatch):
         return result
 
     call.loaded = loaded  # type: ignore[attr-defined]
+    call.asked = asked  # type: ignore[attr-defined]
     return call
 
 
@@ -463,7 +466,7 @@ from tests.conftest import fake_cutout
 
 class Slow:
     def __init__(self, settings): pass
-    def __call__(self, source):
+    def cut(self, source, wanted):
         time.sleep(0.1)
         return fake_cutout(source)
 

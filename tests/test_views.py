@@ -78,7 +78,7 @@ def test_nothing_found_is_looked_for_again_in_all_of_the_photo():
     sight = views.see(session, CARD, data.coffee())
     assert session.batches == [1, 1]
     assert sight.box == Box(0, 0, 400, 600)
-    assert sight.mask.max() == pytest.approx(0.2, abs=1e-4)
+    assert sight.mask.max() == pytest.approx(0.2, abs=1e-6)
 
 
 def test_what_was_found_outside_the_box_stays():
@@ -94,7 +94,7 @@ def test_what_was_found_outside_the_box_stays():
 @pytest.mark.parametrize("level", [0.0, 0.002, 0.5, 0.98, 1.0])
 def test_what_both_say_stays_said(level):
     answer = np.full((8, 8), level, np.float32)
-    assert views.join(answer, answer, 0.7) == pytest.approx(level, abs=1.1e-3)
+    assert views.join(answer, answer, 0.7) == pytest.approx(level, abs=1e-6)
 
 
 def test_a_sure_answer_outweighs_an_unsure_one():

@@ -20,6 +20,7 @@ from typing import Any
 from pipeline import models
 from pipeline.batch.jobs import STREAM, Job
 from pipeline.output import Output
+from pipeline.selection import EVERYTHING, Selection
 from pipeline.settings import Settings
 
 _MARK = re.compile(rb"Wisp, settings ([0-9a-f]{16}), photo ([0-9a-f]{16})")
@@ -37,8 +38,15 @@ class State(Enum):
     UNKNOWN = "unknown"  # newer than the photo, but without a mark: by what, nobody knows
 
 
-def settings_digest(settings: Settings, output: Output) -> str:
+def settings_digest(
+    settings: Settings,
+    output: Output,
+    wanted: Selection = EVERYTHING,
+    mask: Path | None = None,
+) -> str:
     """Return 16 hexadecimal digits that stand for everything that a cutout depends on.
+
+    ``mask`` is the file of a mask, in place of that of ``wanted``.
 
     Of a model in a file of the user's own that is the content of the file, of a bundled one its
     name: a newer version of Wisp does not make a million finished pictures unfinished.
@@ -52,7 +60,10 @@ def settings_digest(settings: Settings, output: Output) -> str:
     }
     facts["model"] = _coarse_identity(settings.model)
     facts["refiner"] = _refiner_identity(settings.refiner) if settings.refine else None
-    return _digest(json.dumps([facts, output.key], sort_keys=True, default=repr))
+    asked = (
+        [] if wanted == EVERYTHING and mask is None else [wanted.key, mask and photo_digest(mask)]
+    )
+    return _digest(json.dumps([facts, output.key, *asked], sort_keys=True, default=repr))
 
 
 def _coarse_identity(name: str) -> str:

@@ -21,12 +21,15 @@ class Job:
         What the photo is called below the output folder, without an ending of the output's own.
     problem
         Why it cannot be done, where that is known beforehand.
+    mask
+        A file that replaces stage 1, if any.
     """
 
     source: Path
     target: Path = STREAM
     name: Path = Path("cutout")
     problem: str = ""
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class Outcome:
         What the user may want to know, a short sentence each.
     error
         Why it failed, in one line.
+    confidence
+        How likely the subject is whole (:attr:`pipeline.Result.confidence`); None if it was not
+        looked for.
     final
         Whether no other photo can succeed either: the disk is full.
     """
@@ -58,4 +64,5 @@ class Outcome:
     size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     error: str = ""
+    confidence: float | None = None
     final: bool = False

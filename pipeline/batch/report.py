@@ -111,6 +111,7 @@ def _entry(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 4),
         "timings": {stage: round(t, 4) for stage, t in outcome.timings.items()},
         "size": outcome.size,
+        "confidence": None if outcome.confidence is None else round(outcome.confidence, 3),
         "notes": outcome.notes,
         "error": outcome.error or None,
     }

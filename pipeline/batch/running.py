@@ -17,6 +17,11 @@ from pipeline.errors import DiskFull, UnreadableImage, WispError
 from pipeline.memory import enough_memory
 from pipeline.output import Output
 
+UNSURE = (
+    "unsure: the subject may be incomplete; "
+    "try another --model, --box, --point, or the page's brush"
+)
+
 
 def process(
     job: Job,
@@ -24,6 +29,7 @@ def process(
     output: Output,
     stages: Path | None = None,
     settings: str = "",
+    each: bool = False,
 ) -> Outcome:
     """Cut out one photo and write the result.
 
@@ -42,6 +48,9 @@ def process(
     settings
         Digest of the settings (:func:`pipeline.batch.finished.settings_digest`), which the file
         is marked with; without it the file gets no mark.
+    each
+        Write a file for each subject: ``job.target`` for the first, whose name ends in -1, and
+        beside it -2, -3, …
 
     Raises
     ------
@@ -68,12 +77,33 @@ def process(
         _to_standard_output(render.to_bytes(result, output))
     else:
         software = mark(settings, photo) if settings and photo else ""
-        _write(job.target, render.to_bytes(result, output, software))
+        parts = (each and result.each()) or [result]
+        for number, part in reversed(
+            list(enumerate(parts, 1))
+        ):  # the first says that all are there
+            _write(_numbered(job.target, number), render.to_bytes(part, output, software))
     height, width = result.alpha.shape
     now = time.perf_counter()
-    notes = (*result.photo.notes, *(("no subject found",) if result.empty else ()))
+    notes = [*result.photo.notes]
+    if result.empty:
+        notes.append("no subject found")
+    elif result.unsure:
+        notes.append(UNSURE)
     timings = {**result.timings, "write": now - cut}
-    return Outcome(job, "done", now - start, timings, (width, height), notes)
+    return Outcome(
+        job,
+        "done",
+        now - start,
+        timings,
+        (width, height),
+        tuple(notes),
+        confidence=result.confidence,
+    )
+
+
+def _numbered(target: Path, number: int) -> Path:
+    """Return the name of a subject's file, of the first one's."""
+    return target if number == 1 else target.with_stem(f"{target.stem.removesuffix('-1')}-{number}")
 
 
 #: How PNG, JPEG, WebP, GIF and TIFF begin.

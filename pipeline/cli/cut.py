@@ -6,6 +6,8 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,6 +16,7 @@ from pipeline import batch, files, models
 from pipeline.batch import Job, Outcome, State
 from pipeline.cli import terminal
 from pipeline.cli.options import output_options, parsed
+from pipeline.cli.selecting import selected, selection_options
 from pipeline.cutout import Cutout
 from pipeline.errors import UnsupportedFormat
 from pipeline.models.providers import DEVICES, providers
@@ -30,6 +33,12 @@ _ALIASES = {"jpeg": "jpg", "tif": "tiff"}
 @click.option(
     "--model", metavar="NAME|FILE", default=Settings.model, help="Stage 1; see `wisp models`."
 )
+@click.option(
+    "--views",
+    type=click.IntRange(1, 2),
+    default=Settings.views,
+    help="Looks of stage 1 at a photo; 1 is faster, and less sure.",
+)
 @click.option("--refiner", metavar="NAME|FILE", default=Settings.refiner, help="Stage 2.")
 @click.option(
     "--device", type=click.Choice(list(DEVICES)), default="cpu", help="What computes; default: cpu."
@@ -40,6 +49,7 @@ _ALIASES = {"jpeg": "jpg", "tif": "tiff"}
     type=click.Choice([*FORMATS, "auto", *_ALIASES], case_sensitive=False),
     help="Default: by the name of OUT, else png.",
 )
+@selection_options
 @output_options
 @click.option("--save-stages", metavar="DIR", type=Path, help="Also write coarse, ROI, alpha, …")
 @click.option(
@@ -61,6 +71,7 @@ def cut(
     out: str | None,
     no_refine: bool,
     model: str,
+    views: int,
     refiner: str,
     device: str,
     format_: str | None,
@@ -85,6 +96,8 @@ def cut(
       wisp cut photos/ -o cutouts/            a folder
       wisp cut a.jpg -o a.webp --crop         as WebP, no larger than the subject
       wisp cut a.jpg -o b.jpg --background white
+      wisp cut a.jpg --box 0.1,0.2,0.6,0.9     nothing outside of it
+      wisp cut a.jpg --mask a-mask.png        another tool's mask, with a better edge
       curl … | wisp cut - > cutout.png        a pipe
     """
     terminal.hush_libraries()
@@ -98,18 +111,25 @@ def cut(
         terminal.say(quiet, f"no pictures in {', '.join(inputs)}")
         return
     output = parsed(ctx, _format(inputs, found, out, _ALIASES.get(format_ or "", format_)))
-    planned = batch.plan(inputs, found, out, output.ending)
+    wanted = selected(ctx)
+    planned = wanted.planned(batch.plan(inputs, found, out, output.ending))
     if planned[0].target == batch.STREAM and terminal.on_terminal(sys.stdout):
         raise click.UsageError("a picture is nothing for a terminal: redirect it, or give -o FILE")
     settings = Settings(
         model=model,
+        views=views,
         refine=not no_refine,
         refiner=refiner,
         providers=providers(device),
         max_pixels=max_pixels,
     )
-    digest = batch.settings_digest(settings, output)  # where a model's name is wrong, it says so
-    states = {job: State.MISSING if overwrite else batch.state(job, digest) for job in planned}
+    digests = {  # where a model's name is wrong, this says so
+        mask: batch.settings_digest(settings, output, wanted.selection, mask)
+        for mask in {job.mask for job in planned}
+    }
+    states = {
+        job: State.MISSING if overwrite else batch.state(job, digests[job.mask]) for job in planned
+    }
     todo = [job for job in planned if states[job] is State.MISSING]
     if todo and model in models.PUBLIC:
         models.coarse_model(model, quiet)  # fetched here, where nothing else shows a bar
@@ -121,7 +141,9 @@ def cut(
     interrupted = False
 
     def work(job: Job) -> Outcome:
-        return batch.process(job, cutout, output, save_stages, digest)
+        asked = replace(wanted.selection, mask=job.mask)
+        take = partial(cutout.cut, wanted=asked)
+        return batch.process(job, take, output, save_stages, digests[job.mask], wanted.each)
 
     def note(outcome: Outcome) -> None:
         outcomes.append(outcome)

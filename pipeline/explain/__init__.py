@@ -110,8 +110,8 @@ def inspect(
     result = cutout(source, progress=progress)
     report("blocks", 0.0)
     photo = transparency.opaque(result.photo)
-    tensor = coarse.prepare(photo, cutout.model)
-    fused, inner = _feature_maps(cutout, names, tensor)
+    inputs = coarse.feed(photo, cutout.model)
+    fused, inner = _feature_maps(cutout, names, inputs)
     sides = [side[0] for side in inner[ENCODER + DECODER :]]
     if logits:
         sides = [1 / (1 + np.exp(-np.clip(side, -80, 80))) for side in sides]
@@ -121,7 +121,7 @@ def inspect(
         result=result,
         model=settings.model,
         refiner=settings.refiner if settings.refine else "none",
-        view=_view(tensor[0], cutout.model),
+        view=_view(inputs[cutout.model.input][0], cutout.model),
         encoder=inner[:ENCODER],
         decoder=inner[ENCODER : ENCODER + DECODER][::-1],
         sides=sides,
@@ -135,13 +135,13 @@ def inspect(
 
 
 def _feature_maps(
-    cutout: Cutout, names: list[str], tensor: NDArray[np.float32]
+    cutout: Cutout, names: list[str], inputs: dict[str, NDArray[np.float32]]
 ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
     """Run stage 1 with inner tensors given out: the fused map, and those that are named."""
     model, settings = cutout.model, cutout.settings
     data = onnx_file.expose(model.path.read_bytes(), names)
     session = open_session(data, settings.providers, settings.threads)
-    outputs = session.run([model.output, *names], {model.input: tensor})
+    outputs = session.run([model.output, *names], inputs)
     fused, *inner = (np.asarray(output, np.float32)[0] for output in outputs)
     return fused, inner
 

@@ -1,6 +1,14 @@
 """The models: which there are, how one is found by its name or path, and how it is opened."""
 
-from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, WEIGHTS, CoarseModel, RefinerModel
+from pipeline.models.catalogue import (
+    COARSE,
+    HINTS,
+    PUBLIC,
+    REFINERS,
+    WEIGHTS,
+    CoarseModel,
+    RefinerModel,
+)
 from pipeline.models.lookup import coarse_model, refiner_model
 from pipeline.models.opening import Refiner, open_coarse, open_refiner
 from pipeline.models.session import Network, Session
@@ -9,6 +17,7 @@ from pipeline.models.watch import watched, within
 
 __all__ = [
     "COARSE",
+    "HINTS",
     "PUBLIC",
     "REFINERS",
     "WEIGHTS",

@@ -17,6 +17,10 @@ from pathlib import Path
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
+#: The second input of a network that takes hints, (N, 2, h, w): what to keep and what to drop.
+HINTS = "hints"
+
+
 @dataclass(frozen=True)
 class CoarseModel:
     """A stage-1 network: what goes in, what comes out, and whose it is."""
@@ -38,6 +42,7 @@ class CoarseModel:
     scale_by_max: bool = True  # divide by the brightest value in the view, not by 255
     sigmoid: bool = False  # the network answers logits
     output_range: tuple[float, float] = (0.0, 1.0)  # answers that mean fully out and fully in
+    hints: bool = False  # whether the file has an input for :data:`HINTS`
     input: str = "input"
     output: str = "d0"
     purpose: str = ""

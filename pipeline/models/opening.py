@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.errors import ModelInvalid
-from pipeline.models.catalogue import COARSE, REFINERS, CoarseModel, RefinerModel
+from pipeline.models.catalogue import COARSE, HINTS, REFINERS, CoarseModel, RefinerModel
 from pipeline.models.session import Network, Session
 
 Card = TypeVar("Card", CoarseModel, RefinerModel)
@@ -53,8 +53,9 @@ def open_coarse(
     """Open a stage-1 network; one in 8 bits only on a CPU, elsewhere the same in 32 bits.
 
     Returns the network and the card with input, output and size as the file itself has them.
-    Raises :class:`ModelInvalid` where the file is not U²-Net-shaped: one input (N, 3, H, W), and
-    first an output (N, 1, H, W) (the fused map; side outputs may follow);
+    Raises :class:`ModelInvalid` where the file is not U²-Net-shaped: one input (N, 3, H, W), at
+    most ``hints`` (N, 2, H, W) beside it, and first an output (N, 1, H, W) (the fused map; side
+    outputs may follow);
     :class:`pipeline.errors.ProviderMissing` where an accelerator is not there.
     """
     card = _fitting(card, COARSE, providers)
@@ -62,9 +63,13 @@ def open_coarse(
     entry, *more = network.session.get_inputs()
     result = network.session.get_outputs()[0]
     shape, out = list(entry.shape), list(result.shape)
-    if more or len(shape) != 4 or shape[1] != 3:
+    hints = [[end.name, list(end.shape)[1:2], end.type] for end in more] == [
+        [HINTS, [2], "tensor(float)"]
+    ]
+    if (more and not hints) or len(shape) != 4 or shape[1] != 3:
         raise ModelInvalid(
-            f"{card.path}: stage 1 needs one input of shape (N, 3, H, W); "
+            f"{card.path}: stage 1 needs one input of shape (N, 3, H, W), and at most 'hints', "
+            f"(N, 2, H, W), beside it; "
             f"this network has {[(i.name, i.shape) for i in [entry, *more]]}"
         )
     # Exporters leave a spatial size, and often the channel too, as a name where it may vary.
@@ -78,7 +83,7 @@ def open_coarse(
         )
     if entry.type != "tensor(float)":
         raise ModelInvalid(f"{card.path}: stage 1 needs a float32 input, not {entry.type}")
-    fixed = [side for side in shape[2:] if isinstance(side, int)]
+    fixed = [side for end in (entry, *more) for side in end.shape[2:] if isinstance(side, int)]
     height, width = (
         side if isinstance(side, int) else asked
         for side, asked in zip(shape[2:], card.size, strict=True)
@@ -88,6 +93,7 @@ def open_coarse(
         input=entry.name,
         output=result.name,
         size=(height, width),
+        hints=hints,
         second=(0, 0) if fixed else card.second,
         multiple=0 if fixed else card.multiple,
     )

@@ -104,6 +104,7 @@ def headers(answer: Answer) -> dict[str, str]:
         "X-Wisp-Seconds": f"{answer.seconds['total']:.3f}",
         "X-Wisp-Cached": str(answer.cached).lower(),
         "X-Wisp-Empty": str(answer.empty).lower(),
+        "X-Wisp-Confidence": f"{answer.confidence:.3f}",
     }
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from pipeline import Output, output
 from pipeline.id_photo import ID_PHOTOS
+from pipeline.selection import HOLES, KEEP, Selection
 from service.api.common import PICTURE, Wisp, cut, errors, file, headers, held, uploaded
 from service.errors import BadRequest, NotFound
 from service.gate import client
@@ -45,6 +46,8 @@ class Done(BaseModel):
     model: str
     refined: bool
     empty: bool
+    confidence: float
+    unsure: bool
     cached: bool
     seconds: dict[str, float]
     notes: list[str]
@@ -111,6 +114,36 @@ async def _output(
     )
 
 
+async def _wanted(
+    box: Annotated[
+        str,
+        Form(
+            description="x0,y0,x1,y1: nothing outside stays; all up to 1 are shares of width and "
+            "height, larger ones pixels"
+        ),
+    ] = "",
+    points: Annotated[str, Form(description="x,y of things to keep, separated by blanks")] = "",
+    not_points: Annotated[str, Form(description="x,y of things to drop, likewise")] = "",
+    keep: Annotated[str, Form(description=f"Pieces to keep: {', '.join(KEEP)}")] = KEEP[0],
+    holes: Annotated[str, Form(description=f"Holes in the subject: {', '.join(HOLES)}")] = HOLES[0],
+    smallest_hole: Annotated[
+        float, Form(ge=0, le=1, description="Share of the photo below which a hole is filled")
+    ] = 0.0,
+) -> Selection:
+    return Selection(
+        box=_numbers(box) if box else None,  # type: ignore[arg-type]
+        points=tuple(_numbers(point) for point in points.split()),  # type: ignore[misc]
+        not_points=tuple(_numbers(point) for point in not_points.split()),  # type: ignore[misc]
+        keep=keep,
+        holes=holes,
+        smallest_hole=smallest_hole,
+    )
+
+
+def _numbers(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))  # which the selection itself makes numbers of, or refuses
+
+
 @router.post(
     "/api/remove-background",
     response_model=Done,
@@ -122,6 +155,10 @@ async def remove_background(
     context: Wisp,
     file_: Annotated[UploadFile, File(alias="file", description="The picture")],
     shown: Annotated[Output, Depends(_output)],
+    wanted: Annotated[Selection, Depends(_wanted)],
+    mask: Annotated[
+        UploadFile | None, File(description="A mask in place of stage 1's, of any size")
+    ] = None,
     enable_gan: Annotated[bool, Form(description="Redraw the edge with stage 2")] = True,
     model: Annotated[str, Form(description="See GET /api/models")] = "",
 ) -> Response:
@@ -130,11 +167,47 @@ async def remove_background(
     With `Accept: image/*` (or the zip's type) the answer is the file itself; otherwise JSON with a
     URL at which the file lies for a day.
     """
-    job = Job(await uploaded(file_, context), context.engine.resolve(model), enable_gan, shown)
+    given = None if mask is None else await uploaded(mask, context)
+    job = Job(
+        await uploaded(file_, context),
+        context.engine.resolve(model),
+        enable_gan,
+        shown,
+        wanted=wanted,
+        mask=given,
+    )
     answer = await cut(request, context, job)
     if _wants_file(request.headers.get("accept", "")):
         return file(answer)
     return await _kept(request, context, answer)
+
+
+@router.post(
+    "/api/coarse",
+    response_class=Response,
+    responses={200: {"description": "Grey PNG", "content": {"image/png": PICTURE}}, **errors()},
+    summary="Find the subject",
+)
+async def coarse(
+    request: Request,
+    context: Wisp,
+    file_: Annotated[UploadFile, File(alias="file", description="The picture")],
+    wanted: Annotated[Selection, Depends(_wanted)],
+    model: Annotated[str, Form(description="See GET /api/models")] = "",
+) -> Response:
+    """Return stage 1's mask alone, as a grey PNG of the photo's size, for clients that draw.
+
+    `X-Wisp-Confidence` says how likely the subject is whole, 0 to 1; `X-Wisp-Empty` whether there
+    is none.
+    """
+    job = Job(
+        await uploaded(file_, context),
+        context.engine.resolve(model),
+        refine=False,
+        output=Output(only_mask=True),
+        wanted=wanted,
+    )
+    return file(await cut(request, context, job))
 
 
 def _wants_file(accept: str) -> bool:

@@ -109,6 +109,8 @@ def status(answer: Answer, words: dict[str, str], template: str = "") -> str:
     if answer.cached:
         line += f" · {words['cached']}"
     notes = "".join(f" · {html.escape(note)}" for note in answer.notes)
+    if answer.unsure:
+        notes += f" · {words['unsure']}"
     return f'<p class="status" role="status">{line}{notes}</p>'
 
 

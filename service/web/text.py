@@ -45,6 +45,7 @@ ENGLISH = {
     "done_in": "{width} × {height} px · {patches} edge patches redrawn · {seconds} s",
     "plain_in": "{width} × {height} px · no refinement · {seconds} s",
     "cached": "from the cache",
+    "unsure": "unsure: the subject may be incomplete; look closely, or try another model",
     "explain": "Look inside",
     "inside_info": (
         "What the networks saw on the way: the feature maps of stage 1, from edges to the whole "
@@ -149,6 +150,7 @@ CHINESE = {
     "done_in": "{width} × {height} 像素 · 重绘 {patches} 个边缘图块 · {seconds} 秒",
     "plain_in": "{width} × {height} 像素 · 未精修 · {seconds} 秒",
     "cached": "来自缓存",
+    "unsure": "不确定：主体可能不完整；请仔细检查，或换一个模型",
     "explain": "看看内部",
     "inside_info": (
         "网络一路上看到了什么：第一阶段的特征图，从边缘到整个主体；第二阶段可以修改 Alpha 的区域、"

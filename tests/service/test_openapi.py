@@ -25,6 +25,7 @@ CHECKS = [
 OPERATIONS = [
     ("POST", "/api/remove-background"),
     ("POST", "/api/matting"),
+    ("POST", "/api/coarse"),
     ("GET", "/api/models"),
     ("GET", "/api/remove"),
     ("POST", "/api/remove"),

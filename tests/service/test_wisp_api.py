@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 
 from pipeline import Cutout, Output, Settings
@@ -214,3 +215,39 @@ def test_a_background_is_never_taken_for_a_path(client, photo, tmp_path):
     for name in (str(tmp_path / "secret.jpg"), "/dev/null", "README.md"):
         answer = post(client, photo, background=name)
         assert answer.status_code == 400 and "no colour" in answer.text
+
+
+def test_what_to_cut_may_be_said(client, photo):
+    box = np.asarray(opened(post(client, photo, box="0.5,0,1,1").content))
+    assert box[..., 3].max() > 0 and box[:, :256, 3].max() == 0
+    mask = encoded(np.full((64, 64), 255, np.uint8), "PNG")
+    given = post(client, photo, files={"mask": ("mask.png", mask)})
+    assert given.headers["x-wisp-confidence"] == "1.000"
+    assert np.asarray(opened(given.content))[..., 3].min() == 255
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"box": "1,2,3"}, {"points": "a,b"}, {"keep": "some"}, {"box": "0,0,9999,1"}],
+)
+def test_what_to_cut_must_make_sense(client, photo, fields):
+    answer = post(client, photo, **fields)
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "invalid_parameter"
+
+
+def test_a_mask_of_another_photo_is_refused(client, photo):
+    mask = encoded(np.full((40, 90), 255, np.uint8), "PNG")
+    answer = post(client, photo, files={"mask": ("mask.png", mask)})
+    assert answer.status_code == 400 and "proportions" in answer.json()["detail"]
+
+
+def test_the_coarse_mask_alone(client, photo, nets):
+    answer = client.post("/api/coarse", files={"file": ("photo.jpg", photo)})
+    assert answer.status_code == 200
+    settings = Settings(model=str(nets / "tiny.onnx"), refine=False, threads=1)
+    result = Cutout(settings)(photo)
+    assert np.array_equal(
+        np.asarray(Image.open(io.BytesIO(answer.content))), np.rint(result.coarse * 255)
+    )
+    assert float(answer.headers["x-wisp-confidence"]) == pytest.approx(result.confidence, abs=1e-3)

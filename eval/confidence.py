@@ -1,0 +1,251 @@
+"""Fit the confidence (:mod:`pipeline.confidence`), and say how good it is on other photos.
+
+``python -m eval.confidence DATA`` runs stage 1 on photos that it was not trained on: those that
+stage 1's training holds out of every folder with true masks, and held-out cutouts laid on
+backgrounds. Half of the photos, by a hash of their
+names, fit the coefficients; every figure is of the other half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from pipeline import confidence, image_io, models, views
+from pipeline.cli.command import Command
+from pipeline.settings import Settings
+from training.split import held_out_scenes
+from u2net.prepare import composite, find
+
+GOOD = 0.8  # IoU with the truth from which on a subject counts as whole
+ALARMS = 0.05  # share of good photos that may be called unsure
+LONGEST = 1280  # px; stage 1 sees no more
+PULL = 1e-2  # of the weights towards zero, beside a mean log-likelihood
+BINS = 10
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A photo, (H, W, 3) uint8, its true mask, (H, W) bool, and where the truth is known; its true
+    alpha, (H, W) float32 in 0..1, where that is known too."""
+
+    name: str
+    photo: NDArray[np.uint8]
+    truth: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    alpha: NDArray[np.float32] | None = None
+
+
+def cases(root: Path, composites: int, soft: bool = False) -> Iterator[Case]:
+    """Yield the held-out photos with truth below a folder, then composites of held-out cutouts.
+
+    ``soft`` leaves out the photos whose truth is no alpha.
+    """
+    items, cutouts, backgrounds = find(root)
+    held = held_out_scenes((item.source, item.scene) for item in items)
+    for item in items:
+        if item.truth is not None and (item.source, item.scene) in held:
+            matte = item.truth.parent.name == "alphas"
+            if soft and not matte:
+                continue
+            with Image.open(item.truth) as opened:
+                mask = np.asarray(opened.convert("L"))
+            with Image.open(item.path) as opened:
+                photo = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+            photo, mask = _limited(photo, mask)
+            alpha = mask / np.float32(255) if matte else None
+            unknown = (mask > 100) & (mask < 156) & (len(np.unique(mask)) <= 3)
+            yield Case(f"{item.source}/{item.path.stem}", photo, mask > 127, ~unknown, alpha)
+    kept = held_out_scenes((path.parent.name, path.stem) for path in cutouts)
+    chosen = [path for path in cutouts if (path.parent.name, path.stem) in kept]
+    for number in range(composites if chosen and backgrounds else 0):
+        rng = np.random.default_rng((2023, number))
+        cutout = chosen[number % len(chosen)]
+        ground = backgrounds[rng.integers(len(backgrounds))]
+        photo, alpha = composite(rng, cutout, ground, 640)
+        known = np.ones(alpha.shape, bool)
+        yield Case(f"composite/{number}", photo, alpha > 127, known, alpha / np.float32(255))
+
+
+def _limited(
+    photo: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    height, width = photo.shape[:2]
+    scale = min(1.0, LONGEST / max(height, width))
+    size = (round(width * scale), round(height * scale))
+    if scale < 1:
+        photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if mask.shape != photo.shape[:2]:
+        mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    return photo, mask
+
+
+def iou(found: NDArray[np.bool_], case: Case) -> float:
+    """Intersection over union with the truth, where it is known; 1 where both are empty."""
+    both, any_ = found & case.truth & case.known, (found | case.truth) & case.known
+    return float(both.sum() / any_.sum()) if any_.any() else 1.0
+
+
+def fit(figures: Array, good: NDArray[np.bool_]) -> tuple[Array, float]:
+    """Fit a logistic regression; return its weights and constant.
+
+    ``figures`` (N, K), ``good`` (N,). Maximum likelihood, with a slight pull of the weights (in
+    units of each figure's spread) towards zero.
+    """
+    from scipy.optimize import minimize
+
+    middle, spread = figures.mean(0), figures.std(0) + 1e-3
+    scaled = (figures - middle) / spread
+    sign = np.where(good, 1.0, -1.0)
+
+    def loss(unknown: Array) -> float:
+        margin = sign * (scaled @ unknown[1:] + unknown[0])
+        return float(np.logaddexp(0, -margin).mean() + PULL * np.square(unknown[1:]).sum())
+
+    found = minimize(loss, np.zeros(figures.shape[1] + 1), method="BFGS").x
+    weights = found[1:] / spread
+    return weights, float(found[0] - weights @ middle)
+
+
+def auroc(score: Array, good: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve: how likely a good photo has a higher score than a bad one.
+
+    >>> auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
+    0.75
+    """
+    from scipy.stats import rankdata
+
+    wins = rankdata(score)[good].sum() - good.sum() * (good.sum() + 1) / 2
+    return float(wins / (good.sum() * (~good).sum()))
+
+
+def threshold(score: Array, good: NDArray[np.bool_]) -> float:
+    """Return the confidence below which :data:`ALARMS` of the good photos lie, to two digits."""
+    return math.floor(float(np.quantile(score[good], ALARMS)) * 100) / 100
+
+
+def diagram(score: Array, good: NDArray[np.bool_], title: str) -> Image.Image:
+    """Draw a reliability diagram: in each tenth of the confidence, the share that is good."""
+    side, left, top = 480, 90, 70
+    image = Image.new("RGB", (left + side + 40, top + side + 90), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(20)
+    draw.text((left, 20), title, "black", font)
+    draw.rectangle((left, top, left + side, top + side), outline="#888")
+    draw.line((left, top + side, left + side, top), "#bbb", 2)
+    for step in range(0, 11, 2):
+        at = step / 10 * side
+        draw.text((left + at, top + side + 8), f"{step / 10:g}", "black", font, anchor="ma")
+        draw.text((left - 10, top + side - at), f"{step / 10:g}", "black", font, anchor="rm")
+    draw.text((left + side / 2, top + side + 45), "confidence", "black", font, anchor="ma")
+    draw.text((left + 10, top + 8), "share with IoU of 0.8 or more", "#1e6fd9", font)
+    bins = np.minimum((score * BINS).astype(int), BINS - 1)
+    for number in range(BINS):
+        inside = bins == number
+        if not inside.any():
+            continue
+        share, at = good[inside].mean(), score[inside].mean()
+        x, y = left + at * side, top + side * (1 - share)
+        radius = 4 + 14 * math.sqrt(inside.mean())
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), "#1e6fd9")
+        draw.text((x + radius + 4, y), str(int(inside.sum())), "black", font, anchor="lm")
+    return image
+
+
+@dataclass
+class _Once:
+    """A session that does not answer the same question twice in a row."""
+
+    session: models.Session
+    asked: NDArray[np.float32] | None = None
+    answer: Sequence[Any] = ()
+
+    def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]:
+        (seen,) = inputs.values()
+        if self.asked is None or not np.array_equal(seen, self.asked):
+            self.asked, self.answer = seen, self.session.run(outputs, inputs)
+        return self.answer
+
+
+def examine(
+    session: models.Session, card: models.CoarseModel, found: Iterator[Case]
+) -> dict[int, tuple[list[str], Array, Array]]:
+    """Run stage 1 on all cases; return by looks their names, figures (N, K) and IoU (N,)."""
+    rows: dict[int, list[tuple[str, Array, float]]] = {1: [], 2: []}
+    once = _Once(session)
+    for number, case in enumerate(found):
+        if number % 50 == 0:
+            click.echo(f"{number} photos", err=True)
+        for looks, kept in rows.items():
+            sight = views.see(once, card, case.photo, looks)
+            kept.append((case.name, confidence.figures(sight), iou(sight.mask > 0.5, case)))
+    return {
+        looks: (
+            [r[0] for r in kept],
+            np.array([r[1] for r in kept]),
+            np.array([r[2] for r in kept]),
+        )
+        for looks, kept in rows.items()
+    }
+
+
+def fits(name: str) -> bool:
+    """Tell whether a photo is of the half that fits."""
+    return hashlib.sha1(name.encode()).digest()[0] % 2 == 0
+
+
+@click.command(cls=Command)
+@click.argument("data_folder", metavar="DATA", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", default=Settings.model, show_default=True, help="Stage 1.")
+@click.option("--composites", default=100, show_default=True, help="Cutouts on backgrounds.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Write the reliability diagram, PNG.")
+@click.option("--write", is_flag=True, help="Write the coefficients into the package.")
+def main(data_folder: Path, model: str, composites: int, plot: Path | None, write: bool) -> None:
+    """Fit the confidence on the held-out photos of DATA, and measure it."""
+    session, card = models.open_coarse(models.coarse_model(model), Settings.providers, 0)
+    entries = {}
+    lines = ["| looks | photos | good | AUROC | good ones called unsure | bad ones called unsure |"]
+    lines.append("| --- " * 6 + "|")
+    for looks, (names, figures, found) in examine(
+        session, card, cases(data_folder, composites)
+    ).items():
+        learn, good = np.array([fits(name) for name in names]), found >= GOOD
+        weights, constant = fit(figures[learn], good[learn])
+        score = 1 / (1 + np.exp(-figures @ weights - constant))
+        unsure = threshold(score[learn], good[learn])
+        rest, fine = score[~learn], good[~learn]
+        lines.append(
+            f"| {looks} | {len(rest)} | {fine.mean():.0%} | {auroc(rest, fine):.3f} "
+            f"| {(rest[fine] < unsure).mean():.1%} | {(rest[~fine] < unsure).mean():.0%} |"
+        )
+        entries[str(looks)] = {
+            "weights": dict(zip(confidence.FIGURES, weights.round(4).tolist(), strict=True)),
+            "constant": round(constant, 4),
+            "unsure": unsure,
+            "fitted_on": int(learn.sum()),
+            "measured_on": len(rest),
+            "auroc": round(auroc(rest, fine), 4),
+        }
+    click.echo("\n".join(lines))
+    if plot:
+        picture = diagram(rest, fine, f"Confidence of {len(rest)} held-out photos")
+        image_io.write(plot, image_io.encode(np.asarray(picture)))
+    if write:
+        facts = {"model": model, "sha256": models.checksum(card.path), "looks": entries}
+        image_io.write(confidence.FILE, json.dumps(facts, indent=2).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

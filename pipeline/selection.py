@@ -1,0 +1,397 @@
+"""Say what to cut: a mask replaces stage 1, a hint (a box, points) is an input to it.
+
+After that the way of the data is the same. A network that was trained with hints (an input
+``hints``, (N, 2, h, w): what to keep, what to drop) is given them; without such a one a box is
+looked at from nearer by, and around a point the photo is looked at from several distances: the
+thing under the point wins that is seen most surely and most wholly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline import coarse, image_io, pieces, views
+from pipeline.errors import SettingsError
+from pipeline.models import CoarseModel, Session
+from pipeline.settings import Settings
+from pipeline.views import Box, Map, Sight
+
+Point = tuple[float, float]
+MaskSource = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
+
+KEEP = ("all", "largest")
+HOLES = ("keep", "fill")
+CELLS = 320  # a mask is put onto a grid of so many cells a side, as stage 1's are
+#: Deviation of the Gaussian, in cells, that gives a binary mask a ramp: its edge may be off by so
+#: much, and stage 2 redraws only what it is told to doubt.
+DOUBT = 1.0
+_BINARY = 0.02  # share of pixels that are neither black nor white, below which a mask is binary
+_ASPECT = 0.02  # by how much the proportions of a mask and its photo may differ
+#: Sides of the views around a point, of the photo's (or the box's).
+_AROUND = (1.0, 0.6, 0.35)
+_DISC = 0.025  # radius of a point in a hint, of the view's side: as in training
+_FAINT = 0.5  # value of a box that points go with: a disc inside it is to be seen
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a person says is to be cut. Raises :class:`SettingsError` when it makes no sense.
+
+    Attributes
+    ----------
+    mask
+        A coarse mask in place of stage 1: a file, bytes, a PIL image, or an array (h, w), of any
+        size with the photo's proportions; white, or its own alpha, is the subject.
+    box
+        (x0, y0, x1, y1): nothing outside stays. Values from 0 to 1 are shares of the photo's width
+        and height, larger ones pixels; all four are either.
+    points, not_points
+        (x, y) of things to keep and to drop, each a share or in pixels, as above.
+    keep
+        "all" pieces that were found, or the "largest" alone.
+    holes
+        "fill" closes all holes in the subject, "keep" leaves those of at least ``smallest_hole``.
+    smallest_hole
+        Share of the photo's area below which a hole is closed.
+    """
+
+    mask: MaskSource | None = None
+    box: tuple[float, float, float, float] | None = None
+    points: tuple[Point, ...] = ()
+    not_points: tuple[Point, ...] = ()
+    keep: str = "all"
+    holes: str = "keep"
+    smallest_hole: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("points", "not_points"):
+            object.__setattr__(self, name, tuple(_point(p, name) for p in getattr(self, name)))
+        if self.box is not None:
+            object.__setattr__(self, "box", _numbers(self.box, 4, "box", "x0,y0,x1,y1"))
+            if not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
+                raise SettingsError(f"box {_text(self.box)} has no area: it is x0,y0,x1,y1")
+        if self.keep not in KEEP:
+            raise SettingsError(f"keep is {' or '.join(KEEP)}, not {self.keep!r}")
+        if self.holes not in HOLES:
+            raise SettingsError(f"holes is {' or '.join(HOLES)}, not {self.holes!r}")
+        if not 0 <= self.smallest_hole <= 1:
+            raise SettingsError(f"smallest_hole must lie within 0..1, not {self.smallest_hole}")
+        if self.mask is not None and (self.box or self.points or self.not_points):
+            raise SettingsError("a mask says all: leave box and points out, or the mask")
+
+    @property
+    def key(self) -> str:
+        """Stand for all that is asked for, but for a mask."""
+        return repr(replace(self, mask=None))
+
+    @property
+    def hinted(self) -> bool:
+        """Whether there is a hint for stage 1."""
+        return bool(self.box or self.points or self.not_points)
+
+
+#: All that stage 1 finds by itself.
+EVERYTHING = Selection()
+
+
+def _numbers(values: Any, count: int, name: str, form: str) -> tuple[Any, ...]:
+    try:
+        found = tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{name} is {form}, in numbers, not {values!r}") from error
+    if len(found) != count or not all(math.isfinite(v) and v >= 0 for v in found):
+        raise SettingsError(f"{name} is {form}, none below 0, not {values!r}")
+    return found
+
+
+def _point(values: Any, name: str) -> Point:
+    x, y = _numbers(values, 2, name.removesuffix("s").replace("_", "-"), "x,y")
+    return x, y
+
+
+def _text(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def pixels(values: Sequence[float], shape: tuple[int, int], name: str) -> list[float]:
+    """Turn x, y, x, y, … into pixels of a photo of ``shape``: all up to 1 are shares.
+
+    Raises :class:`SettingsError` where one lies outside of the photo.
+    """
+    height, width = shape
+    sides = [width, height] * (len(values) // 2)
+    shares = all(value <= 1 for value in values)
+    found = [value * (side if shares else 1) for value, side in zip(values, sides, strict=True)]
+    if any(value > side for value, side in zip(found, sides, strict=True)):
+        raise SettingsError(
+            f"{name} {_text(values)} is not inside the photo, which is {width}x{height} px"
+        )
+    return found
+
+
+def see(
+    session: Session,
+    card: CoarseModel,
+    image: NDArray[np.uint8],
+    wanted: Selection = EVERYTHING,
+    looks: int = Settings.views,
+    max_pixels: int = Settings.max_pixels,
+) -> tuple[Sight, tuple[str, ...]]:
+    """Find what is wanted in a photo, (H, W, 3) uint8; return it, and notes for the user.
+
+    Raises :class:`SettingsError` for a place outside of the photo or a mask of another one,
+    :class:`pipeline.errors.ImageError` for a mask that cannot be read.
+    """
+    shape = (image.shape[0], image.shape[1])
+    notes: list[str] = []
+    if wanted.mask is not None:
+        sight = from_mask(read_mask(wanted.mask, max_pixels), shape)
+    else:
+        frame = _box(wanted, shape)
+        keep, drop = (
+            [(x, y) for x, y in (pixels(p, shape, "point") for p in points)]
+            for points in (wanted.points, wanted.not_points)
+        )
+        hint = Hint(frame, tuple(keep), tuple(drop)) if wanted.hinted else None
+        if card.hints or not (keep or drop):
+            sight = views.see(session, card, image, looks, frame, hint)
+        else:
+            sight, notes = _under(session, card, image, frame, keep, drop, looks)
+        if frame:
+            sight = replace(sight, mask=inside(sight.mask, wanted))
+    mask = sight.mask
+    if wanted.keep == "largest":
+        mask = pieces.largest(mask)
+    share = 1.0 if wanted.holes == "fill" else wanted.smallest_hole
+    if share > 0:
+        mask = pieces.filled(mask, share * mask.size)
+    return replace(sight, mask=mask), tuple(notes)
+
+
+def inside(mask: Map, wanted: Selection) -> Map:
+    """Clear a mask or an alpha, (H, W) float32, outside of the box that is wanted, if any."""
+    box = _box(wanted, (mask.shape[0], mask.shape[1]))
+    if box is None:
+        return mask
+    cleared = np.zeros_like(mask)
+    cleared[box.area] = mask[box.area]
+    return cleared
+
+
+def _box(wanted: Selection, shape: tuple[int, int]) -> Box | None:
+    if wanted.box is None:
+        return None
+    left, top, right, bottom = (round(v) for v in pixels(wanted.box, shape, "box"))
+    if right <= left or bottom <= top:
+        raise SettingsError(f"box {_text(wanted.box)} is less than a pixel of this photo")
+    return Box(top, left, bottom, right)
+
+
+# -- a mask ----------------------------------------------------------------------------------------
+
+
+def read_mask(source: MaskSource, max_pixels: int = Settings.max_pixels) -> Map:
+    """Read a mask, (h, w) float32 in 0..1: its alpha where it has one, else how bright it is."""
+    if isinstance(source, np.ndarray) and source.ndim == 2 and source.dtype != np.uint8:
+        found = source.astype(np.float32)
+        if not np.isfinite(found).all() or found.min() < 0 or found.max() > 1:
+            raise SettingsError("a mask of floats lies within 0..1; of whole numbers, it is uint8")
+        return found
+    return mask_of(image_io.read(source, max_pixels))
+
+
+def mask_of(picture: image_io.Photo) -> Map:
+    """Take a picture for a mask, (h, w) float32 in 0..1, as :func:`read_mask` does."""
+    if picture.alpha is not None:
+        return np.asarray(picture.alpha, np.float32)
+    return cv2.cvtColor(picture.image, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(255)
+
+
+def from_mask(mask: Map, shape: tuple[int, int]) -> Sight:
+    """Put a mask of any size onto stage 1's grid, over a photo of ``shape``.
+
+    A binary one gets a ramp of some cells, or of its own pixels where these are larger.
+    """
+    apart = mask.shape[1] * shape[0] / (mask.shape[0] * shape[1])
+    slack = 1 + _ASPECT + 1 / min(*mask.shape, *shape)  # a pixel is lost to rounding
+    if not 1 / slack <= apart <= slack:
+        raise SettingsError(
+            f"the mask is {mask.shape[1]}x{mask.shape[0]} px, of other proportions than the photo "
+            f"({shape[1]}x{shape[0]}): is it another photo's?"
+        )
+    rows, columns = (min(CELLS, side) for side in mask.shape)
+    grid = np.asarray(cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
+    if ((mask > 0.05) & (mask < 0.95)).mean() < _BINARY:
+        grid = np.asarray(cv2.GaussianBlur(grid, (0, 0), DOUBT), np.float32)
+    whole = Box(0, 0, *shape)
+    return Sight(coarse.upsample(grid, shape), (rows, columns), whole, grid, grid, 1)
+
+
+# -- hints -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A box and points (x, y), in pixels of the photo, for a network that takes them."""
+
+    box: Box | None
+    keep: tuple[Point, ...]
+    drop: tuple[Point, ...]
+
+    def planes(self, seen: Box, size: tuple[int, int]) -> Map:
+        """Draw the hint for a view of ``seen``, (2, h, w) float32 in 0..1: keep, drop."""
+        planes = np.zeros((2, *size), np.float32)
+        scale = np.array(size) / seen.shape
+        if self.box:
+            faint = _FAINT if self.keep or self.drop else 1.0
+            top, left = (
+                max(0, round(v)) for v in self._in(seen, self.box.top, self.box.left, scale)
+            )
+            bottom, right = (
+                max(0, round(v)) for v in self._in(seen, self.box.bottom, self.box.right, scale)
+            )
+            planes[0, top : max(bottom, top + 1), left : max(right, left + 1)] = faint
+        radius = max(1, round(_DISC * size[0]))
+        for plane, points in zip(planes, (self.keep, self.drop), strict=True):
+            for x, y in points:
+                down, across = (int(v) for v in self._in(seen, y, x, scale))
+                cv2.circle(plane, (across, down), radius, 1.0, -1)
+        return planes
+
+    @staticmethod
+    def _in(seen: Box, y: float, x: float, scale: NDArray[np.float64]) -> tuple[float, float]:
+        return (y - seen.top) * scale[0], (x - seen.left) * scale[1]
+
+
+# -- points, for a network without hints -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """What was found under a point, in a view of ``box``: (h, w) float32, and how surely."""
+
+    box: Box
+    found: Map
+    score: float
+
+    def holds(self, points: Sequence[Point]) -> bool:
+        return any(_value(self.found, self.box, point) > views.SUBJECT for point in points)
+
+    def mask(self, shape: tuple[int, int]) -> Map:
+        mask = np.zeros(shape, np.float32)
+        mask[self.box.area] = coarse.upsample(self.found, self.box.shape)
+        return mask
+
+    def cells(self, shape: tuple[int, int]) -> tuple[int, int]:
+        (h, w), (bh, bw) = self.found.shape, self.box.shape
+        return round(h * shape[0] / bh), round(w * shape[1] / bw)
+
+
+def _under(
+    session: Session,
+    card: CoarseModel,
+    image: NDArray[np.uint8],
+    frame: Box | None,
+    keep: Sequence[Point],
+    drop: Sequence[Point],
+    looks: int,
+) -> tuple[Sight, list[str]]:
+    """Find the things under points; with points to drop alone, all but those."""
+    shape, notes = (image.shape[0], image.shape[1]), []
+    everything = frame or Box(0, 0, *shape)
+    sight = None
+    for point in keep:
+        best = max(
+            _things(session, card, image, everything, point), key=lambda t: t.score, default=None
+        )
+        if best is None:
+            notes.append(f"nothing was found at the point {_text(point)}")
+            continue
+        one = Sight(best.mask(shape), best.cells(shape), best.box, best.found, best.found, 1)
+        if sight is None:
+            sight = one
+        else:
+            cells = (max(sight.cells[0], one.cells[0]), max(sight.cells[1], one.cells[1]))
+            sight = replace(sight, mask=np.maximum(sight.mask, one.mask), cells=cells)
+    if sight is None and keep:
+        nothing = np.zeros((CELLS, CELLS), np.float32)
+        sight = Sight(np.zeros(shape, np.float32), nothing.shape, everything, nothing, nothing, 1)
+    sight = sight or views.see(session, card, image, looks, frame)
+    for point in drop:
+        if _value(sight.mask, Box(0, 0, *shape), point) <= views.SUBJECT:
+            continue
+        others = [t for t in _things(session, card, image, everything, point) if not t.holds(keep)]
+        best = max(others, key=lambda thing: thing.score, default=None)
+        if best is None:
+            notes.append(f"nothing was found at the point {_text(point)} that could be dropped")
+            continue
+        sight = replace(sight, mask=np.minimum(sight.mask, 1 - best.mask(shape)))
+    return sight, notes
+
+
+def _things(
+    session: Session, card: CoarseModel, image: NDArray[np.uint8], frame: Box, point: Point
+) -> Iterator[_Thing]:
+    """Yield what lies under a point, seen from several distances."""
+    for share in _AROUND:
+        box = _centred(frame, point, share)
+        found = coarse.to_mask(coarse.probabilities(session, card, image[box.area]), card)
+        if _value(found, box, point) <= views.SUBJECT:
+            continue
+        scale = np.array(found.shape) / box.shape
+        at = (int((point[1] - box.top) * scale[0]), int((point[0] - box.left) * scale[1]))
+        alone = pieces.at(found, at)
+        subject = alone > views.SUBJECT
+        yield _Thing(box, alone, float(alone[subject].mean()) * _whole(subject, box, frame))
+
+
+def _centred(frame: Box, point: Point, share: float) -> Box:
+    """Return the part of a frame around a point, shifted to where it fits."""
+    ends = []
+    for low, high, middle in (
+        (frame.top, frame.bottom, point[1]),
+        (frame.left, frame.right, point[0]),
+    ):
+        side = max(1, round((high - low) * share))
+        start = int(np.clip(round(middle - side / 2), low, high - side))
+        ends.append((start, start + side))
+    (top, bottom), (left, right) = ends
+    return Box(top, left, bottom, right)
+
+
+def _whole(subject: NDArray[np.bool_], box: Box, frame: Box) -> float:
+    """Tell how much of a thing's outline is not the border of the view: 1 for a whole thing."""
+    cut = sum(
+        int(line.sum())
+        for line, inner in (
+            (subject[0], box.top > frame.top),
+            (subject[-1], box.bottom < frame.bottom),
+            (subject[:, 0], box.left > frame.left),
+            (subject[:, -1], box.right < frame.right),
+        )
+        if inner
+    )
+    outline = cv2.morphologyEx(
+        np.pad(subject, 1).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
+    )
+    return 1 - min(1.0, 2 * cut / max(int(outline.sum()), 1))
+
+
+def _value(found: Map, box: Box, point: Point) -> float:
+    """Return the largest value of a map near a point of the photo; 0 outside of its box."""
+    rows, columns = found.shape
+    y = int((point[1] - box.top) / box.shape[0] * rows)
+    x = int((point[0] - box.left) / box.shape[1] * columns)
+    if not (0 <= y <= rows and 0 <= x <= columns):
+        return 0.0
+    y, x = min(y, rows - 1), min(x, columns - 1)
+    return float(found[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].max())

@@ -1,0 +1,67 @@
+"""How sure stage 1 is: what it is made of, and what is said of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from eval.confidence import auroc, fit, threshold
+from pipeline import confidence, models
+from pipeline.views import Box, Sight
+from tests.conftest import ellipse
+
+
+def sight(first: np.ndarray, second: np.ndarray, looks: int = 2) -> Sight:
+    return Sight((first + second) / 2, (320, 320), Box(0, 0, *first.shape), first, second, looks)
+
+
+def test_two_looks_that_agree_are_surer_than_two_that_do_not():
+    whole = ellipse(80, 80)
+    half = whole * (np.arange(80) < 40)
+    agreed, apart = (confidence.of(sight(whole, other)) for other in (whole, half))
+    assert 0 <= apart < agreed <= 1
+    assert agreed > confidence.calibration().unsure > apart
+
+
+def test_a_grey_mask_is_less_sure_than_a_clear_one():
+    whole = ellipse(80, 80)
+    for looks in (1, 2):
+        clear, grey = (confidence.of(sight(m, m, looks)) for m in (whole, 0.6 * whole))
+        assert grey < clear
+
+
+def test_nothing_found_is_nothing_to_be_sure_of():
+    nothing = np.full((80, 80), 0.3, np.float32)
+    assert confidence.of(sight(nothing, nothing)) == 0
+    figures = confidence.figures(sight(nothing * 0, nothing * 0))
+    assert np.isfinite(figures).all()
+
+
+def test_figures_lie_within_0_and_1():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        first, second = rng.random((2, 30, 40), np.float32)
+        found = confidence.figures(sight(first, second))
+        assert found.shape == (len(confidence.FIGURES),)
+        assert found.min() >= 0 and found.max() <= 1
+
+
+def test_the_coefficients_are_of_the_bundled_network():
+    facts = json.loads(confidence.FILE.read_text())
+    assert facts["sha256"] == models.coarse_model(facts["model"]).sha256, (
+        "stage 1 is another one now: python -m eval.confidence DATA --write fits them anew"
+    )
+    assert all(entry["measured_on"] >= 100 for entry in facts["looks"].values())
+
+
+def test_a_fit_finds_what_made_the_data():
+    rng = np.random.default_rng(1)
+    figures = rng.random((4000, 3))
+    chance = 1 / (1 + np.exp(-(6 * figures[:, 0] - 4 * figures[:, 1] - 1)))
+    good = rng.random(4000) < chance
+    weights, constant = fit(figures, good)
+    found = 1 / (1 + np.exp(-figures @ weights - constant))
+    assert weights[0] > 3 > 0.5 > abs(weights[2]) and weights[1] < -2
+    assert np.abs(found - chance).mean() < 0.06
+    assert auroc(found, good) == pytest.approx(auroc(chance, good), abs=0.01)
+    assert (found[good] < threshold(found, good)).mean() <= 0.05

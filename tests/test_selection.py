@@ -1,0 +1,307 @@
+"""Say what to cut: masks, boxes, points, and which pieces to keep."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+from PIL import Image
+from skimage import data
+
+from pipeline import Cutout, Settings, models, pieces, selection
+from pipeline.errors import ModelInvalid, SettingsError, UnreadableImage
+from pipeline.models.catalogue import CoarseModel
+from pipeline.selection import Hint, Selection
+from pipeline.views import Box
+from tests import networks
+from tests.networks import Function
+
+CARD = CoarseModel(Path("none.onnx"), "", "", "", scale_by_max=False, mean=(0, 0, 0), std=(1, 1, 1))
+GREY = Function(lambda batch: batch.mean(1, keepdims=True))
+
+
+def two(shape: tuple[int, int] = (400, 600)) -> np.ndarray:
+    """A large bright square to the left, a smaller one to the right."""
+    image = np.zeros((*shape, 3), np.uint8)
+    image[100:300, 50:250] = 255
+    image[150:250, 420:520] = 255
+    return image
+
+
+def see(image: np.ndarray, **wanted) -> tuple[np.ndarray, tuple[str, ...]]:
+    sight, notes = selection.see(GREY, CARD, image, Selection(**wanted))
+    return sight.mask, notes
+
+
+@pytest.fixture(scope="module")
+def cutout(tmp_path_factory) -> Cutout:
+    folder = tmp_path_factory.mktemp("nets")
+    networks.stage1(folder / "bright.onnx", gain=6.0)
+    networks.stage2(folder / "same.onnx")
+    return Cutout(Settings(model=str(folder / "bright.onnx"), refiner=str(folder / "same.onnx")))
+
+
+# -- a mask ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(400, 600), (200, 300), (1200, 1800), (40, 60)])
+def test_a_mask_replaces_stage_1_whatever_its_size(size):
+    truth = np.zeros(size, np.uint8)
+    truth[size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 255
+    mask, _ = see(two(), mask=truth)
+    assert mask.shape == (400, 600)
+    assert mask[150, 225] > 0.99 and mask[50, 225] < 0.01 and mask[200, 470] < 0.01
+    # Its edge is in doubt, at the place where it was drawn.
+    edge = mask[150, 100:200]
+    assert edge[50] == pytest.approx(0.5, abs=0.15)
+    assert ((edge > 0.05) & (edge < 0.95)).sum() >= 4
+
+
+def test_a_soft_mask_stays_as_soft_as_it_is():
+    ramp = np.tile(np.linspace(0, 1, 320, dtype=np.float32), (320, 1))
+    sight = selection.from_mask(ramp, (320, 320))
+    assert np.abs(sight.mask - ramp).max() < 0.02
+
+
+def test_a_mask_may_come_as_anything(cutout, tmp_path):
+    grey = np.zeros((512, 512), np.uint8)
+    grey[100:400, 100:400] = 255
+    Image.fromarray(grey).save(tmp_path / "mask.png")
+    alpha = np.dstack([np.zeros((512, 512, 3), np.uint8), grey])
+    expected = cutout(data.astronaut(), mask=grey)
+    assert expected.confidence == 1
+    for given_mask in (
+        tmp_path / "mask.png",
+        (tmp_path / "mask.png").read_bytes(),
+        Image.fromarray(grey),
+        grey / np.float32(255),
+        grey > 0,
+        alpha,
+    ):
+        assert np.array_equal(cutout(data.astronaut(), mask=given_mask).coarse, expected.coarse)
+
+
+def test_stage_1_does_not_run_where_there_is_a_mask():
+    def never(batch):
+        raise AssertionError
+
+    selection.see(Function(never), CARD, two(), Selection(mask=np.ones((40, 60), np.float32)))
+
+
+@pytest.mark.parametrize("size", [(600, 400), (400, 400)])
+def test_a_mask_of_another_photo_is_told_of(size):
+    with pytest.raises(SettingsError, match="proportions"):
+        see(two(), mask=np.zeros(size, np.uint8))
+
+
+def test_a_mask_that_is_none():
+    with pytest.raises(UnreadableImage):
+        see(two(), mask=b"nothing")
+    with pytest.raises(SettingsError, match=r"0\.\.1"):
+        see(two(), mask=np.full((40, 60), 7.0))
+
+
+# -- a box -----------------------------------------------------------------------------------------
+
+
+def test_nothing_outside_of_a_box_stays(cutout):
+    mask, _ = see(two(), box=(400, 100, 560, 300))
+    assert mask[200, 470] > 0.9
+    assert mask[:, :400].max() == 0 == mask[:, 560:].max()
+    result = cutout(two(), box=(0.6, 0.2, 1, 1))
+    assert result.alpha[200, 470] > 0.9
+    assert result.alpha[:, :360].max() == 0
+
+
+def test_shares_and_pixels_say_the_same():
+    shares, _ = see(two(), box=(0.5, 0.25, 1, 0.75))
+    in_pixels, _ = see(two(), box=(300, 100, 600, 300))
+    assert np.array_equal(shares, in_pixels)
+
+
+def test_a_box_of_a_thing_that_alone_would_not_be_found():
+    """From nearer by it is seen: a network that finds nothing small."""
+    image = np.zeros((400, 600, 3), np.uint8)
+    image[180:220, 280:320] = 255
+
+    def large(batch: np.ndarray) -> np.ndarray:
+        bright = batch.mean(1, keepdims=True)
+        return bright * (bright.mean((2, 3), keepdims=True) > 0.2)
+
+    plain, _ = selection.see(Function(large), CARD, image)
+    boxed, _ = selection.see(Function(large), CARD, image, Selection(box=(270, 170, 330, 230)))
+    assert plain.mask.max() < 0.5 <= boxed.mask[200, 300]
+
+
+# -- points ----------------------------------------------------------------------------------------
+
+
+def test_a_point_keeps_the_thing_there():
+    mask, notes = see(two(), points=((470, 200),))
+    assert not notes
+    assert mask[200, 470] > 0.9 and mask[200, 150] < 0.1
+    both, _ = see(two(), points=((470, 200), (150, 200)))
+    assert both[200, 470] > 0.9 and both[200, 150] > 0.9
+
+
+def test_a_point_drops_the_thing_there():
+    mask, notes = see(two(), not_points=((470, 200),))
+    assert not notes
+    assert mask[200, 470] < 0.1 and mask[200, 150] > 0.9
+
+
+def test_a_point_on_nothing_finds_nothing_and_says_so(cutout):
+    mask, notes = see(two(), points=((20, 20),))
+    assert mask.max() == 0
+    assert "20,20" in notes[0]
+    result = cutout(two(), points=((20, 20),))
+    assert result.empty and result.photo.notes
+
+
+def test_a_whole_thing_wins_over_a_part_of_it():
+    """From nearest by, the large square is cut off by the view on all sides."""
+    mask, _ = see(two(), points=((150, 200),))
+    assert mask[110:290, 60:240].min() > 0.9
+
+
+# -- hints, for a network that takes them ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hinted(tmp_path_factory) -> Path:
+    """A network that answers with its hint: what to keep, less what to drop."""
+    path = tmp_path_factory.mktemp("hinted") / "hinted.onnx"
+    return networks.save(
+        path,
+        [
+            helper.make_node("ReduceMean", ["input"], ["grey"], axes=[1], keepdims=1),
+            helper.make_node("Sub", ["grey", "grey"], ["zero"]),
+            helper.make_node("Split", ["hints"], ["keep", "drop"], axis=1),
+            helper.make_node("Sub", ["keep", "drop"], ["hint"]),
+            helper.make_node("Add", ["hint", "zero"], ["d0"]),
+        ],
+        [
+            networks.value("input", ["n", 3, "h", "w"]),
+            networks.value("hints", ["n", 2, "h", "w"]),
+        ],
+        [networks.value("d0", ["n", 1, "h", "w"])],
+    )
+
+
+def test_a_network_that_takes_hints_is_given_them(hinted):
+    opened, card = models.open_coarse(replace(CARD, path=hinted), ("CPUExecutionProvider",), 1)
+    assert card.hints
+    plain, _ = selection.see(opened, card, two())
+    assert plain.mask.max() < 1e-6  # nothing is certain, and stays so
+    boxed, _ = selection.see(opened, card, two(), Selection(box=(300, 100, 500, 300)))
+    assert boxed.mask[200, 400] > 0.9 and boxed.mask[:, :300].max() == 0
+    clicked, _ = selection.see(opened, card, two(), Selection(points=((470, 200),)))
+    assert clicked.mask[200, 470] > 0.9 > clicked.mask[200, 150]
+
+
+def test_hints_are_drawn_where_the_view_has_them():
+    hint = Hint(Box(100, 200, 300, 400), ((250.0, 150.0),), ((350.0, 250.0),))
+    whole = hint.planes(Box(0, 0, 400, 600), (320, 320))
+    assert whole[0, 120, 133] == 1 and whole[0, 200, 200] == 0.5 and whole[0, 20, 20] == 0
+    assert whole[1, 200, 186] == 1
+    near = hint.planes(Box(100, 200, 300, 400), (100, 100))
+    assert near[0, 25, 25] == 1 and near[1, 75, 75] == 1
+    assert hint.planes(Box(0, 0, 50, 50), (64, 64)).max() == 0
+
+
+def test_another_second_input_is_refused(hinted, tmp_path):
+    model = onnx.load(hinted)
+    for place in (model.graph.input[1], *(n for n in model.graph.node if "hints" in n.input)):
+        if isinstance(place, onnx.ValueInfoProto):
+            place.name = "other"
+        else:
+            place.input[0] = "other"
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(ModelInvalid, match="hints"):
+        models.open_coarse(
+            replace(CARD, path=tmp_path / "other.onnx"), ("CPUExecutionProvider",), 1
+        )
+
+
+# -- what is kept ----------------------------------------------------------------------------------
+
+
+def test_the_largest_piece_alone():
+    mask, _ = see(two(), keep="largest")
+    assert mask[200, 150] > 0.9 and mask[200, 470] == 0
+
+
+def test_each_piece_by_itself(cutout):
+    result = cutout(two())
+    parts = result.each()
+    assert len(parts) == 2
+    assert parts[0].alpha[200, 150] > 0.9 and parts[0].alpha[200, 470] == 0
+    assert np.array_equal(np.maximum(*(part.alpha for part in parts)), result.alpha)
+    speck = two()
+    speck[20:30, 560:570] = 255
+    assert len(cutout(speck).each()) == 2
+
+
+def test_holes_are_filled_by_size():
+    image = two()
+    image[140:160, 100:120] = 0  # 400 px
+    image[200:260, 100:160] = 0  # 3,600 px
+    open_, _ = see(image)
+    assert open_[150, 110] < 0.2 and open_[230, 130] < 0.2
+    closed, _ = see(image, holes="fill")
+    assert closed[150, 110] == 1 == closed[230, 130]
+    assert closed[50, 110] < 0.1 and closed[200, 350] < 0.1
+    small, _ = see(image, smallest_hole=0.005)  # 1,200 px
+    assert small[150, 110] == 1 and small[230, 130] < 0.2
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
+def test_pieces_of_any_shape(height, width, seed):
+    mask = np.random.default_rng(seed).random((height, width), np.float32)
+    for found in (pieces.largest(mask), pieces.filled(mask, 3.0), pieces.at(mask, (0, 0))):
+        assert found.shape == mask.shape and found.min() >= 0
+    regions = pieces.apart(mask, 0.1)
+    if (mask > 0.5).any():
+        assert np.array_equal(sum(region.astype(int) for region in regions), np.ones(mask.shape))
+
+
+# -- what makes no sense ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"box": (1, 2, 3)},
+        {"box": (0.5, 0.5, 0.5, 0.9)},
+        {"box": (-1, 0, 1, 1)},
+        {"box": "left"},
+        {"points": ((1,),)},
+        {"points": ((float("nan"), 0),)},
+        {"keep": "some"},
+        {"holes": "dig"},
+        {"smallest_hole": 2},
+        {"mask": b"", "points": ((0.5, 0.5),)},
+    ],
+)
+def test_what_makes_no_sense(wanted):
+    with pytest.raises(SettingsError):
+        Selection(**wanted)
+
+
+@pytest.mark.parametrize("wanted", [{"box": (10, 10, 700, 300)}, {"points": ((601, 10),)}])
+def test_outside_of_the_photo(wanted):
+    with pytest.raises(SettingsError, match="600x400"):
+        see(two(), **wanted)
+
+
+def test_bytes_of_a_mask_are_read_like_a_photos():
+    buffer = io.BytesIO()
+    Image.new("L", (60, 40), 255).save(buffer, "PNG")
+    mask, _ = see(two(), mask=buffer.getvalue())
+    assert mask.min() > 0.99

@@ -1,0 +1,121 @@
+"""What `wisp cut` is told to cut: options, masks by name, a file for each subject."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from pipeline import cli
+from tests import networks
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("nets")
+    networks.stage1(folder / "bright.onnx", gain=6.0)
+    networks.stage2(folder / "same.onnx")
+    return folder
+
+
+@pytest.fixture
+def run(nets, tmp_path, monkeypatch):
+    """Call ``wisp cut`` in a folder with a photo of two bright squares, on grey."""
+    monkeypatch.chdir(tmp_path)
+    photo = np.zeros((200, 300, 3), np.uint8)
+    photo[50:150, 30:130] = photo[80:120, 200:240] = 255
+    Image.fromarray(photo).save("two.png")
+
+    def call(*arguments: str) -> Result:
+        models = ("--model", str(nets / "bright.onnx"), "--refiner", str(nets / "same.onnx"))
+        result = CliRunner().invoke(cli.main, ["cut", *arguments, *models])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result
+        return result
+
+    return call
+
+
+def alpha(path: str) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGBA"))[..., 3]
+
+
+def test_a_box_in_shares_and_in_pixels(run):
+    assert run("two.png", "-o", "a.png", "--box", "0.5,0,1,1").exit_code == 0
+    assert alpha("a.png")[100, 220] > 240 and alpha("a.png")[:, :150].max() == 0
+    assert run("two.png", "-o", "b.png", "--box", "150,0,300,200").exit_code == 0
+    assert np.array_equal(alpha("a.png"), alpha("b.png"))
+
+
+def test_points(run):
+    assert run("two.png", "-o", "a.png", "--point", "220,100").exit_code == 0
+    assert alpha("a.png")[100, 220] > 240 > 20 > alpha("a.png")[100, 80]
+    assert run("two.png", "-o", "b.png", "--not-point", "220,100").exit_code == 0
+    assert alpha("b.png")[100, 80] > 240 > 20 > alpha("b.png")[100, 220]
+
+
+def test_a_mask_of_ones_own(run):
+    mask = np.zeros((200, 300), np.uint8)
+    mask[20:60, 20:280] = 255
+    Image.fromarray(mask).save("mine.png")
+    assert run("two.png", "-o", "a.png", "--mask", "mine.png").exit_code == 0
+    assert alpha("a.png")[40, 150] > 240 > 20 > alpha("a.png")[100, 80]
+
+
+def test_masks_by_name_and_a_photo_without_one(run):
+    for folder in ("photos", "masks"):
+        Path(folder).mkdir()
+    for name in ("a", "b"):
+        Image.open("two.png").save(f"photos/{name}.jpg")
+    Image.new("L", (30, 20), 255).save("masks/a.png")
+    result = run("photos", "-o", "out", "--mask", "masks")
+    assert result.exit_code == 1
+    assert "no mask" in result.output and "b.jpg" in result.output
+    assert alpha("out/a.png").min() > 250
+    # With another mask the finished one is made anew; with the same it is not.
+    assert "1 skipped" in run("photos", "-o", "out", "--mask", "masks").output
+    Image.new("L", (60, 40), 255).save("masks/a.png")
+    assert "0 skipped" in run("photos", "-o", "out", "--mask", "masks").output
+
+
+def test_each_subject_in_a_file_of_its_own(run):
+    result = run("two.png", "-o", "out.png", "--keep", "each", "--report", "report.json")
+    assert result.exit_code == 0
+    assert sorted(p.name for p in Path().glob("out*")) == ["out-1.png", "out-2.png"]
+    assert alpha("out-1.png")[100, 80] > 240 and alpha("out-1.png")[100, 220] < 20
+    assert alpha("out-2.png")[100, 220] > 240 and alpha("out-2.png")[100, 80] < 20
+    assert 0 <= json.loads(Path("report.json").read_text())["files"][0]["confidence"] <= 1
+    assert "finished already" in run("two.png", "-o", "out.png", "--keep", "each").output
+
+
+def test_the_largest_alone_and_other_settings_are_another_cutout(run):
+    assert run("two.png", "-o", "a.png").exit_code == 0
+    assert alpha("a.png")[100, 220] > 240
+    assert run("two.png", "-o", "a.png", "--keep", "largest").exit_code == 0
+    assert alpha("a.png")[100, 220] < 20
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--box", "1,2,3"),
+        ("--box", "a,b,c,d"),
+        ("--box", "0.2,0.2,0.2,0.9"),
+        ("--point", "5"),
+        ("--smallest-hole", "5"),
+        ("--mask", "nowhere.png"),
+        ("--mask", "two.png", "--box", "0,0,1,1"),
+        ("--keep", "each", "-o", "-"),
+    ],
+)
+def test_wrong_usage(run, arguments):
+    result = run("two.png", *arguments)
+    assert result.exit_code == 2, result.output
+    assert not list(Path().glob("*cutout*"))
+
+
+def test_a_box_outside_of_the_photo_fails_that_photo(run):
+    result = run("two.png", "--box", "100,100,400,200")
+    assert result.exit_code == 1
+    assert "300x200" in result.output
