@@ -4,11 +4,11 @@ Planning only looks; running only writes. In between there is a list of jobs tha
 tested, and thrown away. The command, and any other front end, only strings these parts together.
 """
 
-from pipeline.batch.finished import State, settings_digest, state
+from pipeline.batch.finished import State, mark, photo_digest, settings_digest, state
 from pipeline.batch.jobs import STREAM, Job, Outcome
-from pipeline.batch.planning import find, names_file, plan
+from pipeline.batch.planning import find, named, names_file, plan
 from pipeline.batch.report import Report, counts
-from pipeline.batch.running import process, run
+from pipeline.batch.running import attempt, notes_of, process, run
 
 __all__ = [
     "STREAM",
@@ -16,9 +16,14 @@ __all__ = [
     "Outcome",
     "Report",
     "State",
+    "attempt",
     "counts",
     "find",
+    "mark",
+    "named",
     "names_file",
+    "notes_of",
+    "photo_digest",
     "plan",
     "process",
     "run",

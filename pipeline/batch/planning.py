@@ -147,7 +147,7 @@ def plan(inputs: Sequence[str], jobs: Sequence[Job], out: str | None, ending: st
             raise SettingsError(
                 f"{out} is one picture's name, and there are several: give a folder"
             )
-        planned = _named(jobs, None if out is None else Path(out), ending)
+        planned = named(jobs, None if out is None else Path(out), ending)
     sources = {os.path.realpath(job.source): job.source for job in jobs}
     for job in planned:
         if source := sources.get(os.path.realpath(job.target)):
@@ -155,7 +155,11 @@ def plan(inputs: Sequence[str], jobs: Sequence[Job], out: str | None, ending: st
     return planned
 
 
-def _named(jobs: Sequence[Job], out: Path | None, ending: str) -> list[Job]:
+def named(jobs: Sequence[Job], out: Path | None, ending: str) -> list[Job]:
+    """Give every job a target below ``out``, or beside its photo, that no other job has.
+
+    Raises :class:`SettingsError` where that cannot be.
+    """
     whole = [False] * len(jobs)  # whether a job keeps the ending of its photo
 
     def target(job: Job, keep: bool) -> Path:

@@ -84,11 +84,7 @@ def process(
             _write(_numbered(job.target, number), render.to_bytes(part, output, software))
     height, width = result.alpha.shape
     now = time.perf_counter()
-    notes = [*result.photo.notes]
-    if result.empty:
-        notes.append("no subject found")
-    elif result.unsure:
-        notes.append(UNSURE)
+    notes = notes_of(result)
     timings = {**result.timings, "write": now - cut}
     return Outcome(
         job,
@@ -96,7 +92,7 @@ def process(
         now - start,
         timings,
         (width, height),
-        tuple(notes),
+        notes,
         confidence=result.confidence,
     )
 
@@ -104,6 +100,13 @@ def process(
 def _numbered(target: Path, number: int) -> Path:
     """Return the name of a subject's file, of the first one's."""
     return target if number == 1 else target.with_stem(f"{target.stem.removesuffix('-1')}-{number}")
+
+
+def notes_of(result: Result) -> tuple[str, ...]:
+    """What the user may want to know of a cutout, a short sentence each."""
+    if result.empty:
+        return (*result.photo.notes, "no subject found")
+    return (*result.photo.notes, *((UNSURE,) if result.unsure else ()))
 
 
 #: How PNG, JPEG, WebP, GIF and TIFF begin.
@@ -172,7 +175,7 @@ def run(
     """
     if workers == 1:
         for job in jobs:
-            outcome = _outcome(job, work)
+            outcome = attempt(job, work)
             yield outcome
             if outcome.final:
                 return
@@ -185,7 +188,7 @@ def run(
     try:
         while True:
             for job in waiting:  # none is left after a final outcome
-                under_way.add(pool.submit(_outcome, job, work))
+                under_way.add(pool.submit(attempt, job, work))
                 if len(under_way) >= workers:
                     break
             if not under_way:
@@ -199,7 +202,8 @@ def run(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _outcome(job: Job, work: Callable[[Job], Outcome]) -> Outcome:
+def attempt(job: Job, work: Callable[[Job], Outcome]) -> Outcome:
+    """Do one job; what ``work`` raises becomes an outcome that says why it failed, in one line."""
     start = time.perf_counter()
     final = False
     try:

@@ -36,7 +36,7 @@ def on_terminal(stream: TextIO) -> bool:
 
 def say(quiet: bool, line: str) -> None:
     if not quiet:
-        click.echo(_printable(line), err=True)
+        click.echo(printable(line), err=True)
 
 
 @contextmanager
@@ -93,12 +93,12 @@ def _line(outcome: Outcome, prefix: str) -> str:
     source = "standard input" if job.source == batch.STREAM else str(job.source)
     target = "standard output" if job.target == batch.STREAM else str(job.target)
     if outcome.status == "failed":
-        return _printable(f"{prefix}{source}: {outcome.error}")
+        return printable(f"{prefix}{source}: {outcome.error}")
     notes = "".join(f"; {note}" for note in outcome.notes)
-    return _printable(f"{prefix}{source} → {target}  {outcome.seconds:.2f} s{notes}")
+    return printable(f"{prefix}{source} → {target}  {outcome.seconds:.2f} s{notes}")
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """Keep a file's name from breaking the line, or from commanding the terminal."""
     return "".join(char if char.isprintable() else "�" for char in line)
 

@@ -1,0 +1,127 @@
+"""What is finished, kept beside the cutouts: ``_wisp/run.json`` and ``_wisp/shards/*.parquet``.
+
+The manifest of a shard is written last, in one PUT: what it lists is there, what no manifest lists
+is nothing yet, and is made again under the same name. All manifests together are a Parquet dataset,
+which any engine of tables reads: the report of the run. A shard that is added to later has further
+manifests, ``000007-1.parquet``, and later ones are right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import SettingsError
+from wisp.scale.places import Place
+from wisp.scale.rows import Row
+
+FOLDER = "_wisp"
+_RUN = f"{FOLDER}/run.json"
+_SHARDS = f"{FOLDER}/shards"
+#: 2 when what is written here no longer fits what an older version left.
+_FORMAT = 1
+
+_TYPES = {"str": pa.string(), "float": pa.float64(), "int": pa.int64()}
+SCHEMA = pa.schema(
+    [(field.name, _TYPES[str(field.type).partition(" ")[0]]) for field in fields(Row)]
+)
+
+
+class Ledger:
+    """The manifests of one place."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._names: set[str] = set()
+
+    def begin(self, facts: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the place's first run wrote down; None where there was none.
+
+        Raises :class:`SettingsError` where that run had other settings than ``facts``.
+        """
+        self._names = self._place.names(_SHARDS)
+        try:
+            text = self._place.read(_RUN)
+            found = json.loads(text) if text.strip() else None
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise SettingsError(f"{self._place.path(_RUN)} is broken: {error}") from error
+        if found is None:  # of a run that was killed in that very moment
+            self._place.delete(_RUN)
+            return None
+        said = json.loads(json.dumps({**facts, "format": _FORMAT}))
+        other = [key for key in said if found.get(key) != said[key]]
+        if other:
+            differences = "; ".join(f"{key}: {found.get(key)} → {said[key]}" for key in other)
+            raise SettingsError(
+                f"{self._place.address} holds cutouts of another run ({differences}): "
+                "repeat its settings, or give another place"
+            )
+        return dict(found)
+
+    def settle(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Write down what holds for all runs; return what is, should another have been faster."""
+        text = json.dumps({**facts, "format": _FORMAT}, indent=2, sort_keys=True)
+        if self._place.create(_RUN, text.encode()):
+            return facts
+        wanted = {key: value for key, value in facts.items() if key != "shards"}
+        return self.begin(wanted) or facts
+
+    def parts(self, shard: str) -> int:
+        """The number of manifests that a shard has."""
+        number = 0
+        while _file(shard, number) in self._names:
+            number += 1
+        return number
+
+    def rows(self, shard: str) -> dict[str, Row]:
+        """What a shard's manifests say, by the photos' names."""
+        found: dict[str, Row] = {}
+        for number in range(self.parts(shard)):
+            table = pq.read_table(BytesIO(self._place.read(f"{_SHARDS}/{_file(shard, number)}")))
+            found.update((record["path"], Row(**record)) for record in table.to_pylist())
+        return found
+
+    def commit(self, shard: str, part: int, rows: Iterable[Row]) -> None:
+        """Write a manifest: from here on, its photos are finished."""
+        ordered = sorted(rows, key=lambda row: row.path)
+        buffer = BytesIO()
+        pq.write_table(pa.Table.from_pylist([asdict(row) for row in ordered], SCHEMA), buffer)
+        name = _file(shard, part)
+        self._place.write(f"{_SHARDS}/{name}", buffer.getvalue())
+        self._names.add(name)
+
+    def forget(self, shard: str) -> None:
+        """Delete a shard's manifests, the last one first: it is to be made anew."""
+        for number in reversed(range(self.parts(shard))):
+            name = _file(shard, number)
+            self._place.delete(f"{_SHARDS}/{name}")
+            self._names.discard(name)
+
+
+def _file(shard: str, part: int) -> str:
+    return f"{part_name(shard, part)}.parquet"
+
+
+def part_name(shard: str, part: int) -> str:
+    """Name a shard's first part as the shard, and further ones by their number."""
+    return f"{shard}-{part}" if part else shard
+
+
+def report(place: Place) -> Iterator[Any]:
+    """Yield the rows of all shards as Arrow tables, each photo once."""
+    ledger = Ledger(place)
+    ledger._names = place.names(_SHARDS)
+    shards = {name.removesuffix(".parquet") for name in ledger._names}
+    for shard in sorted(shards):
+        head, _, tail = shard.rpartition("-")
+        if head in shards and tail.isdigit():  # a further part
+            continue
+        yield pa.Table.from_pylist([asdict(row) for row in ledger.rows(shard).values()], SCHEMA)

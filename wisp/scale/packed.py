@@ -1,0 +1,169 @@
+"""Photos in larger files: rows of Parquet files, members of WebDataset tars.
+
+A WebDataset (Aizman et al., "High Performance I/O For Large Scale Deep Learning", 2019) is a row of
+tar files, in which neighbouring members with the same name up to the first dot are one sample.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import image_io
+from pipeline.errors import SettingsError
+from wisp.scale.places import MAX_BYTES, Place, version
+from wisp.scale.sources import Item, Listed, Packed, Source, Unit, addressed, choose, safe_name
+
+_ROWS = 16  # of pictures, read at a time
+_ADDRESSES = 10_000
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def open_packed(place: Place, ending: str, column: str | None, names: str | None) -> Source:
+    """Open Parquet files or tars; see :func:`wisp.scale.sources.open_source`."""
+    paths = _files(place)
+    if ending == ".tar":
+        if column or names:
+            raise SettingsError("a tar has no columns: its members say what they are")
+        return Packed(place.address, partial(_tars, place, paths))
+    schema = _parquet(place, paths[0]).schema_arrow
+    column = column or choose(schema.names)
+    for wanted in (column, *([names] if names else [])):
+        if wanted not in schema.names:
+            raise SettingsError(
+                f"there is no column {wanted!r} in {paths[0]}: there are {', '.join(schema.names)}"
+            )
+    kind = schema.field(column).type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        base = Place(place.fs, posixpath.dirname(place.root)).address
+        records = partial(_records, place, paths, [column, *([names] if names else [])])
+        return Listed(place.address, lambda: addressed(records(), base, column, names))
+    if not _holds_bytes(kind):
+        raise SettingsError(f"column {column!r} holds {kind}: neither addresses nor pictures")
+    return Packed(place.address, partial(_row_groups, place, paths, column, names))
+
+
+def _files(place: Place) -> list[str]:
+    if not _MAGIC.search(place.root):
+        return [place.root]
+    paths = sorted(place.patience.call(f"cannot list {place.root}", place.fs.glob, place.root))
+    if not paths:
+        raise SettingsError(f"there is no {place.address}")
+    return [str(path) for path in paths]
+
+
+def _version(place: Place, path: str) -> str:
+    info = place.patience.call(f"cannot read {path}", place.fs.info, path)
+    return version(place.fs, path, info)
+
+
+def _stem(place: Place, path: str) -> str:
+    """Name a file: by all that the pattern leaves open, so that no two share a name."""
+    fixed = posixpath.dirname(_MAGIC.split(place.root, maxsplit=1)[0])
+    return posixpath.splitext(safe_name(path[len(fixed) :]))[0]
+
+
+def _flat(place: Place, path: str) -> str:
+    return _stem(place, path).replace("/", "-")
+
+
+def _holds_bytes(kind: Any) -> bool:
+    if pa.types.is_struct(kind):  # {"bytes", "path"}, as Hugging Face's datasets have it
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _holds_bytes(kind.field(index).type)
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _parquet(place: Place, path: str) -> Any:
+    try:
+        stream = place.patience.call(f"cannot read {path}", place.fs.open, path, "rb")
+    except FileNotFoundError:
+        raise SettingsError(f"there is no {path}") from None
+    try:
+        return pq.ParquetFile(stream, pre_buffer=False)
+    except pa.ArrowInvalid as error:
+        raise SettingsError(f"{path} is no Parquet file: {error}") from error
+
+
+def _records(place: Place, paths: list[str], columns: list[str]) -> Iterator[dict[str, Any]]:
+    for path in paths:
+        for batch in _parquet(place, path).iter_batches(_ADDRESSES, columns=columns):
+            yield from batch.to_pylist()
+
+
+def _row_groups(place: Place, paths: list[str], column: str, names: str | None) -> Iterator[Unit]:
+    for path in paths:
+        file, made = _parquet(place, path), _version(place, path)
+        first = 0
+        for group in range(file.num_row_groups):
+            items = partial(_unique, _rows, file, _stem(place, path), group, first, column, names)
+            yield Unit(f"{_flat(place, path)}-{group:05d}", made, items)
+            first += file.metadata.row_group(group).num_rows
+
+
+def _unique(read: Callable[..., Iterator[Item]], *args: Any) -> Iterator[Item]:
+    """Read photos; of those with one name the second is called NAME-2, and so on."""
+    seen: set[str] = set()
+    for item in read(*args):
+        path, number = item.path, 1
+        stem, ending = posixpath.splitext(path)
+        while path in seen:
+            number += 1
+            path = f"{stem}-{number}{ending}"
+        seen.add(path)
+        yield replace(item, path=path)
+
+
+def _rows(
+    file: Any, stem: str, group: int, first: int, column: str, names: str | None
+) -> Iterator[Item]:
+    columns = [column, *([names] if names else [])]
+    number = first
+    for batch in file.iter_batches(_ROWS, row_groups=[group], columns=columns):
+        for record in batch.to_pylist():
+            value = record[column]
+            data = value.get("bytes") if isinstance(value, dict) else value
+            name = safe_name(str(record[names])) if names else f"{number:08d}"
+            yield Item(f"{stem}/{name}", data=data or b"")
+            number += 1
+
+
+def _tars(place: Place, paths: list[str]) -> Iterator[Unit]:
+    for path in paths:
+        yield Unit(
+            _flat(place, path), _version(place, path), partial(_unique, _members, place, path)
+        )
+
+
+def _members(place: Place, path: str) -> Iterator[Item]:
+    stem, seen = _stem(place, path), ""
+    try:
+        with (
+            place.patience.call(f"cannot read {path}", place.fs.open, path, "rb") as stream,
+            tarfile.open(fileobj=stream, mode="r|*") as archive,
+        ):
+            for member in archive:
+                name = safe_name(member.name)
+                folder, _, last = name.rpartition("/")
+                key = f"{folder}/{last.partition('.')[0]}"
+                if not member.isfile() or not image_io.PICTURE.fullmatch(name) or key == seen:
+                    continue
+                seen = key  # of a sample's pictures the first
+                file = archive.extractfile(member)
+                data = file.read(MAX_BYTES + 1) if file else b""
+                yield Item(f"{stem}/{name}", data=data)
+                archive.members = []  # type: ignore[attr-defined]  # it would keep all
+    except tarfile.TarError as error:
+        raise SettingsError(f"{path} is no tar that can be read: {error}") from error

@@ -1,0 +1,62 @@
+"""Trying a store again: exponential back-off with jitter (Brooker, "Exponential Backoff And
+Jitter", AWS Architecture Blog, 2015), so that a thousand workers do not come back all at once."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pipeline.errors import WispError
+from wisp.scale.errors import StoreError
+
+T = TypeVar("T")
+
+#: Errors that stay what they are, however often one asks.
+_LASTING = (
+    FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError,
+    ValueError, TypeError, LookupError, ImportError, MemoryError, WispError,
+)  # fmt: skip
+_LASTING_NAMES = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on asking."""
+
+    #: Calls in all. With the waits below that is half a minute, beyond what the stores' own clients
+    #: wait: a store that is away for longer is away, and the run had better say so.
+    tries: int = 8
+
+    #: Seconds before the second call, doubled before each further one.
+    first: float = 0.2
+
+    #: Longest wait, in seconds.
+    most: float = 10.0
+
+    def call(self, what: str, function: Callable[..., T], *args: object, **options: object) -> T:
+        """Return what ``function`` returns.
+
+        Raises
+        ------
+        FileNotFoundError, FileExistsError
+            As the function does.
+        StoreError
+            It fails for good, or failed ``tries`` times; the message begins with ``what``.
+        """
+        for number in range(1, self.tries + 1):
+            try:
+                return function(*args, **options)
+            except (FileNotFoundError, FileExistsError, WispError):
+                raise
+            except Exception as error:
+                lasting = isinstance(error, _LASTING) or type(error).__name__ in _LASTING_NAMES
+                if lasting or number == self.tries:
+                    tried = "" if lasting or number == 1 else f" ({number} tries)"
+                    said = " ".join(str(error).split()) or "no answer"
+                    raise StoreError(f"{what}: {said}{tried}") from error
+                wait = min(self.most, self.first * 2 ** (number - 1))
+                time.sleep(wait * random.uniform(0.5, 1.0))
+        raise AssertionError("tries is at least 1")

@@ -1,0 +1,233 @@
+"""Places: a local folder, ``s3://``, ``gs://``, ``az://``, ``https://``, ``memory://`` by one face.
+
+An object store has no rename, and needs none: an object is there as a whole when its PUT ends, or
+not at all. A local file is made so by :mod:`pipeline.files`. Credentials, endpoints and proxies are
+found by each store's own library (``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, …).
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+from pipeline import files
+from pipeline.batch import photo_digest
+from pipeline.errors import ImageTooLarge, SettingsError
+from wisp.scale.patience import Patience
+
+#: Largest file of one photo, in bytes: 100 megapixels of 16-bit RGB.
+MAX_BYTES = 600_000_000
+_EXTRAS = {"s3": "s3", "s3a": "s3"}
+_PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "hf": "huggingface_hub"}
+
+
+class Entry(NamedTuple):
+    """A file of a listing: its path in the store, its size in bytes, and a mark of its content."""
+
+    path: str
+    size: int | None
+    version: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or a file of a store; pickles, so that another process opens it anew."""
+
+    fs: AbstractFileSystem
+    root: str
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def address(self) -> str:
+        """The whole address, the same for every way of writing it."""
+        return str(self.fs.unstrip_protocol(self.root))
+
+    @property
+    def local(self) -> bool:
+        return "file" in _protocols(self.fs)
+
+    @property
+    def here_alone(self) -> bool:
+        """Whether other processes see another place under this address."""
+        return "memory" in _protocols(self.fs)
+
+    def path(self, name: str = "") -> str:
+        """The path in the store of a name below this place."""
+        return posixpath.join(self.root, name) if name else self.root
+
+    def read(self, name: str = "", limit: int | None = None) -> bytes:
+        """Return a file's bytes.
+
+        Raises ``FileNotFoundError``, :class:`wisp.scale.errors.StoreError`, and
+        :class:`pipeline.errors.ImageTooLarge` where there are more than ``limit``.
+        """
+        path = self.path(name)
+        data = self.patience.call(f"cannot read {path}", _read, self.fs, path, limit)
+        if limit is not None and len(data) > limit:
+            raise ImageTooLarge(f"the file has more than {limit // 10**6} MB")
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole or not at all.
+
+        Raises :class:`pipeline.errors.OutputError` or :class:`wisp.scale.errors.StoreError`.
+        """
+        path = self.path(name)
+        if self.local:
+            _make_folder(os.path.dirname(path))
+            files.write(path, data)
+        else:
+            self.patience.call(f"cannot write {path}", self.fs.pipe_file, path, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file unless there is one; tell whether it was written."""
+        path = self.path(name)
+        if self.local:
+            _make_folder(os.path.dirname(path))
+        try:
+            self.patience.call(f"cannot write {path}", self.fs.pipe_file, path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """Yield a file that takes the name when the block ends, if it ends well.
+
+        It can seek; what is bound for a store is kept on the local disk until it is whole.
+        """
+        path = self.path(name)
+        if self.local:
+            _make_folder(os.path.dirname(path))
+            with files.replacing(path) as file:
+                yield file
+            return
+        with tempfile.NamedTemporaryFile(prefix="wisp-") as file:
+            yield file  # type: ignore[misc]
+            file.flush()
+            self.patience.call(f"cannot write {path}", self.fs.put_file, file.name, path)
+
+    def delete(self, name: str) -> None:
+        """Delete a file; one that is not there is fine."""
+        path = self.path(name)
+        with suppress(FileNotFoundError):
+            self.patience.call(f"cannot delete {path}", self.fs.rm_file, path)
+
+    def names(self, folder: str = "") -> set[str]:
+        """The names in a folder, without those in folders below it; none where it is not there."""
+        path = self.path(folder)
+        try:
+            found = self.patience.call(f"cannot list {path}", self.fs.ls, path, detail=False)
+        except FileNotFoundError:
+            return set()
+        return {posixpath.basename(str(entry).rstrip("/")) for entry in found}
+
+    def listing(self) -> Iterator[Entry]:
+        """Yield all files below, without hidden folders, as the store tells of them.
+
+        S3 is asked page by page, and nothing is kept; elsewhere folder by folder. Raises
+        :class:`wisp.scale.errors.StoreError`.
+        """
+        return _pages(self) if "s3" in _protocols(self.fs) else _folders(self)
+
+    def below(self, path: str) -> str:
+        """The name below this place of a path in its store."""
+        return path[len(self.root) :].lstrip("/")
+
+
+@lru_cache(maxsize=256)
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise files.output_error(f"cannot make the folder {path}", error) from error
+
+
+def open_place(address: str | os.PathLike[str], patience: Patience | None = None) -> Place:
+    """Open the place that an address names; nothing is asked of the store yet.
+
+    Raises :class:`pipeline.errors.SettingsError` where its library is missing, or there is no such
+    kind of address.
+    """
+    text = os.fspath(address)
+    kind = text.partition("://")[0] if "://" in text else ""
+    try:
+        # A listing that is kept would grow with the number of pictures.
+        fs, root = url_to_fs(text, use_listings_cache=False)
+    except ImportError as error:
+        wanted = (
+            f"'wispcut[{_EXTRAS[kind]}]'" if kind in _EXTRAS else _PACKAGES.get(kind, str(error))
+        )
+        raise SettingsError(f"{kind}:// needs an extra package: pip install {wanted}") from error
+    except ValueError as error:
+        raise SettingsError(f"{text}: {error}") from error
+    if "file" in _protocols(fs):
+        root = Path(root).absolute().as_posix()
+    return Place(fs, root.rstrip("/") or root, patience or Patience())
+
+
+def version(fs: AbstractFileSystem, path: str, info: dict[str, Any]) -> str:
+    """A short text that changes with a file's content: the digest of a local file that
+    ``wisp cut`` writes into its cutout, a store's ETag, or size and time."""
+    if "file" in _protocols(fs):
+        return photo_digest(Path(path))
+    tag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("md5")
+    when = info.get("LastModified") or info.get("last_modified") or info.get("mtime")
+    return str(tag).strip('"') if tag else f"{info.get('size')} {when or info.get('created')}"
+
+
+def _protocols(fs: AbstractFileSystem) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _read(fs: AbstractFileSystem, path: str, limit: int | None) -> bytes:
+    if limit is None or not {"http", "https"} & set(_protocols(fs)):
+        # A ranged read of a whole file is one request, and bounded.
+        return bytes(fs.cat_file(path, start=None, end=None if limit is None else limit + 1))
+    blocks, left = [], limit + 1
+    with fs.open(path, "rb", block_size=0) as stream:  # a server may send without an end
+        while left > 0 and (block := stream.read(min(left, 1 << 20))):
+            blocks.append(block)
+            left -= len(block)
+    return b"".join(blocks)
+
+
+def _pages(place: Place) -> Iterator[Entry]:
+    bucket, prefix, _ = place.fs.split_path(place.root)
+    request = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
+    while True:
+        page = place.patience.call(
+            f"cannot list {place.address}", place.fs.call_s3, "list_objects_v2", **request
+        )
+        for found in page.get("Contents", ()):
+            yield Entry(f"{bucket}/{found['Key']}", found["Size"], found["ETag"].strip('"'))
+        if not page.get("IsTruncated"):
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _folders(place: Place) -> Iterator[Entry]:
+    waiting = [place.root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            found = place.patience.call(f"cannot list {folder}", place.fs.ls, folder, detail=True)
+        except FileNotFoundError:
+            continue
+        for info in sorted(found, key=lambda info: info["name"]):
+            path = str(info["name"]).rstrip("/")
+            if info["type"] == "directory":
+                if path != folder and not posixpath.basename(path).startswith("."):
+                    waiting.append(path)
+            else:
+                yield Entry(path, info.get("size"), version(place.fs, path, info))
