@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -24,12 +23,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.cli.command import Command
+from pipeline.models import quantize
 from u2net import weights
 from u2net.dataset import Prepared, evenly
 from u2net.network import DEPTH, U2Net, fused, normalise
 from u2net.settings import SIZE
 
 OUTPUTS = [f"d{k}" for k in range(DEPTH + 1)]
+CALIBRATION = 64  # photos for the ranges of INT8, spread over all sources
 OPSET = 17  # the first with everything used here; old runtimes read it
 
 
@@ -76,59 +77,14 @@ def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
         os.replace(part, path)
 
 
-@dataclass(frozen=True)
-class Quantisation:
-    """How INT8 is made. Ranges are the extremes seen: other ways keep all activations of all
-    photos in memory, tens of gigabytes."""
-
-    photos: int = 64  # calibration photos, spread over all sources
-    reduce_range: bool = True  # 7-bit weights: processors without VNNI add pairs of 8-bit products
-    # in 16 bits, which overflow; so the file answers alike on all of them
-    keep_heads: bool = True  # side and fusion convolutions stay float: they are cheap, and every
-    # error of theirs is an error of the map
-
-
-def write_int8(
-    fp32: Path, path: Path, photos: NDArray[np.uint8], q: Quantisation = Quantisation()
-) -> None:
-    """Quantise a written FP32 network: static QDQ, per-channel INT8 weights, UINT8 activations.
+def write_int8(fp32: Path, path: Path, photos: NDArray[np.uint8]) -> None:
+    """Quantise a written FP32 network (:func:`pipeline.models.quantize.write_int8`).
 
     ``photos`` (N, H, W, 3) uint8 at the network's size; only training photos belong here.
     """
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.rest = iter(photos[: q.photos])
-
-        def get_next(self) -> dict | None:
-            photo = next(self.rest, None)
-            return None if photo is None else {"input": network_input(photo[None])}
-
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        ready, part = Path(folder) / "ready.onnx", Path(folder) / path.name
-        quant_pre_process(str(fp32), str(ready), skip_symbolic_shape=True)
-        nodes = onnx.load(str(ready)).graph.node
-        convolutions = [n for n in nodes if n.op_type == "Conv"]
-        heads = [n.name for n in convolutions[-(DEPTH + 1) :]] if q.keep_heads else []
-        rest = [n.name for n in nodes if n.op_type == "Sigmoid"]
-        quantize_static(
-            str(ready),
-            str(part),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            reduce_range=q.reduce_range,
-            nodes_to_exclude=heads + rest,
-        )
+        part = Path(folder) / path.name
+        quantize.write_int8(fp32, part, "input", (network_input(photo[None]) for photo in photos))
         os.replace(part, path)
 
 
@@ -145,7 +101,7 @@ def export(model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0) -> tu
     out.mkdir(parents=True, exist_ok=True)
     fp32, int8 = out / "coarse.onnx", out / "coarse_int8.onnx"
     write_fp32(sharpen_map(fused(model), gain), fp32)
-    chosen = evenly(len(pictures), Quantisation().photos)
+    chosen = evenly(len(pictures), CALIBRATION)
     squares = [Image.fromarray(pictures.pack[k][..., :3]).resize((SIZE, SIZE)) for k in chosen]
     write_int8(fp32, int8, np.stack([np.asarray(square) for square in squares]))
     return fp32, int8

@@ -335,7 +335,7 @@ def test_a_recipe_from_pictures_to_a_cutout(folders: Path, tmp_path: Path) -> No
     assert exported.exit_code == 0 and "of 255 of FP32" in exported.output
     assert (tmp_path / "refiner_int8.onnx").is_file()
     for smoothing, figure in (("0", "multi-level estimation"), ("2", "sad ratio")):
-        options = ["--data", str(tmp_path / "data/local"), "--smoothing", smoothing]
+        options = ["--data", str(tmp_path / "data/global"), "--smoothing", smoothing]
         measured = CliRunner().invoke(validation.main, [str(path), *options])
         assert measured.exit_code == 0 and figure in measured.output
     y, x = np.mgrid[:180, :240]

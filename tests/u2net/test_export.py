@@ -1,4 +1,3 @@
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +56,7 @@ def fp32(checkpoint: Path) -> Path:
 @pytest.fixture(scope="module")
 def int8(fp32: Path, photos: np.ndarray) -> Path:
     path = fp32.parent / "coarse_int8.onnx"
-    export.write_int8(fp32, path, photos, export.Quantisation(photos=8))
+    export.write_int8(fp32, path, photos[:8])
     return path
 
 
@@ -103,16 +102,6 @@ def test_int8_stays_near_fp32_and_is_int8(fp32, int8, photos):
 def test_int8_takes_any_batch(int8, photos):
     session = onnxruntime.InferenceSession(str(int8))
     assert session.run(["d0"], {"input": export.network_input(photos[:3])})[0].shape[0] == 3
-
-
-def test_heads_stay_float_where_asked(fp32, photos, tmp_path):
-    sizes = {}
-    for keep in (True, False):
-        path = tmp_path / f"{keep}.onnx"
-        export.write_int8(fp32, path, photos, export.Quantisation(photos=2, keep_heads=keep))
-        kinds = [t.data_type for t in onnx.load(str(path)).graph.initializer]
-        sizes[keep] = kinds.count(onnx.TensorProto.INT8)
-    assert sizes[True] < sizes[False]
 
 
 def test_wrong_checkpoints_are_refused(tmp_path):
@@ -162,11 +151,6 @@ def test_examples_table(tmp_path):
 
 def test_saturation():
     assert evaluate.saturation(np.array([0, 0.005, 0.5, 0.995])) == 0.75
-
-
-def test_quantisation_is_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        export.Quantisation().photos = 1  # type: ignore[misc]
 
 
 def test_a_decided_map_is_sharper_about_a_half(checkpoint: Path, photos: np.ndarray) -> None:
