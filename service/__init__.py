@@ -1,5 +1,5 @@
 """The service: a web page, and an API that existing clients already speak.
 
-One core cuts pictures out (:mod:`service.core`); the faces in :mod:`service.api` and the page in
-:mod:`service.web` only translate what they were asked into its jobs, and its answers back.
+One queue cuts pictures out (:mod:`service.job_queue`); the faces in :mod:`service.api` and the
+page in :mod:`service.web` only translate what they were asked into its jobs, and its answers back.
 """

@@ -21,25 +21,25 @@ from pipeline.errors import WispError
 from service import docs
 from service.api import health, rembg, removebg, wisp
 from service.api.common import told
+from service.auth import AuthMiddleware
+from service.body_limit import BodyLimitMiddleware
 from service.budget import Budget
 from service.cache import open_cache
 from service.context import Context
-from service.core import Core
 from service.engine import Engine
 from service.errors import Problem, ServiceError, problem
-from service.gate import Gate
 from service.job import Abandoned
-from service.limits import Bounded
-from service.observe import Metrics, Observed, memory
-from service.origin import Addressed
-from service.policy import Policed
+from service.job_queue import JobQueue
+from service.monitoring import Metrics, RequestLogMiddleware, memory
+from service.origin import OriginMiddleware
+from service.policy import PolicyMiddleware
+from service.result_store import ResultStore
 from service.settings import ServiceSettings
-from service.shelf import Shelf
 
 log = logging.getLogger("wisp")
 
 
-class Guarded:
+class ErrorMiddleware:
     """ASGI, innermost: says refusals and faults in the words of the face that was asked."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -101,25 +101,25 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
     engine = Engine(settings)
     cache = open_cache(settings)
     each = settings.history_each or settings.history_bytes // (10 if settings.public else 1)
-    shelf = Shelf(settings.data / "results.sqlite", settings.history_bytes, each)
-    core = Core(settings, engine, cache, metrics)
+    results = ResultStore(settings.data / "results.sqlite", settings.history_bytes, each)
+    queue = JobQueue(settings, engine, cache, metrics)
     memory_held = Budget(settings.held)
-    context = Context(settings, engine, core, shelf, metrics, memory_held, fetch_options)
-    metrics.gauge("queued", "Jobs that wait", lambda: core.queued)
-    metrics.gauge("running", "Jobs in work", lambda: core.running)
+    context = Context(settings, engine, queue, results, metrics, memory_held, fetch_options)
+    metrics.gauge("queued", "Jobs that wait", lambda: queue.queued)
+    metrics.gauge("running", "Jobs in work", lambda: queue.running)
     metrics.gauge("cache_failures", "Failures of the cache", lambda: cache.failures)
     metrics.gauge("held_bytes", "Bytes that requests hold", lambda: memory_held.used)
     metrics.gauge("resident_bytes", "Resident memory", lambda: memory()[0])
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await core.warm()
+        await queue.warm()
         context.ready = True
         log.info("ready", extra={"wisp": {"models": engine.loaded(), "cache": cache.state}})
         yield
-        await core.drain(settings.drain)
-        await core.close()
-        await asyncio.to_thread(shelf.close)
+        await queue.drain(settings.drain)
+        await queue.close()
+        await asyncio.to_thread(results.close)
 
     app = FastAPI(
         title="Wisp",
@@ -140,10 +140,10 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
 
         mount(app, context)
     # The last added is the first to see a request.
-    app.add_middleware(Guarded)
-    app.add_middleware(Bounded, settings=settings, memory=memory_held)
-    app.add_middleware(Gate, settings=settings)
-    app.add_middleware(Addressed, settings=settings)
+    app.add_middleware(ErrorMiddleware)
+    app.add_middleware(BodyLimitMiddleware, settings=settings, memory=memory_held)
+    app.add_middleware(AuthMiddleware, settings=settings)
+    app.add_middleware(OriginMiddleware, settings=settings)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -152,8 +152,8 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
             allow_headers=["X-Api-Key", "Authorization", "Content-Type"],
             expose_headers=["X-Request-ID", "X-Width", "X-Height", "X-Type", "Retry-After"],
         )
-    app.add_middleware(Policed, settings=settings)
-    app.add_middleware(Observed, metrics=metrics)
+    app.add_middleware(PolicyMiddleware, settings=settings)
+    app.add_middleware(RequestLogMiddleware, metrics=metrics)
     return app
 
 

@@ -59,7 +59,7 @@ def run(settings: ServiceSettings) -> None:
 
     from service.connections import Connections
     from service.folder import taken
-    from service.observe import log_to
+    from service.monitoring import log_to
 
     log_to()
     _small()
@@ -107,7 +107,7 @@ def _server(config: uvicorn.Config, context: Context, connections: Connections) 
             return await super().on_tick(counter)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            context.core.closing = True
+            context.queue.closing = True
             # Whatever hangs then, a network without an end or a disk, ends with the process.
             limit = threading.Timer(context.settings.drain + 5, os._exit, (1,))
             limit.daemon = True

@@ -14,7 +14,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.gate import address
+from service.auth import address
 from service.settings import ServiceSettings
 
 _SPARE = 256  # file descriptors that are left for files, models and the cache

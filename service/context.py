@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.budget import Budget
-from service.core import Core
 from service.engine import Engine
-from service.observe import Metrics
+from service.job_queue import JobQueue
+from service.monitoring import Metrics
+from service.result_store import ResultStore
 from service.settings import ServiceSettings
-from service.shelf import Shelf
 
 
 @dataclass
@@ -20,8 +20,8 @@ class Context:
 
     settings: ServiceSettings
     engine: Engine
-    core: Core
-    shelf: Shelf
+    queue: JobQueue
+    results: ResultStore
     metrics: Metrics
     #: What requests hold in memory: uploads, jobs and answers, by visitor and in all.
     memory: Budget

@@ -167,7 +167,7 @@ class Engine:
         result = region.embedded(result, photo, area)
         begun = time.perf_counter()
         drawing = render.draw(result, output)
-        panes = _panes(result) if job.panes else {}
+        previews = _panes(result) if job.previews else {}
         seconds = {
             "read": opened.seconds,
             **{k: v for k, v in result.timings.items() if k != "read"},
@@ -188,7 +188,7 @@ class Engine:
             notes=(*photo.notes, *result.photo.notes),
             confidence=round(result.confidence, 3),
             unsure=result.unsure,
-            panes=panes,
+            previews=previews,
         )
 
     def _inside(self, job: Job, opened: Opened, step: Progress) -> Answer:

@@ -94,7 +94,7 @@ class Job:
     #: A picture of a mask that replaces stage 1, if any.
     mask: bytes | None = None
     #: Also the pictures that the page shows: alpha, ROI, both cutouts to compare.
-    panes: bool = False
+    previews: bool = False
     #: Instead of the cutout, the picture of a look inside, as PNG.
     inside: bool = False
 
@@ -108,7 +108,7 @@ class Job:
         """Name the job by all that its answer depends on, but for the weights."""
         mask = self.mask and hashlib.sha256(self.mask).digest()
         cut = (self.model, self.refine, self.pixels, self.region, self.wanted.key, mask)
-        shown = (self.output.key, self.panes, self.inside)
+        shown = (self.output.key, self.previews, self.inside)
         image = hashlib.sha256(self.image).digest()
         return hashlib.sha256(repr((cut, shown)).encode() + image).hexdigest()
 
@@ -134,7 +134,7 @@ class Answer:
     #: As of :class:`pipeline.Result`: how likely the subject is whole, and whether to say so.
     confidence: float = 1.0
     unsure: bool = False
-    panes: dict[str, bytes] = field(default_factory=dict)
+    previews: dict[str, bytes] = field(default_factory=dict)
     cached: bool = False
 
     @property
@@ -148,7 +148,7 @@ class Answer:
             for name in ("format", "width", "height", "box", "empty", "model", "refined")
             + ("patches", "seconds", "notes", "confidence", "unsure")
         }
-        parts = {"": self.data, **self.panes}
+        parts = {"": self.data, **self.previews}
         told["parts"] = [[name, len(data)] for name, data in parts.items()]
         head = json.dumps(told).encode()
         body = b"".join((_MAGIC, struct.pack(">I", len(head)), head, *parts.values()))
@@ -168,4 +168,4 @@ class Answer:
             parts[name] = body[at : at + size]
             at += size
         told["box"], told["notes"] = tuple(told["box"]), tuple(told["notes"])
-        return cls(data=parts.pop(""), panes=parts, cached=True, **told)
+        return cls(data=parts.pop(""), previews=parts, cached=True, **told)

@@ -26,10 +26,11 @@ _ORIGIN = re.compile(r"(https?)://([^/]+)")
 _PORTS = {"http": "80", "https": "443"}
 
 
-class Addressed:
+class OriginMiddleware:
     """ASGI: refuses what is addressed to another host, or sent by another site's page.
 
-    The refusal is left in ``scope["state"]["refused"]``, as that of :class:`service.gate.Gate`.
+    The refusal is left in ``scope["state"]["refused"]``, as
+    :class:`service.auth.AuthMiddleware` does.
     """
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:

@@ -26,7 +26,7 @@ _DOCS = (
 _ELSE = "default-src 'none'; base-uri 'none'; form-action 'none'"
 
 
-class Policed:
+class PolicyMiddleware:
     """ASGI: tells browsers how far an answer may be trusted, and who may show it in a frame."""
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:

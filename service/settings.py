@@ -45,7 +45,7 @@ class ServiceSettings:
     model: str = Settings.model
     refiner: str = Settings.refiner
 
-    #: Threads a network may use; 0 means one a core.
+    #: Threads a network may use; 0 means one a queue.
     threads: int = 0
 
     #: Pictures cut out at a time. One already keeps every core busy; more only cost memory.

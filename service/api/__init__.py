@@ -1,1 +1,1 @@
-"""The faces: each translates one API into jobs for the core, and answers back."""
+"""The faces: each translates one API into jobs for the queue, and answers back."""

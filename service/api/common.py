@@ -10,12 +10,12 @@ from fastapi import Depends, Request, UploadFile
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
+from service.body_limit import check_size
 from service.budget import Hold
 from service.context import Context
 from service.errors import BadRequest, Problem
 from service.fetch import fetch
 from service.job import Answer, Job
-from service.limits import check_size
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def held(request: Request) -> Hold:
 
 async def cut(request: Request, context: Context, job: Job) -> Answer:
     """Do a job for as long as its client waits, and note it for the log."""
-    answer = await until_gone(request, context.core.cut(job))
+    answer = await until_gone(request, context.queue.cut(job))
     held(request).grow(len(answer.data))  # it stays in memory until the client has read it
     request.scope.setdefault("state", {})["told"] = {
         "model": answer.model,

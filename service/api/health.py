@@ -25,12 +25,12 @@ async def healthz() -> dict[str, str]:
 )
 async def readyz(context: Wisp) -> Response:
     """Answer 200 once the models are open, and 503 from the moment it is told to stop."""
-    ready = context.ready and not context.core.closing
+    ready = context.ready and not context.queue.closing
     told = {
-        "status": "ok" if ready else "stopping" if context.core.closing else "starting",
-        "queued": context.core.queued,
-        "running": context.core.running,
-        "cache": context.core.cache.state,
+        "status": "ok" if ready else "stopping" if context.queue.closing else "starting",
+        "queued": context.queue.queued,
+        "running": context.queue.running,
+        "cache": context.queue.cache.state,
     }
     return JSONResponse(told, 200 if ready else 503)
 

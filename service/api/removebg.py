@@ -21,10 +21,10 @@ from starlette.responses import Response
 from pipeline import Output, output
 from pipeline.errors import SettingsError
 from service.api.common import PICTURE, Wisp, cut, fetched, headers, held
+from service.body_limit import check_size
 from service.context import Context
 from service.errors import BadRequest, NoForeground, ServiceError, Unsupported
 from service.job import Answer, Job
-from service.limits import check_size
 
 router = APIRouter(prefix="/v1.0", tags=["remove.bg"])
 

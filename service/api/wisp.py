@@ -17,8 +17,8 @@ from pipeline import Output, output
 from pipeline.id_photo import ID_PHOTOS
 from pipeline.selection import HOLES, KEEP, Selection
 from service.api.common import PICTURE, Wisp, cut, errors, file, headers, held, uploaded
+from service.auth import client
 from service.errors import BadRequest, NotFound
-from service.gate import client
 from service.job import MEDIA, Answer, Job
 
 router = APIRouter(tags=["Wisp"])
@@ -223,7 +223,7 @@ def _wants_file(accept: str) -> bool:
 
 async def _kept(request: Request, context: Wisp, answer: Answer) -> Response:
     kept = await asyncio.to_thread(
-        context.shelf.add,
+        context.results.add,
         answer.data,
         answer.format,
         context.settings.result_hours,
@@ -261,10 +261,10 @@ async def result(
 ) -> Response:
     """Return a result that was handed out; gone after a day."""
     token, _, ending = name.partition(".")
-    about = await asyncio.to_thread(context.shelf.about, token)
+    about = await asyncio.to_thread(context.results.about, token)
     if about and (not ending or ending == about.format):
         held(request).grow(about.size)
-        kept = await asyncio.to_thread(context.shelf.get, token)
+        kept = await asyncio.to_thread(context.results.get, token)
     else:
         kept = None
     if kept is None:

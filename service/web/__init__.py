@@ -1,4 +1,4 @@
-"""The page: Gradio Blocks over the core, mounted at ``/``."""
+"""The page: Gradio Blocks over the queue, mounted at ``/``."""
 
 from service.web.mount import mount
 

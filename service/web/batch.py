@@ -13,13 +13,13 @@ from typing import Any
 import gradio as gr
 
 from pipeline.errors import WispError
+from service.body_limit import check_size
 from service.budget import Hold
 from service.errors import TooLarge, TooMany, problem
 from service.job import Answer, Job
-from service.limits import check_size
 from service.unpack import Archive, Entry
-from service.web import panes, wishes
-from service.web.common import I18N, Desk, offer, sorry, words
+from service.web import html, options_form
+from service.web.common import I18N, PageContext, offer, page_error, words
 
 _HEADERS = 1024  # bytes of a zip beside each file
 
@@ -27,8 +27,8 @@ _HEADERS = 1024  # bytes of a zip beside each file
 class Batch:
     """Cuts pictures out one after another; those that fail say why."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, page: PageContext) -> None:
+        self.page = page
 
     def lay_out(self) -> None:
         t = I18N
@@ -41,7 +41,7 @@ class Batch:
                     height=220,
                     elem_id="wisp-files",
                 )
-                wished = wishes.controls(self.desk, "many")
+                options = options_form.controls(self.page, "many")
                 with gr.Row():
                     go = gr.Button(
                         t("run_batch"), variant="primary", size="lg", elem_id="wisp-batch"
@@ -55,7 +55,7 @@ class Batch:
                 )
         running = go.click(
             self.batch,
-            [files, *wished],
+            [files, *options],
             [results, table, summary],
             api_name="batch",
             api_description="Cut out several pictures, or those of a zip. Returns a zip.",
@@ -80,42 +80,44 @@ class Batch:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  # how Gradio is asked for one
     ) -> AsyncIterator[tuple[Any, str, str]]:
         """Cut out several pictures: (a zip of the results, the states, a summary)."""
-        said, desk = words(request), self.desk
+        labels, page = words(request), self.page
         if not files:
-            raise sorry(said["no_files"])
+            raise page_error(labels["no_files"])
         try:
-            with desk.held(request) as held, contextlib.closing(_Pictures(desk, request)) as sent:
-                output = await wishes.output(
-                    desk, background, colour_, picture, crop, margin, format, request, held
+            with page.held(request) as held, contextlib.closing(_Pictures(page, request)) as sent:
+                output = await options_form.output(
+                    page, background, colour_, picture, crop, margin, format, request, held
                 )
                 await asyncio.to_thread(sent.plan, files)
                 table = [[one.name, "waiting", ""] for one in sent.planned]
-                with desk.writing("wisp-cutouts.zip", request) as (target, room):
-                    wished = Job(b"", model, refine, output)
-                    steps = self._all(sent, table, target, room, wished)
+                with page.writing("wisp-cutouts.zip", request) as (target, room):
+                    options = Job(b"", model, refine, output)
+                    steps = self._all(sent, table, target, room, options)
                     async with contextlib.aclosing(steps):
                         async for at in steps:
                             progress((at, len(table)), desc=table[at][0])
-                            yield None, panes.rows(table, said), ""
+                            yield None, html.rows(table, labels), ""
         except WispError as error:
-            raise sorry(error) from error
+            raise page_error(error) from error
         done = sum(row[1] == "done" for row in table)
         taken = sum(float(row[2].partition(" ")[0]) for row in table if row[1] == "done")
-        summary = said["summary"].format(
+        summary = labels["summary"].format(
             total=len(table),
             done=done,
             failed=len(table) - done,
             mean=f"{taken / done:.2f}" if done else "–",
         )
-        summary += " " + (said["where"].format(file=target.name) if done else said["nothing_done"])
+        summary += " " + (
+            labels["where"].format(file=target.name) if done else labels["nothing_done"]
+        )
         yield (
             str(target) if done else None,
-            panes.rows(table, said),
+            html.rows(table, labels),
             f'<p class="status">{summary}</p>',
         )
 
     async def _all(
-        self, sent: _Pictures, table: list[list[str]], target: Path, room: Hold, wished: Job
+        self, sent: _Pictures, table: list[list[str]], target: Path, room: Hold, options: Job
     ) -> AsyncGenerator[int, None]:
         """Cut out one after another into a zip; yields the number of the one that is begun."""
         used: set[str] = set()
@@ -124,25 +126,25 @@ class Batch:
                 row[1] = "working"
                 yield at
                 try:
-                    with self.desk.held(sent.request) as held:
-                        answer = await self._patient(sent, one, held, wished)
+                    with self.page.held(sent.request) as held:
+                        answer = await self._patient(sent, one, held, options)
                         written = _unused(f"{Path(one.name).stem}.{answer.format}", used)
-                        self.desk.files.grow(room, len(answer.data) + _HEADERS)
+                        self.page.files.grow(room, len(answer.data) + _HEADERS)
                         await asyncio.to_thread(archive.writestr, written, answer.data)
                     row[1:] = ["done", f"{answer.seconds['total']:.2f} s"]
                 except WispError as error:
                     row[1:] = ["failed", problem(error).message]
 
-    async def _patient(self, sent: _Pictures, one: _Picture, held: Hold, wished: Job) -> Answer:
+    async def _patient(self, sent: _Pictures, one: _Picture, held: Hold, options: Job) -> Answer:
         """Do a job of a batch: where the queue or the memory is full, it waits its turn."""
         for _ in range(20):
             try:
                 if not held.size:
                     held.grow(one.size)
                 image = await asyncio.to_thread(sent.read, one)
-                return await self.desk.cut(replace(wished, image=image), held)
+                return await self.page.cut(replace(options, image=image), held)
             except WispError as error:
-                if problem(error).status not in (429, 503) or self.desk.core.closing:
+                if problem(error).status not in (429, 503) or self.page.queue.closing:
                     raise
                 await asyncio.sleep(1)
         raise TooMany("the service is too busy: try again later")
@@ -161,18 +163,18 @@ class _Picture:
 class _Pictures:
     """The pictures of a batch: counted before any is unpacked, and read one at a time."""
 
-    def __init__(self, desk: Desk, request: gr.Request) -> None:
-        self.desk, self.request = desk, request
+    def __init__(self, page: PageContext, request: gr.Request) -> None:
+        self.page, self.request = page, request
         self.planned: list[_Picture] = []
-        self._keeper = desk.keeper(request)
+        self._keeper = page.keeper(request)
         self._open = contextlib.ExitStack()
         self._zip: tuple[str, Archive] | None = None
 
     def plan(self, files: list[str]) -> None:
         """Look at what there is. Raises where it is more than a batch may have."""
-        settings = self.desk.settings
+        settings = self.page.settings
         for file in files:
-            size = self.desk.files.size(file, self._keeper)
+            size = self.page.files.size(file, self._keeper)
             if Path(file).suffix.lower() == ".zip":
                 entries = self._archive(file).entries
                 self.planned += [_Picture(e.name, e.size, file, e) for e in entries]
@@ -189,16 +191,16 @@ class _Pictures:
         """Return a picture's bytes."""
         if one.entry:
             return self._archive(one.file).read(one.entry)
-        limit = self.desk.settings.max_bytes
-        with self.desk.files.opened(one.file, self._keeper) as stream:
-            return check_size(stream.read(limit + 1), self.desk.settings)
+        limit = self.page.settings.max_bytes
+        with self.page.files.opened(one.file, self._keeper) as stream:
+            return check_size(stream.read(limit + 1), self.page.settings)
 
     def _archive(self, file: str) -> Archive:
         """Open a zip; the one before it is closed."""
         if self._zip is None or self._zip[0] != file:
             self.close()
-            stream = self._open.enter_context(self.desk.files.opened(file, self._keeper))
-            self._zip = file, Archive(stream, self.desk.settings)
+            stream = self._open.enter_context(self.page.files.opened(file, self._keeper))
+            self._zip = file, Archive(stream, self.page.settings)
         return self._zip[1]
 
     def close(self) -> None:

@@ -13,13 +13,13 @@ import gradio as gr
 
 from pipeline.errors import WispError
 from pipeline.files import write
+from service.auth import client
+from service.body_limit import check_size
 from service.budget import Hold
 from service.context import Context
 from service.errors import problem
-from service.gate import client
 from service.job import STAGES, Answer, Job
-from service.limits import check_size
-from service.web import panes
+from service.web import html
 from service.web.files import Files, keeper, visitor
 from service.web.text import LANGUAGES, language
 
@@ -27,22 +27,22 @@ from service.web.text import LANGUAGES, language
 I18N: Any = gr.I18n(
     **{
         name: {
-            **said,
-            "empty": panes.empty(said["empty_title"], said["empty_text"]),
-            "inside_empty": panes.empty(said["inside_title"], said["inside_text"]),
+            **labels,
+            "empty": html.empty(labels["empty_title"], labels["empty_text"]),
+            "inside_empty": html.empty(labels["inside_title"], labels["inside_text"]),
         }
-        for name, said in LANGUAGES.items()
+        for name, labels in LANGUAGES.items()
     }
 )
 
 
-class Desk:
+class PageContext:
     """Reads what a visitor sent, and hands out what was made of it."""
 
     def __init__(self, context: Context, files: Files) -> None:
         """Take the service, and the files of the page."""
         self.context, self.files = context, files
-        self.settings, self.engine, self.core = context.settings, context.engine, context.core
+        self.settings, self.engine, self.queue = context.settings, context.engine, context.queue
 
     def held(self, request: gr.Request) -> Hold:
         """Hold nothing yet of the memory that whoever asks may take: see :meth:`read`."""
@@ -64,8 +64,8 @@ class Desk:
         self, job: Job, held: Hold, report: Callable[[str, float], None] | None = None
     ) -> Answer:
         """Do a job, and hold what came of it too."""
-        answer = await self.core.cut(job, report)
-        held.grow(len(answer.data) + sum(map(len, answer.panes.values())))
+        answer = await self.queue.cut(job, report)
+        held.grow(len(answer.data) + sum(map(len, answer.previews.values())))
         return answer
 
     async def file(self, data: bytes, name: str, request: gr.Request) -> str:
@@ -132,14 +132,14 @@ def words(request: gr.Request) -> dict[str, str]:
     return language(request.headers.get("accept-language", "") if request else "")
 
 
-def sorry(error: WispError | str) -> gr.Error:
+def page_error(error: WispError | str) -> gr.Error:
     """Say an error on the page, and nothing in the log."""
-    said = error if isinstance(error, str) else problem(error).message
-    return gr.Error(said, print_exception=False)
+    labels = error if isinstance(error, str) else problem(error).message
+    return gr.Error(labels, print_exception=False)
 
 
 def reporter(
-    progress: gr.Progress, said: dict[str, str], stages: Mapping[str, float] = STAGES
+    progress: gr.Progress, labels: dict[str, str], stages: Mapping[str, float] = STAGES
 ) -> Callable[[str, float], None]:
     """Report a job's stages, from its thread, to the page."""
     loop, context = asyncio.get_running_loop(), contextvars.copy_context()
@@ -147,7 +147,7 @@ def reporter(
 
     def show(stage: str, share: float) -> None:
         done = stages[stage] + share * (ends[stage] - stages[stage])
-        progress(done, desc=said[f"stage_{stage}"])
+        progress(done, desc=labels[f"stage_{stage}"])
 
     context.run(show, "wait", 0.0)
 

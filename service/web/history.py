@@ -12,16 +12,16 @@ import gradio as gr
 
 from service.errors import Busy, StorageFull
 from service.job import Answer, Job
-from service.shelf import Kept
-from service.web import panes
-from service.web.common import I18N, Desk, sorry, stem, words
+from service.result_store import Kept
+from service.web import html
+from service.web.common import I18N, PageContext, page_error, stem, words
 
 
 class History:
     """Keeps results, lists them, hands them out again, and deletes them."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk, self.shelf = desk, desk.context.shelf
+    def __init__(self, page: PageContext) -> None:
+        self.page, self.results = page, page.context.results
 
     def lay_out(self, page: gr.Blocks, tab: gr.Tab) -> None:
         t = I18N
@@ -54,8 +54,8 @@ class History:
     async def remember(
         self, request: gr.Request, answer: Answer, shown: bytes, title: str, job: Job
     ) -> None:
-        owner = self.desk.owner(request)
-        if not owner or not self.desk.settings.history_days:
+        owner = self.page.owner(request)
+        if not owner or not self.page.settings.history_days:
             return
         told = {
             "title": title,
@@ -67,33 +67,33 @@ class History:
             "seconds": answer.seconds["total"],
             "key": job.key,
         }
-        hours = self.desk.settings.history_days * 24
+        hours = self.page.settings.history_days * 24
         # A full disk, or a database that is busy, costs the history, and not the result.
         with contextlib.suppress(StorageFull, Busy):
-            latest = await asyncio.to_thread(self.shelf.list, owner, 1)
+            latest = await asyncio.to_thread(self.results.list, owner, 1)
             if latest and latest[0].told.get("key") == job.key:
                 return  # asked for again, not made again
-            thumb = await asyncio.to_thread(panes.thumbnail, shown)
-            payer = self.desk.client(request)
+            thumb = await asyncio.to_thread(html.thumbnail, shown)
+            payer = self.page.client(request)
             await asyncio.to_thread(
-                self.shelf.add, answer.data, answer.format, hours, owner, told, thumb, payer
+                self.results.add, answer.data, answer.format, hours, owner, told, thumb, payer
             )
 
     async def history(self, request: gr.Request) -> tuple[Any, Any, str, Any, Any]:
         """List earlier results: (pictures, what is known of them, a hint, no file, no button)."""
-        said, owner = words(request), self.desk.owner(request)
-        kept = await asyncio.to_thread(self.shelf.list, owner) if owner else []
+        labels, owner = words(request), self.page.owner(request)
+        kept = await asyncio.to_thread(self.results.list, owner) if owner else []
         images = await asyncio.to_thread(self._images, kept, request)
         names = [
             {"name": e.name, "format": e.format, "bytes": e.size, "made": e.made, **e.told}
             for e in kept
         ]
         if not owner:
-            hint = said["history_off"]
+            hint = labels["history_off"]
         elif kept:
-            hint = said["history_hint"]
+            hint = labels["history_hint"]
         else:
-            hint = said["history_empty"].format(days=f"{self.desk.settings.history_days:g}")
+            hint = labels["history_empty"].format(days=f"{self.page.settings.history_days:g}")
         off = gr.update(interactive=False)
         return (
             images,
@@ -108,8 +108,8 @@ class History:
         look, under the eyes of a browser that still reads them."""
         return [
             (
-                self.desk.lasting(_thumb(e.name), partial(panes.on_checker, e.thumb), request),
-                panes.caption(e),
+                self.page.lasting(_thumb(e.name), partial(html.on_checker, e.thumb), request),
+                html.caption(e),
             )
             for e in kept
         ]
@@ -118,39 +118,39 @@ class History:
         self, names: list[dict[str, Any]], event: gr.SelectData, request: gr.Request
     ) -> tuple[str, str, Any, Any]:
         """Show one of the history."""
-        said = words(request)
+        labels = words(request)
         entry = names[int(event.index)]
         file = await self.fetch(entry["name"], request)
         made = datetime.fromtimestamp(entry["made"]).strftime("%Y-%m-%d %H:%M")
         facts = [
-            (said["name"], entry.get("title", "")),
-            (said["time"], f"{made} · {entry.get('seconds', 0):.2f} s"),
+            (labels["name"], entry.get("title", "")),
+            (labels["time"], f"{made} · {entry.get('seconds', 0):.2f} s"),
             ("px", f"{entry.get('width')} × {entry.get('height')}"),
-            (said["format"], f"{entry['format']} · {entry['bytes'] / 1e6:.2f} MB"),
-            (said["model"], entry.get("model", "")),
-            (said["refine"], "✓" if entry.get("refined") else "–"),
+            (labels["format"], f"{entry['format']} · {entry['bytes'] / 1e6:.2f} MB"),
+            (labels["model"], entry.get("model", "")),
+            (labels["refine"], "✓" if entry.get("refined") else "–"),
         ]
         return (
             entry["name"],
-            panes.facts([("", facts)]),
+            html.facts([("", facts)]),
             gr.update(value=file, interactive=True),
             gr.update(interactive=True),
         )
 
     async def fetch(self, name: str, request: gr.Request) -> str:
         """Return the file of an earlier result."""
-        kept = await asyncio.to_thread(self.shelf.get, str(name))
-        if kept is None or not kept.owner or kept.owner != self.desk.owner(request):
-            raise sorry(words(request)["gone"])
+        kept = await asyncio.to_thread(self.results.get, str(name))
+        if kept is None or not kept.owner or kept.owner != self.page.owner(request):
+            raise page_error(words(request)["gone"])
         title = stem(str(kept.told.get("title", "wisp")))
-        return await self.desk.file(kept.data, f"{title}-cutout.{kept.format}", request)
+        return await self.page.file(kept.data, f"{title}-cutout.{kept.format}", request)
 
     async def delete(self, name: str, request: gr.Request) -> tuple[Any, Any, str, Any, Any]:
         """Delete an earlier result, and list what is left."""
-        owner = self.desk.owner(request)
-        if not owner or not await asyncio.to_thread(self.shelf.delete, str(name), owner):
-            raise sorry(words(request)["gone"])
-        await asyncio.to_thread(self.desk.files.remove, self.desk.files.folder / _thumb(str(name)))
+        owner = self.page.owner(request)
+        if not owner or not await asyncio.to_thread(self.results.delete, str(name), owner):
+            raise page_error(words(request)["gone"])
+        await asyncio.to_thread(self.page.files.remove, self.page.files.folder / _thumb(str(name)))
         gr.Info(words(request)["deleted"])
         return await self.history(request)
 

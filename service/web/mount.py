@@ -31,9 +31,9 @@ def mount(app: FastAPI, context: Context) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import gradio as gr
 
-    from service.web.door import Door
+    from service.web.event_streams import EventStreams
+    from service.web.guard import GuardMiddleware
     from service.web.page import I18N, build, theme
-    from service.web.unread import Unread
 
     files = Files(folder, context.settings.paged)
     _hands_off()
@@ -63,7 +63,7 @@ def mount(app: FastAPI, context: Context) -> None:
     page.has_launched = True  # Gradio's own check of paths: a second wall behind the door
     mounted = app.routes[-1]
     assert isinstance(mounted, Mount)
-    mounted.app = Door(mounted.app, files, context.settings, Unread(page._queue))
+    mounted.app = GuardMiddleware(mounted.app, files, context.settings, EventStreams(page._queue))
 
 
 def _hands_off() -> None:

@@ -11,10 +11,10 @@ import gradio as gr
 
 from service.context import Context
 from service.web.batch import Batch
-from service.web.common import I18N, Desk
+from service.web.common import I18N, PageContext
 from service.web.files import Files
 from service.web.history import History
-from service.web.inside import Inside
+from service.web.inspection import Inside
 from service.web.single import Single
 from service.web.system import System
 
@@ -74,9 +74,9 @@ def theme() -> gr.themes.Base:
 def build(context: Context, files: Files) -> gr.Blocks:
     """Lay the page out over a context and the files of its visitors."""
     t = I18N
-    desk = Desk(context, files)
-    history = History(desk)
-    with gr.Blocks(title="Wisp", analytics_enabled=False, fill_width=True) as page:
+    page = PageContext(context, files)
+    history = History(page)
+    with gr.Blocks(title="Wisp", analytics_enabled=False, fill_width=True) as blocks:
         with gr.Row(elem_id="wisp-head", equal_height=True):
             gr.HTML(f'<a class="mark" href="/">{_LOGO}<b>Wisp</b></a>', padding=False)
             gr.HTML(t("tagline"), elem_id="wisp-tagline", padding=False)
@@ -84,13 +84,13 @@ def build(context: Context, files: Files) -> gr.Blocks:
         night.click(None, js="() => window.wispDark()", api_visibility="private", queue=False)
         with gr.Tabs(elem_id="wisp-tabs"):
             with gr.Tab(t("single"), id="single", elem_id="tab-single"):
-                Single(desk, history).lay_out()
+                Single(page, history).lay_out()
             with gr.Tab(t("batch"), id="batch", elem_id="tab-batch"):
-                Batch(desk).lay_out()
+                Batch(page).lay_out()
             with gr.Tab(t("inside"), id="inside", elem_id="tab-inside"):
-                Inside(desk).lay_out()
+                Inside(page).lay_out()
             with gr.Tab(t("history"), id="history", elem_id="tab-history") as earlier:
-                history.lay_out(page, earlier)
+                history.lay_out(blocks, earlier)
             with gr.Tab(t("system"), id="system", elem_id="tab-system") as system:
-                System(desk).lay_out(system)
-    return page
+                System(page).lay_out(system)
+    return blocks

@@ -10,8 +10,17 @@ import gradio as gr
 
 from pipeline.errors import WispError
 from service.job import Answer, Job
-from service.web import panes, wishes
-from service.web.common import I18N, Desk, offer, photo_box, reporter, sorry, stem, words
+from service.web import html, options_form
+from service.web.common import (
+    I18N,
+    PageContext,
+    offer,
+    page_error,
+    photo_box,
+    reporter,
+    stem,
+    words,
+)
 from service.web.history import History
 
 _VIEWS = ("compare", "cutout", "edge", "alpha", "roi", "beside")
@@ -20,15 +29,15 @@ _VIEWS = ("compare", "cutout", "edge", "alpha", "roi", "beside")
 class Single:
     """Cuts one picture out, and again whenever a wish changes."""
 
-    def __init__(self, desk: Desk, history: History) -> None:
-        self.desk, self.history = desk, history
+    def __init__(self, page: PageContext, history: History) -> None:
+        self.page, self.history = page, history
 
     def lay_out(self) -> None:
         t = I18N
         with gr.Row(elem_classes="work"):
             with gr.Column(scale=4, min_width=300):
                 photo = photo_box("wisp-photo", 280)
-                wished = wishes.controls(self.desk, "one")
+                options = options_form.controls(self.page, "one")
                 go = gr.Button(t("cut"), variant="primary", size="lg", elem_id="wisp-cut")
             with gr.Column(scale=7, min_width=300):
                 view = gr.Radio(
@@ -47,7 +56,7 @@ class Single:
                 )
         show = "(v) => { document.querySelector('#wisp-view').dataset.pane = v; }"
         view.change(None, view, None, js=show, api_visibility="private", queue=False)
-        inputs, outputs = [photo, *wished], [download, result, told]
+        inputs, outputs = [photo, *options], [download, result, told]
         made = gr.on(
             [go.click, photo.upload],
             self.cut,
@@ -59,7 +68,7 @@ class Single:
             trigger_mode="always_last",
         )
         offer(made, download)
-        refine, model, background, colour, picture, crop, margin, format = wished
+        refine, model, background, colour, picture, crop, margin, format = options
         gr.on(
             [
                 refine.input,
@@ -94,25 +103,25 @@ class Single:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  # how Gradio is asked for one
     ) -> tuple[Any, str, str]:
         """Cut one picture out: (the file, the view, a line of what was done)."""
-        said, desk = words(request), self.desk
+        labels, page = words(request), self.page
         if not photo:
-            raise sorry(said["no_photo"])
+            raise page_error(labels["no_photo"])
         try:
-            with desk.held(request) as held:
-                output = await wishes.output(
-                    desk, background, colour_, picture, crop, margin, format, request, held
+            with page.held(request) as held:
+                output = await options_form.output(
+                    page, background, colour_, picture, crop, margin, format, request, held
                 )
-                image = await desk.read(photo, request, held)
-                job = Job(image, model, refine, output, panes=True)
-                answer = await desk.cut(job, held, reporter(progress, said))
+                image = await page.read(photo, request, held)
+                job = Job(image, model, refine, output, previews=True)
+                answer = await page.cut(job, held, reporter(progress, labels))
                 shown = await asyncio.to_thread(_shown, answer)
-                view = await asyncio.to_thread(panes.panes, answer, shown, said)
+                view = await asyncio.to_thread(html.previews, answer, shown, labels)
                 await self.history.remember(request, answer, shown, Path(photo).name, job)
                 name = f"{stem(photo)}-cutout.{answer.format}"
-                file = await desk.file(answer.data, name, request)
+                file = await page.file(answer.data, name, request)
         except WispError as error:
-            raise sorry(error) from error
-        return file, view, panes.status(answer, said)
+            raise page_error(error) from error
+        return file, view, html.status(answer, labels)
 
     async def again(
         self,
@@ -148,4 +157,4 @@ class Single:
 
 def _shown(answer: Answer) -> bytes:
     """Return the picture to show: of a zip, the whole cutout."""
-    return answer.panes["refined"] if answer.format == "zip" else answer.data
+    return answer.previews["refined"] if answer.format == "zip" else answer.data

@@ -11,16 +11,16 @@ import gradio as gr
 from pipeline import doctor, models
 from pipeline.errors import WispError
 from pipeline.models import PUBLIC, store
-from service.observe import memory
-from service.web import panes
-from service.web.common import I18N, Desk, sorry, words
+from service.monitoring import memory
+from service.web import html
+from service.web.common import I18N, PageContext, page_error, words
 
 
 class System:
     """Shows models, memory and versions; diagnoses; downloads models."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, page: PageContext) -> None:
+        self.page = page
 
     def lay_out(self, tab: gr.Tab) -> None:
         t = I18N
@@ -31,7 +31,7 @@ class System:
         findings = gr.Textbox(
             show_label=False, lines=3, max_lines=30, interactive=False, elem_id="wisp-findings"
         )
-        with gr.Row(equal_height=True, visible=not self.desk.settings.public):
+        with gr.Row(equal_height=True, visible=not self.page.settings.public):
             choices = [
                 (f"{name} · {store.megabytes(card.length)} · {card.licence}", name)
                 for name, card in PUBLIC.items()
@@ -44,53 +44,56 @@ class System:
 
     async def system(self, request: gr.Request) -> str:
         """Describe what runs here."""
-        said = words(request)
-        return await asyncio.to_thread(self._facts, said)
+        labels = words(request)
+        return await asyncio.to_thread(self._facts, labels)
 
-    def _facts(self, said: dict[str, str]) -> str:
-        desk, context = self.desk, self.desk.context
-        loaded, known = desk.engine.loaded(), desk.engine.names()
+    def _facts(self, labels: dict[str, str]) -> str:
+        page, context = self.page, self.page.context
+        loaded, known = page.engine.loaded(), page.engine.names()
         groups: list[tuple[str, list[tuple[str, Any]]]] = []
         shown: list[tuple[str, Any]] = []
         for name, model in known.items():
             card = models.coarse_model(model)
-            state = said["loaded" if name in loaded else "not_loaded"]
+            state = labels["loaded" if name in loaded else "not_loaded"]
             shown.append((name, f"{state} · {card.path.stat().st_size / 1e6:.1f} MB"))
-            shown.append((said["checksum"], models.checksum(card.path)))
-            shown.append((said["licence"], card.licence))
-        refiner = models.refiner_model(self.desk.settings.refiner)
+            shown.append((labels["checksum"], models.checksum(card.path)))
+            shown.append((labels["licence"], card.licence))
+        refiner = models.refiner_model(self.page.settings.refiner)
         size = refiner.path.stat().st_size / 1e6
         shown.append((f"stage 2: {refiner.path.stem}", f"{size:.1f} MB"))
-        shown.append((said["checksum"], models.checksum(refiner.path)))
-        shown += [(name, said["not_here"]) for name in PUBLIC if name not in known]
-        groups.append((said["models"], shown))
-        count, kept = context.shelf.used()
+        shown.append((labels["checksum"], models.checksum(refiner.path)))
+        shown += [(name, labels["not_here"]) for name in PUBLIC if name not in known]
+        groups.append((labels["models"], shown))
+        count, kept = context.results.used()
         resident, peak = memory()
-        core = context.core
+        queue = context.queue
         groups.append(
             (
-                said["system"],
+                labels["system"],
                 [
-                    (said["memory"], f"{resident / 1e6:.0f} MB ({peak / 1e6:.0f} MB)"),
-                    (said["up"], f"{(time.time() - context.started) / 3600:.1f} h"),
-                    (said["queue"], f"{core.running} + {core.queued} / {self.desk.settings.queue}"),
-                    (said["cache"], f"{self._cache()} · {core.cache.state}"),
-                    (said["kept"], f"{count} · {kept / 1e6:.1f} MB"),
+                    (labels["memory"], f"{resident / 1e6:.0f} MB ({peak / 1e6:.0f} MB)"),
+                    (labels["up"], f"{(time.time() - context.started) / 3600:.1f} h"),
+                    (
+                        labels["queue"],
+                        f"{queue.running} + {queue.queued} / {self.page.settings.queue}",
+                    ),
+                    (labels["cache"], f"{self._cache()} · {queue.cache.state}"),
+                    (labels["kept"], f"{count} · {kept / 1e6:.1f} MB"),
                 ],
             )
         )
-        if not self.desk.settings.public:
-            groups.append((said["versions"], list(doctor.versions().items())))
-        return panes.facts(groups)
+        if not self.page.settings.public:
+            groups.append((labels["versions"], list(doctor.versions().items())))
+        return html.facts(groups)
 
     def _cache(self) -> str:
         # A Redis URL may hold a password.
-        return self.desk.settings.cache.partition(":")[0]
+        return self.page.settings.cache.partition(":")[0]
 
     async def diagnose(self, request: gr.Request) -> str:
         """Look at everything, as ``wisp doctor`` does."""
-        if self.desk.settings.public:
-            raise sorry("this is for the owner of the server: wisp doctor")
+        if self.page.settings.public:
+            raise page_error("this is for the owner of the server: wisp doctor")
         found = await asyncio.to_thread(doctor.examine)
         return doctor.describe(found)
 
@@ -101,10 +104,10 @@ class System:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> str:
         """Download a model that is not bundled."""
-        if self.desk.settings.public:
-            raise sorry("this is for the owner of the server")
+        if self.page.settings.public:
+            raise page_error("this is for the owner of the server")
         if name not in PUBLIC:
-            raise sorry(f"no such model: one of {', '.join(PUBLIC)}")
+            raise page_error(f"no such model: one of {', '.join(PUBLIC)}")
 
         def told(done: int, length: int) -> None:
             progress(done / length, desc=name)
@@ -112,6 +115,6 @@ class System:
         try:
             await asyncio.to_thread(store.fetch, name, True, told)
         except WispError as error:
-            raise sorry(str(error)) from error
+            raise page_error(str(error)) from error
         gr.Info(words(request)["got"].format(name=name))
         return await self.system(request)

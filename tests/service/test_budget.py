@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SettingsError
+from service.auth import address
+from service.body_limit import BodyLimitMiddleware
 from service.budget import Budget
 from service.errors import Busy, TooMany
-from service.gate import address
-from service.limits import Bounded
 from service.settings import ServiceSettings
 from tests.service.conftest import encoded
-from tests.service.test_limits import png_of
+from tests.service.test_body_limit import png_of
 
 
 def test_a_visitor_gets_half_and_all_together_the_whole():
@@ -48,7 +48,7 @@ class Requests:
     def __init__(self, settings, **headers):
         self.memory = Budget(settings.held)
         self.reached, self.refused = 0, []
-        self.app = Bounded(self.inner, settings, self.memory)
+        self.app = BodyLimitMiddleware(self.inner, settings, self.memory)
         self.headers = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
 
     async def inner(self, scope, receive, send):
@@ -129,7 +129,7 @@ def test_an_answer_is_handed_on_in_parts():
             sent.append(dict(message))
 
         scope = {"type": "http", "path": "/", "headers": []}
-        await Bounded(app, ServiceSettings(), Budget(1000))(scope, nothing, send)
+        await BodyLimitMiddleware(app, ServiceSettings(), Budget(1000))(scope, nothing, send)
         assert b"".join(part.get("body", b"") for part in sent) == whole
         assert max(len(part.get("body", b"")) for part in sent) == 65536
         assert [part.get("more_body") for part in sent[1:]] == [True] * 3 + [False]

@@ -249,4 +249,4 @@ def test_redis_dies_hangs_and_returns_under_load(serve, photo, redis_server, mon
             visitor.join()
     assert all(right for right, _ in answers)
     assert "false" in {hit for _, hit in answers}  # while it was away
-    assert service.app.state.wisp.core.cache.failures
+    assert service.app.state.wisp.queue.cache.failures

@@ -118,11 +118,11 @@ def test_sigterm_ends_a_server_that_decodes(nets, tmp_path):
 
 def test_a_network_that_never_ends_frees_its_worker(serve, photo, nets):
     client = serve(model=str(networks.endless_stage1(nets / "endless.onnx")), timeout=0.5)
-    core = client.app.state.wisp.core
+    queue = client.app.state.wisp.queue
     for _ in range(2):
         answer = client.post(URL, files={"file": photo})
         assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
         deadline = time.monotonic() + 10
-        while core.running:
+        while queue.running:
             assert time.monotonic() < deadline
             time.sleep(0.02)

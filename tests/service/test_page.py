@@ -73,11 +73,11 @@ def test_cut_file_in_file_out(client, folder, server, photo):
 
 
 def test_cut_with_wishes(client, folder):
-    wishes = ["tiny", "colour", "rgba(255.4, 0, 0, 1)", None, True, 0, "jpg"]
-    path, _, _ = client.predict(file(folder / "coffee.png"), False, *wishes, api_name="/cut")
+    options = ["tiny", "colour", "rgba(255.4, 0, 0, 1)", None, True, 0, "jpg"]
+    path, _, _ = client.predict(file(folder / "coffee.png"), False, *options, api_name="/cut")
     assert Image.open(path).format == "JPEG"
-    wishes = ["tiny", "picture", "#fff", file(folder / "astronaut.jpg"), False, 0, "webp"]
-    path, _, _ = client.predict(file(folder / "coffee.png"), True, *wishes, api_name="/cut")
+    options = ["tiny", "picture", "#fff", file(folder / "astronaut.jpg"), False, 0, "webp"]
+    path, _, _ = client.predict(file(folder / "coffee.png"), True, *options, api_name="/cut")
     assert np.asarray(Image.open(path)).shape == (400, 600, 3)
 
 
@@ -192,8 +192,8 @@ import { readFileSync } from "node:fs";
 const [url, photo] = process.argv.slice(2);
 const app = await Client.connect(url);
 const blob = new Blob([readFileSync(photo)], { type: "image/jpeg" });
-const wishes = ["tiny", "transparent", "#ffffff", null, false, 5, "png"];
-const { data } = await app.predict("/cut", [blob, true, ...wishes]);
+const options = ["tiny", "transparent", "#ffffff", null, false, 5, "png"];
+const { data } = await app.predict("/cut", [blob, true, ...options]);
 const file = Buffer.from(await (await fetch(data[0].url)).arrayBuffer());
 const head = file.subarray(1, 4).toString();
 console.log(JSON.stringify({ size: file.length, line: data[2], head }));

@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from service.shelf import Shelf
+from service.result_store import ResultStore
 from tests import networks
 from tests.service import live as servers
 from tests.service.live import ROOT, live
@@ -52,12 +52,12 @@ def test_kill_9_leaves_nothing_half_and_everything_opens_again(nets, tmp_path, p
         again = httpx.post(server.url + URL, files={"file": photo}, timeout=60)
         assert again.status_code == 200
         assert again.json()["cached"] is True
-    shelf = Shelf(tmp_path / "data" / "results.sqlite", 10**9)
-    assert shelf._base
-    rows = shelf._base.execute("SELECT length(data) + length(thumb), size FROM kept").fetchall()
+    results = ResultStore(tmp_path / "data" / "results.sqlite", 10**9)
+    assert results._base
+    rows = results._base.execute("SELECT length(data) + length(thumb), size FROM kept").fetchall()
     assert rows and all(length == size for length, size in rows)
-    assert shelf._base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    shelf.close()
+    assert results._base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    results.close()
 
 
 def test_sigterm_finishes_what_is_in_work_and_ends_well(nets, tmp_path, photo):

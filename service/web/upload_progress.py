@@ -27,7 +27,7 @@ class _Upload:
         self.came[name] = self.came.get(name, 0) + size
 
 
-class Arriving:
+class UploadProgress:
     """The uploads on their way, by client and the number that the page gave them."""
 
     def __init__(self) -> None:

@@ -9,16 +9,25 @@ import gradio as gr
 
 from pipeline.errors import WispError
 from service.job import LOOK_STAGES, Job
-from service.web import panes
-from service.web.common import I18N, Desk, offer, photo_box, reporter, sorry, stem, words
-from service.web.wishes import model_choice
+from service.web import html
+from service.web.common import (
+    I18N,
+    PageContext,
+    offer,
+    page_error,
+    photo_box,
+    reporter,
+    stem,
+    words,
+)
+from service.web.options_form import model_choice
 
 
 class Inside:
     """Draws a look inside, as ``wisp explain`` does."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, page: PageContext) -> None:
+        self.page = page
 
     def lay_out(self) -> None:
         t = I18N
@@ -27,7 +36,7 @@ class Inside:
                 photo = photo_box("inside-photo", 240)
             with gr.Column(scale=7, min_width=300):
                 gr.HTML(t("inside_info"), elem_id="inside-info", padding=False)
-                model = model_choice(self.desk, "inside-model")
+                model = model_choice(self.page, "inside-model")
                 with gr.Row():
                     go = gr.Button(
                         t("explain"), variant="primary", size="lg", elem_id="inside-explain"
@@ -57,15 +66,15 @@ class Inside:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  # how Gradio is asked for one
     ) -> tuple[Any, str, str]:
         """Look inside: (the figure as PNG, the view, a line of what was done)."""
-        said, desk = words(request), self.desk
+        labels, page = words(request), self.page
         if not photo:
-            raise sorry(said["no_photo"])
+            raise page_error(labels["no_photo"])
         try:
-            with desk.held(request) as held:
-                job = Job(await desk.read(photo, request, held), model, inside=True)
-                answer = await desk.cut(job, held, reporter(progress, said, LOOK_STAGES))
-                view = await asyncio.to_thread(panes.figure, answer.data, said)
-                file = await desk.file(answer.data, f"{stem(photo)}-inside.png", request)
+            with page.held(request) as held:
+                job = Job(await page.read(photo, request, held), model, inside=True)
+                answer = await page.cut(job, held, reporter(progress, labels, LOOK_STAGES))
+                view = await asyncio.to_thread(html.figure, answer.data, labels)
+                file = await page.file(answer.data, f"{stem(photo)}-inside.png", request)
         except WispError as error:
-            raise sorry(error) from error
-        return file, view, panes.status(answer, said, "inside_in")
+            raise page_error(error) from error
+        return file, view, html.status(answer, labels, "inside_in")

@@ -1,4 +1,4 @@
-"""The core: bounded, shared, and free of work nobody waits for."""
+"""The queue: bounded, shared, and free of work nobody waits for."""
 
 import asyncio
 import hashlib
@@ -13,13 +13,13 @@ from pipeline import Output, explain, models
 from pipeline.errors import ImageTooSlow, ModelInvalid, ModelMissing, UnreadableImage
 from pipeline.image_io import Photo
 from pipeline.models import own, store
-from service import core as core_module
+from service import job_queue as queue_module
 from service.cache import Cache
-from service.core import Core
 from service.engine import Engine, Opened
 from service.errors import Busy, TimedOut, Unsupported
 from service.job import LOOK_STAGES, STAGES, Abandoned, Answer, Job, Watch
-from service.observe import Metrics
+from service.job_queue import JobQueue
+from service.monitoring import Metrics
 from tests.service.conftest import encoded, opened
 from tests.tiny_u2net import tiny_u2net
 
@@ -52,17 +52,17 @@ class Slow(Engine):
 
 
 def run(settings, story, cache=None, **changes):
-    """Tell a story in an event loop, with a core over a slow engine."""
+    """Tell a story in an event loop, with a queue over a slow engine."""
 
     async def main():
         changed = replace(settings, **changes)
         engine = Slow(changed)
-        core = Core(changed, engine, cache or Cache(None), Metrics())
+        queue = JobQueue(changed, engine, cache or Cache(None), Metrics())
         try:
-            return await asyncio.wait_for(story(core, engine), 10)
+            return await asyncio.wait_for(story(queue, engine), 10)
         finally:
             engine.go.set()
-            await core.close()
+            await queue.close()
 
     return asyncio.run(main())
 
@@ -73,10 +73,10 @@ async def until(condition):
 
 
 def test_identical_requests_in_flight_are_computed_once(settings):
-    async def story(core, engine):
-        tasks = [asyncio.create_task(core.cut(Job(b"same"))) for _ in range(20)]
-        other = asyncio.create_task(core.cut(Job(b"same", output=Output(crop=True))))
-        await until(lambda: sum(flight.waiters for flight in core._flights.values()) == 21)
+    async def story(queue, engine):
+        tasks = [asyncio.create_task(queue.cut(Job(b"same"))) for _ in range(20)]
+        other = asyncio.create_task(queue.cut(Job(b"same", output=Output(crop=True))))
+        await until(lambda: sum(flight.waiters for flight in queue._flights.values()) == 21)
         engine.go.set()
         answers = await asyncio.gather(*tasks, other)
         assert {answer.data for answer in answers} == {b"same"}
@@ -86,15 +86,15 @@ def test_identical_requests_in_flight_are_computed_once(settings):
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_return(settings):
-    async def story(core, engine):
-        tasks = [asyncio.create_task(core.cut(Job(bytes([i])))) for i in range(3)]
-        await until(lambda: core.queued == 2 and core.running == 1)
+    async def story(queue, engine):
+        tasks = [asyncio.create_task(queue.cut(Job(bytes([i])))) for i in range(3)]
+        await until(lambda: queue.queued == 2 and queue.running == 1)
         start = time.perf_counter()
         with pytest.raises(Busy) as caught:
-            await core.cut(Job(b"one too many"))
+            await queue.cut(Job(b"one too many"))
         assert time.perf_counter() - start < 0.2
         assert (caught.value.retry_after or 0) >= 1
-        joined = asyncio.create_task(core.cut(Job(bytes([1]))))  # no new work: let in
+        joined = asyncio.create_task(queue.cut(Job(bytes([1]))))  # no new work: let in
         await asyncio.sleep(0.02)
         engine.go.set()
         assert (await joined).data == bytes([1])
@@ -104,8 +104,8 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_return(settings):
 
 
 def test_no_more_run_at_a_time_than_allowed(settings):
-    async def story(core, engine):
-        tasks = [asyncio.create_task(core.cut(Job(bytes([i])))) for i in range(6)]
+    async def story(queue, engine):
+        tasks = [asyncio.create_task(queue.cut(Job(bytes([i])))) for i in range(6)]
         await until(lambda: len(engine.begun) == 2)
         await asyncio.sleep(0.05)
         assert len(engine.begun) == 2
@@ -116,10 +116,10 @@ def test_no_more_run_at_a_time_than_allowed(settings):
 
 
 def test_slow_pictures_step_aside_and_of_too_many_some_are_given_up(settings, monkeypatch):
-    monkeypatch.setattr(core_module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(queue_module, "_PATIENCE", 0.05)
     decoded = threading.Event()
 
-    async def story(core, engine):
+    async def story(queue, engine):
         def read(job, watch):
             while job.image.startswith(b"slow") and not decoded.is_set():
                 watch.check()
@@ -128,22 +128,22 @@ def test_slow_pictures_step_aside_and_of_too_many_some_are_given_up(settings, mo
 
         engine.read = read
         engine.go.set()
-        slow = [asyncio.create_task(core.cut(Job(b"slow%d" % i))) for i in range(8)]
+        slow = [asyncio.create_task(queue.cut(Job(b"slow%d" % i))) for i in range(8)]
         await asyncio.sleep(0)
-        assert (await core.cut(Job(b"quick"))).data == b"quick"
-        await until(lambda: sum(task.done() for task in slow) == 8 - core_module._ASIDE)
+        assert (await queue.cut(Job(b"quick"))).data == b"quick"
+        await until(lambda: sum(task.done() for task in slow) == 8 - queue_module._ASIDE)
         assert all(isinstance(t.exception(), ImageTooSlow) for t in slow if t.done())
         left = [task for task in slow if not task.done()]
         decoded.set()
         answers = await asyncio.gather(*left)
-        assert len(answers) == core_module._ASIDE and core._aside == 0
-        assert (await core.cut(Job(b"again"))).data == b"again"
+        assert len(answers) == queue_module._ASIDE and queue._aside == 0
+        assert (await queue.cut(Job(b"again"))).data == b"again"
 
     run(settings, story)
 
 
 def test_a_client_that_leaves_ends_the_decoding(settings):
-    async def story(core, engine):
+    async def story(queue, engine):
         ended = threading.Event()
 
         def read(job, watch):
@@ -155,24 +155,24 @@ def test_a_client_that_leaves_ends_the_decoding(settings):
                 ended.set()
 
         engine.read = read
-        task = asyncio.create_task(core.cut(Job(b"slow")))
-        await until(lambda: core.queued)
+        task = asyncio.create_task(queue.cut(Job(b"slow")))
+        await until(lambda: queue.queued)
         await asyncio.sleep(0.02)
         task.cancel()
         await until(ended.is_set)
-        await until(lambda: not core.queued)
+        await until(lambda: not queue.queued)
 
     run(settings, story)
 
 
 def test_a_client_that_leaves_frees_its_place_in_the_queue(settings):
-    async def story(core, engine):
-        first = asyncio.create_task(core.cut(Job(b"first")))
+    async def story(queue, engine):
+        first = asyncio.create_task(queue.cut(Job(b"first")))
         await until(lambda: engine.begun)
-        second = asyncio.create_task(core.cut(Job(b"second")))
-        await until(lambda: core.queued == 1)
+        second = asyncio.create_task(queue.cut(Job(b"second")))
+        await until(lambda: queue.queued == 1)
         second.cancel()
-        await until(lambda: core.queued == 0)
+        await until(lambda: queue.queued == 0)
         engine.go.set()
         await first
         assert engine.begun == [b"first"]
@@ -181,22 +181,22 @@ def test_a_client_that_leaves_frees_its_place_in_the_queue(settings):
 
 
 def test_a_client_that_leaves_ends_its_running_job(settings):
-    async def story(core, engine):
-        task = asyncio.create_task(core.cut(Job(b"long")))
+    async def story(queue, engine):
+        task = asyncio.create_task(queue.cut(Job(b"long")))
         await until(lambda: engine.begun)
         task.cancel()
         await until(lambda: engine.ended)
         assert engine.done == []
         engine.go.set()
-        assert (await core.cut(Job(b"next"))).data == b"next"
+        assert (await queue.cut(Job(b"next"))).data == b"next"
 
     run(settings, story)
 
 
 def test_one_of_two_who_leaves_takes_nothing_from_the_other(settings):
-    async def story(core, engine):
-        one = asyncio.create_task(core.cut(Job(b"shared")))
-        two = asyncio.create_task(core.cut(Job(b"shared")))
+    async def story(queue, engine):
+        one = asyncio.create_task(queue.cut(Job(b"shared")))
+        two = asyncio.create_task(queue.cut(Job(b"shared")))
         await until(lambda: engine.begun)
         one.cancel()
         await asyncio.sleep(0.05)
@@ -207,8 +207,8 @@ def test_one_of_two_who_leaves_takes_nothing_from_the_other(settings):
 
 
 def test_time_is_bounded_running_and_waiting(settings):
-    async def story(core, engine):
-        tasks = [asyncio.create_task(core.cut(Job(bytes([i])))) for i in range(2)]
+    async def story(queue, engine):
+        tasks = [asyncio.create_task(queue.cut(Job(bytes([i])))) for i in range(2)]
         for task in tasks:
             with pytest.raises(TimedOut):
                 await task
@@ -217,10 +217,10 @@ def test_time_is_bounded_running_and_waiting(settings):
 
 
 def test_who_joins_late_has_as_much_time_as_the_first(settings):
-    async def story(core, engine):
-        first = asyncio.create_task(core.cut(Job(b"shared")))
+    async def story(queue, engine):
+        first = asyncio.create_task(queue.cut(Job(b"shared")))
         await asyncio.sleep(0.6)
-        second = asyncio.create_task(core.cut(Job(b"shared")))
+        second = asyncio.create_task(queue.cut(Job(b"shared")))
         with pytest.raises(TimedOut):
             await first
         engine.go.set()
@@ -231,24 +231,24 @@ def test_who_joins_late_has_as_much_time_as_the_first(settings):
 
 
 def test_closing_tells_those_who_wait(settings):
-    async def story(core, engine):
-        running = asyncio.create_task(core.cut(Job(b"x")))
+    async def story(queue, engine):
+        running = asyncio.create_task(queue.cut(Job(b"x")))
         await until(lambda: engine.begun)
-        waiting = [asyncio.create_task(core.cut(Job(b"y"))) for _ in range(2)]
-        await until(lambda: core.queued == 1)
-        await core.close()
+        waiting = [asyncio.create_task(queue.cut(Job(b"y"))) for _ in range(2)]
+        await until(lambda: queue.queued == 1)
+        await queue.close()
         for task in (running, *waiting):
             with pytest.raises(Busy, match="stopping"):
                 await task
-        assert core.queued == core.running == 0
+        assert queue.queued == queue.running == 0
 
     run(settings, story)
 
 
 def test_progress_is_reported_by_stage(settings):
-    async def story(core, engine):
+    async def story(queue, engine):
         seen = []
-        task = asyncio.create_task(core.cut(Job(b"x"), lambda *told: seen.append(told)))
+        task = asyncio.create_task(queue.cut(Job(b"x"), lambda *told: seen.append(told)))
         await until(lambda: seen)
         engine.go.set()
         await task
@@ -258,13 +258,13 @@ def test_progress_is_reported_by_stage(settings):
 
 
 def test_stopping_finishes_what_is_in_work_and_takes_no_more(settings):
-    async def story(core, engine):
-        task = asyncio.create_task(core.cut(Job(b"x")))
+    async def story(queue, engine):
+        task = asyncio.create_task(queue.cut(Job(b"x")))
         await until(lambda: engine.begun)
-        drained = asyncio.create_task(core.drain(5))
+        drained = asyncio.create_task(queue.drain(5))
         await asyncio.sleep(0.02)
         with pytest.raises(Busy):
-            await core.cut(Job(b"y"))
+            await queue.cut(Job(b"y"))
         engine.go.set()
         await drained
         assert (await task).data == b"x"
@@ -273,19 +273,19 @@ def test_stopping_finishes_what_is_in_work_and_takes_no_more(settings):
 
 
 def test_errors_reach_everyone_who_waits_and_nothing_stays_behind(settings):
-    async def story(core, engine):
-        tasks = [asyncio.create_task(core.cut(Job(b"broken"))) for _ in range(3)]
+    async def story(queue, engine):
+        tasks = [asyncio.create_task(queue.cut(Job(b"broken"))) for _ in range(3)]
         for task in tasks:
             with pytest.raises(UnreadableImage):
                 await task
-        assert core.queued == core.running == 0
+        assert queue.queued == queue.running == 0
 
     async def main():
-        core = Core(settings, Engine(settings), Cache(None), Metrics())
+        queue = JobQueue(settings, Engine(settings), Cache(None), Metrics())
         try:
-            await story(core, None)
+            await story(queue, None)
         finally:
-            await core.close()
+            await queue.close()
 
     asyncio.run(main())
 
@@ -344,8 +344,8 @@ def test_a_look_inside_reduces_a_large_photo(settings, nets, monkeypatch):
 
 
 def test_panes(settings, photo):
-    answer = done(Engine(settings), Job(photo, panes=True), Watch(60))
-    assert set(answer.panes) == {"photo", "alpha", "coarse", "unrefined", "refined", "roi"}
+    answer = done(Engine(settings), Job(photo, previews=True), Watch(60))
+    assert set(answer.previews) == {"photo", "alpha", "coarse", "unrefined", "refined", "roi"}
 
 
 def test_only_known_models(settings):
@@ -400,7 +400,7 @@ def test_what_is_not_the_published_model_is_not_served_by_its_name(
 
 
 def test_answers_pack_and_unpack_and_torn_ones_are_noticed():
-    answer = replace(ANSWER, panes={"alpha": b"grey"})
+    answer = replace(ANSWER, previews={"alpha": b"grey"})
     block = answer.pack()
     assert Answer.unpack(block) == replace(answer, cached=True)
     assert Answer.unpack(block[:-1]) is None
@@ -414,7 +414,7 @@ def test_a_job_is_named_by_all_that_its_answer_depends_on():
         Job(b"y"),
         Job(b"x", model="m"),
         Job(b"x", refine=False),
-        Job(b"x", panes=True),
+        Job(b"x", previews=True),
         Job(b"x", inside=True),
         Job(b"x", output=Output(crop=True)),
         Job(b"x", output=Output(background=(1, 2, 3))),

@@ -69,7 +69,7 @@ class Allowance:
         }
 
 
-class Gate:
+class AuthMiddleware:
     """ASGI: asks for a key where there are keys, and counts.
 
     A refusal is left in ``scope["state"]["refused"]`` for the application to say, so that each

@@ -21,7 +21,7 @@ from typing import Any
 
 from service.errors import Busy, StorageFull
 
-log = logging.getLogger("wisp.shelf")
+log = logging.getLogger("wisp.results")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS kept (
@@ -67,7 +67,7 @@ class Kept:
     data: bytes = b""
 
 
-class Shelf:
+class ResultStore:
     """Keeps results. Safe to use from several threads; blocks while it reads and writes.
 
     Each method raises :class:`Busy` where the file cannot be used at the moment (it is locked, or

@@ -26,8 +26,8 @@ from starlette.requests import Request
 pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
 
 from service.app import create_app
-from service.web.arriving import Arriving
-from service.web.door import Door
+from service.web.guard import GuardMiddleware
+from service.web.upload_progress import UploadProgress
 from tests.service.conftest import encoded
 
 META = {"_type": "gradio.FileData"}
@@ -221,9 +221,14 @@ JSON = st.recursive(
 )
 
 
+def guard_of(page):
+    apps = (getattr(route, "app", None) for route in page.client.app.routes)
+    return next(app for app in apps if isinstance(app, GuardMiddleware))
+
+
 def test_payloads_of_any_shape_leave_only_plain_values_and_uploads(page):
     """What the door lets through is JSON again, and every file in it is the visitor's own."""
-    door = next(r.app for r in page.client.app.routes if isinstance(getattr(r, "app", None), Door))
+    door = guard_of(page)
     owner = f"visitor {'v' * 32}" if page.public else "everyone"
     mine = st.just({"path": page.mine, "meta": META, "is_stream": True, "url": "https://a.example"})
     payload = st.dictionaries(
@@ -330,7 +335,7 @@ def test_what_the_page_does_not_need_is_shut(page, method, path):
 
 
 def test_a_route_that_a_later_gradio_adds_is_shut(page):
-    door = next(r.app for r in page.client.app.routes if isinstance(getattr(r, "app", None), Door))
+    door = guard_of(page)
     door.app.add_api_route("/gradio_api/new", lambda: "open", methods=["GET", "POST"])
     for method in ("GET", "POST"):
         assert page.client.request(method, "/gradio_api/new").status_code == 404
@@ -426,8 +431,8 @@ def test_a_batch_of_zips_holds_one_picture_at_a_time(base, tmp_path, photo):
         def batch(*contents):
             files = [("files", (f"{i}.zip", c.getvalue())) for i, c in enumerate(contents)]
             sent = client.post("/gradio_api/upload", files=files).json()
-            wishes = [False, "", "transparent", "#ffffff", None, False, 5, "png"]
-            data = [[{"path": path, "meta": META} for path in sent], *wishes]
+            options = [False, "", "transparent", "#ffffff", None, False, 5, "png"]
+            data = [[{"path": path, "meta": META} for path in sent], *options]
             event = client.post("/gradio_api/call/batch", json={"data": data}).json()["event_id"]
             return client.get(f"/gradio_api/call/batch/{event}").text
 
@@ -453,9 +458,9 @@ def test_a_batch_of_zips_holds_one_picture_at_a_time(base, tmp_path, photo):
 
 
 def test_answers_that_nobody_reads_do_not_pile_up(page, monkeypatch):
-    monkeypatch.setattr("service.web.unread._GRACE", 0.0)
+    monkeypatch.setattr("service.web.event_streams._GRACE", 0.0)
     number = next(number for number, name, _ in page.functions() if name == "history")
-    door = next(r.app for r in page.client.app.routes if isinstance(getattr(r, "app", None), Door))
+    door = guard_of(page)
     queue = door.unread._queue
     waiting = queue.pending_messages_per_session
     for i in range(40):
@@ -471,7 +476,7 @@ def test_answers_that_nobody_reads_do_not_pile_up(page, monkeypatch):
 
 
 def test_an_upload_tells_how_far_it_is():
-    arriving = Arriving()
+    arriving = UploadProgress()
     request = Request({"type": "http", "query_string": b"upload_id=a", "headers": []})
 
     async def follow() -> str:

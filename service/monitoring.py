@@ -48,7 +48,7 @@ class Metrics:
         Gauge(f"wisp_{name}", text, registry=self.registry).set_function(value)
 
 
-class Observed:
+class RequestLogMiddleware:
     """ASGI: gives each request an id, logs it, and counts it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""What can be wished of a cutout: its controls, and how they are understood."""
+"""What can be options of a cutout: its controls, and how they are understood."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pipeline import Output
 from pipeline.output import colour
 from service.budget import Hold
 from service.errors import BadRequest
-from service.web.common import I18N, Desk
+from service.web.common import I18N, PageContext
 
 _WHITE = "#ffffff"
 
 
-def controls(desk: Desk, prefix: str) -> list[Any]:
+def controls(page: PageContext, prefix: str) -> list[Any]:
     """Lay out the controls; the same for one picture and for many.
 
-    Returns them in the order of the arguments that every function with wishes has: refine, model,
+    Returns them in the order of the arguments that every function with options has: refine, model,
     background, colour_, picture, crop, margin, format.
     """
     t = I18N
@@ -47,7 +47,7 @@ def controls(desk: Desk, prefix: str) -> list[Any]:
         elem_classes="segments",
     )
     with gr.Accordion(t("more"), open=False, elem_id=f"{prefix}-more"):
-        model = model_choice(desk, f"{prefix}-model")
+        model = model_choice(page, f"{prefix}-model")
         crop = gr.Checkbox(False, label=t("crop"), elem_id=f"{prefix}-crop")
         margin = gr.Slider(0, 50, 5, step=1, label=t("margin"))
     background.change(
@@ -61,11 +61,11 @@ def controls(desk: Desk, prefix: str) -> list[Any]:
     return [refine, model, background, colour, picture, crop, margin, format]
 
 
-def model_choice(desk: Desk, elem_id: str) -> gr.Dropdown:
+def model_choice(page: PageContext, elem_id: str) -> gr.Dropdown:
     """Lay out the choice of stage 1. What is downloaded later can be typed."""
     return gr.Dropdown(
-        list(desk.engine.names()),
-        value=desk.engine.default,
+        list(page.engine.names()),
+        value=page.engine.default,
         label=I18N("model"),
         allow_custom_value=True,
         elem_id=elem_id,
@@ -73,7 +73,7 @@ def model_choice(desk: Desk, elem_id: str) -> gr.Dropdown:
 
 
 async def output(
-    desk: Desk,
+    page: PageContext,
     background: str,
     colour_: str,
     picture: str | None,
@@ -92,7 +92,7 @@ async def output(
     elif background == "picture":
         if not picture:
             raise BadRequest("choose a picture for the background")
-        behind = await desk.read(picture, request, held)
+        behind = await page.read(picture, request, held)
     elif background != "transparent":
         raise BadRequest("background must be transparent, colour, picture or blur")
     return Output(format=format, background=behind, crop=crop, margin=f"{float(margin):g}%")

@@ -1,4 +1,4 @@
-"""One core: bounded, shared by all faces.
+"""One queue of jobs: bounded, shared by all faces.
 
 A job that is in flight already is not done twice; a job nobody waits for any more is not done; a
 job beyond the queue is refused at once.
@@ -20,7 +20,7 @@ from service.cache import Cache
 from service.engine import Engine, Opened
 from service.errors import Busy, TimedOut
 from service.job import Abandoned, Answer, Job, Watch
-from service.observe import Metrics
+from service.monitoring import Metrics
 from service.settings import ServiceSettings
 
 #: Seconds after which a picture that is still being decoded makes room for the next one, and how
@@ -29,7 +29,7 @@ _PATIENCE, _ASIDE = 1.0, 4
 
 
 @dataclass
-class _Flight:
+class _Running:
     """A job in work, and how many wait for it."""
 
     watch: Watch
@@ -38,7 +38,7 @@ class _Flight:
     running: bool = field(default=False)
 
 
-class Core:
+class JobQueue:
     """Cuts pictures out, for every face. Lives in one event loop."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Core:
         self._readers = ThreadPoolExecutor(settings.concurrency + 1 + _ASIDE, "wisp-read")
         self._reading = asyncio.Semaphore(settings.concurrency + 1)
         self._aside = 0
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, _Running] = {}
         self._mean = 1.0  # seconds a job takes, as of late
         self.closing = False
 
@@ -126,7 +126,7 @@ class Core:
         name = self.engine.resolve(job.model)
         return f"{__version__}-{self.engine.checksum(name)[:16]}-{job.key}"
 
-    def _launch(self, key: str, job: Job) -> _Flight:
+    def _launch(self, key: str, job: Job) -> _Running:
         slots = self.settings.concurrency - self.running
         if self.queued >= self.settings.queue + max(0, slots):
             self.metrics.refused.inc()
@@ -135,14 +135,14 @@ class Core:
                 "too many pictures are waiting: try again in a moment",
                 retry_after=min(60, math.ceil(self._mean * ahead)),
             )
-        flight = _Flight(Watch(self.settings.timeout))
+        flight = _Running(Watch(self.settings.timeout))
         flight.task = asyncio.create_task(self._fly(key, job, flight))
         # Retrieved here, so that a flight whose waiters all left is no "never retrieved" error.
         flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         self._flights[key] = flight
         return flight
 
-    async def _fly(self, key: str, job: Job, flight: _Flight) -> Answer:
+    async def _fly(self, key: str, job: Job, flight: _Running) -> Answer:
         loop = asyncio.get_running_loop()
         try:
             async with self._reading:
@@ -165,7 +165,7 @@ class Core:
         self.cache.put(key, answer.pack, len(answer.data))
         return answer
 
-    async def _opened(self, job: Job, flight: _Flight) -> Opened:
+    async def _opened(self, job: Job, flight: _Running) -> Opened:
         """Decode the pictures of a job, beside the others if that takes long."""
         loop = asyncio.get_running_loop()
         reading = loop.run_in_executor(self._readers, self.engine.read, job, flight.watch)
@@ -190,7 +190,7 @@ class Core:
             flight.watch.gone.set()
             raise
 
-    def _abandon(self, key: str, flight: _Flight) -> None:
+    def _abandon(self, key: str, flight: _Running) -> None:
         """Free the work of a client that went away.
 
         A job in the queue leaves it. One that runs ends at its next network call, and keeps its
@@ -222,4 +222,4 @@ class Core:
             await asyncio.to_thread(threads.shutdown, True)
 
 
-__all__ = ["Abandoned", "Core"]
+__all__ = ["Abandoned", "JobQueue"]

@@ -6,16 +6,16 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.auth import client
 from service.budget import Budget
 from service.errors import BadRequest, ServiceError, TimedOut, TooLarge
-from service.gate import client
 from service.settings import ServiceSettings
 
 _OVERHEAD = 1_000_000  # bytes of a form beside its file: fields, boundaries, a small background
 _PART = 65_536  # bytes of an answer handed on at a time
 
 
-class Bounded:
+class BodyLimitMiddleware:
     """ASGI: bounds what a request's body and its answer hold, and for how long.
 
     A body that is too large or too slow ends the request while it is received; one for which there

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from service.job import Answer
-from service.shelf import Kept
+from service.result_store import Kept
 
 _VIEW = 1400  # px: the longest side that a page shows; the download has them all
 _FIGURE = 4000  # what the figure of a look inside has: its text is small
@@ -39,8 +39,8 @@ def _source(data: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
-def _slider(before: bytes, after: bytes, said: tuple[str, str, str]) -> str:
-    one, two, label = (html.escape(text) for text in said)
+def _slider(before: bytes, after: bytes, labels: tuple[str, str, str]) -> str:
+    one, two, label = (html.escape(text) for text in labels)
     return (
         '<div class="ba checker" style="--x:50%">'
         f'<img class="after" src="{_source(after)}" alt="{two}">'
@@ -67,9 +67,9 @@ def figure(data: bytes, words: dict[str, str]) -> str:
     )
 
 
-def panes(answer: Answer, shown: bytes, words: dict[str, str]) -> str:
+def previews(answer: Answer, shown: bytes, words: dict[str, str]) -> str:
     """Lay out all views of a result; the page's style shows the one that is chosen."""
-    pictures = {name: small(data) for name, data in answer.panes.items()}
+    pictures = {name: small(data) for name, data in answer.previews.items()}
     cutout, photo = small(shown), pictures["photo"]
     refined = pictures["refined"]
     compare = _slider(photo, cutout, (words["before"], words["after"], words["slide"]))
@@ -115,11 +115,11 @@ def status(answer: Answer, words: dict[str, str], template: str = "") -> str:
 
 
 def rows(files: Iterable[Sequence[str]], words: dict[str, str]) -> str:
-    """Lay out a batch: (name, state, what is to be said of it) a file."""
+    """Lay out a batch: (name, state, what is to be labels of it) a file."""
     body = "".join(
         f'<tr class="{state}"><td>{html.escape(name)}</td><td>{words[state]}</td>'
-        f"<td>{html.escape(said)}</td></tr>"
-        for name, state, said in files
+        f"<td>{html.escape(labels)}</td></tr>"
+        for name, state, labels in files
     )
     head = f"<th>{words['name']}</th><th>{words['state']}</th><th>{words['time']}</th>"
     return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -14,7 +14,7 @@ _GRACE = 10.0  # seconds that every reader has to come
 _MOST = 16  # sessions whose answers wait at a time; each may be some megabytes
 
 
-class Unread:
+class EventStreams:
     """Drops the answers of sessions that do not read them. ``queue`` is Gradio's."""
 
     def __init__(self, queue: Any) -> None:

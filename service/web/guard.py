@@ -16,13 +16,13 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.auth import client
 from service.errors import BadRequest, NotFound, TooLarge
-from service.gate import client
 from service.settings import ServiceSettings
-from service.web.arriving import Arriving
+from service.web.event_streams import EventStreams
 from service.web.files import Files, keeper
 from service.web.transfer import hand_out, take_in
-from service.web.unread import Unread
+from service.web.upload_progress import UploadProgress
 
 _READS = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon)/?"
@@ -42,14 +42,14 @@ _MOST_BYTES = 200_000  # of an event: the longest names 200 files, or has the li
 _MOST_LEVELS = 20  # Gradio walks values by recursion; its clients send up to six
 
 
-class Door:
+class GuardMiddleware:
     """ASGI, around Gradio: lets the page's own requests through, and takes over its files."""
 
     def __init__(
-        self, app: ASGIApp, files: Files, settings: ServiceSettings, unread: Unread
+        self, app: ASGIApp, files: Files, settings: ServiceSettings, unread: EventStreams
     ) -> None:
         self.app, self.files, self.settings, self.unread = app, files, settings, unread
-        self.arriving = Arriving()
+        self.arriving = UploadProgress()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
