@@ -37,9 +37,13 @@ bench: $(VENV)/eval $(VENV)/peers $(REMBG)
 serve: $(VENV)/serve
 	$(BIN)/wisp serve
 
-# make soak [ARGS="--requests 200"]: load and memory of the service, beside the real rembg's server.
-soak: $(VENV)/test $(VENV)/serve $(REMBG)
-	$(BIN)/python examples/soak.py --rembg $(REMBG) $(ARGS)
+# make soak [ARGS="--minutes 10"]: the service under attack, in one gigabyte, beside normal visitors.
+soak: $(VENV)/test $(VENV)/serve
+	$(BIN)/python examples/soak.py $(ARGS)
+
+# make load [ARGS="--requests 200"]: load and memory of the service, beside the real rembg's server.
+load: $(VENV)/test $(VENV)/serve $(REMBG)
+	$(BIN)/python examples/load.py --rembg $(REMBG) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-rembg demo report build *.egg-info
@@ -57,4 +61,4 @@ $(VENV)-rembg/bin/rembg:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-.PHONY: demo test test-all lint bench serve soak clean
+.PHONY: demo test test-all lint bench serve soak load clean
