@@ -48,6 +48,7 @@ def test_a_clip(run, tmp_path):
     again = run("a.mp4", "-o", "b.mov")
     assert again.exit_code == 2
     assert "--overwrite" in again.stderr
+    assert "is finished" in run("a.mp4", "-o", "b.mov", "--resume").stderr
     assert run("a.mp4", "-o", "b.mov", "--overwrite", "-q").stderr == ""
 
 

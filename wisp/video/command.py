@@ -130,6 +130,7 @@ def _open(
 ) -> tuple[Any, Any, Any]:
     """Open what is read and what is written; both are checked before a network is loaded."""
     from wisp.video.behind import Behind, clip_behind
+    from wisp.video.parts import parts_folder
     from wisp.video.sinks import Pipe, sink_for
     from wisp.video.sources import RAW, Raw, is_sequence, open_source, raw_size
 
@@ -160,8 +161,13 @@ def _open(
     target = Path(out)
     if target.exists() and clip != "-" and target.resolve() == Path(clip).resolve():
         raise click.UsageError(f"{out} is the clip itself: give another name")
-    if target.exists() and not resume and not overwrite and not is_sequence(target):
-        raise click.UsageError(f"{out} is there already: --overwrite writes over it")
+    if target.exists() and not overwrite and not is_sequence(target):
+        stopped = parts_folder(target).exists()
+        if resume and not stopped:
+            raise click.UsageError(f"{out} is finished: --overwrite does it again")
+        if not resume:
+            ways = "--resume goes on, " if stopped else ""
+            raise click.UsageError(f"{out} is there already: {ways}--overwrite writes over it")
     facts = Path(clip).stat() if source.path.exists() else None
     fingerprint = {
         **given,

@@ -30,6 +30,11 @@ from wisp.video.sound import Accompaniment, Timed
 LENGTH = 250
 
 
+def parts_folder(target: Path) -> Path:
+    """Name the folder that a clip's parts lie in while it is not finished."""
+    return target.with_name(f".{target.name}.parts")
+
+
 @dataclass(frozen=True)
 class Shape:
     """What all parts of a clip have in common."""
@@ -67,7 +72,7 @@ class Parts:
     @property
     def folder(self) -> Path:
         """Where the parts lie."""
-        return self.target.with_name(f".{self.target.name}.parts")
+        return parts_folder(self.target)
 
     @property
     def written(self) -> int:
