@@ -59,8 +59,8 @@ class Coding:
 LOSS = 4.0
 
 # The alpha of ProRes is lossless. VP9 at crf 20 is transparent to the eye; its alternate reference
-# frames are off because libvpx has none for alpha, and without them a look ahead costs 230 MB at 1080p
-# and gains nothing. FFV1's slices let it work on several cores.
+# frames are off because libvpx has none for alpha, and without them a look ahead gains nothing and
+# costs 230 MB at 1080p. FFV1's slices let it work on several cores.
 _PRORES = Coding("prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "16",
                  "vendor": "apl0"}, exact=True)  # fmt: skip
 _VP9 = {"crf": "20", "b": "0", "row-mt": "1", "cpu-used": "4", "deadline": "good"}
