@@ -61,7 +61,7 @@ def test_sound_ends_where_the_pictures_do(clip, tmp_path):
 
 
 def test_what_a_crash_leaves_can_be_gone_on_with(clip, tmp_path, monkeypatch):
-    """Parts that are finished are kept; the one under way is done again."""
+    """What was written is kept, the part under way too."""
     target = tmp_path / "b.mkv"
 
     calls = 0
@@ -78,9 +78,19 @@ def test_what_a_crash_leaves_can_be_gone_on_with(clip, tmp_path, monkeypatch):
         cut(clip, target)
     assert not target.exists()
     listed = json.loads((tmp_path / ".b.mkv.parts" / "parts.json").read_text())
-    assert [len(times) for times in listed["times"]] == [8, 8]
+    assert [len(times) for times in listed["times"]] == [8, 8, 1]
     assert cut(clip, target, resume=True).frames == FRAMES
     assert len(ffmpeg(target)) == FRAMES
+
+
+def test_an_error_leaves_no_half_loop(clip, tmp_path, monkeypatch):
+    def failing(source, **_):
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr("tests.video.conftest.fake_cutout", failing)
+    with pytest.raises(RuntimeError, match="no more"):
+        cut(clip, tmp_path / "b.gif")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
 def test_other_settings_are_not_mixed_in(clip, tmp_path):

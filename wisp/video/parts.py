@@ -180,7 +180,8 @@ class Parts:
             ends = [*times[1:], times[-1] + step if following is None else following]
             with av.open(str(self._path(number))) as part:
                 packets = (p for p in part.demux(video=0) if p.size)
-                for packet, pts, end in zip(packets, times, ends, strict=True):
+                # A frame that an interrupt came upon may be in the part, and not in the list.
+                for packet, pts, end in zip(packets, times, ends, strict=False):
                     packet.stream = stream
                     packet.time_base = base
                     packet.pts = packet.dts = pts

@@ -81,19 +81,23 @@ def cut_clip(
             under_way.append((frame, wanted))
             yield frame
 
-    for result in cutout(read()):
-        frame, wanted = under_way.popleft()
-        if not wanted:
-            continue
-        sink.write(behind.picture(result, frame.pts * source.time_base), frame.pts)
-        if frame.damaged:
-            counts["damaged"] = counts.get("damaged", 0) + 1
-        if progress:
-            progress(sink.written, source.count)
-        if stop and stop():
-            whole = False
-            break
-    notes = (*source.notes, *sink.finish(whole))
+    try:
+        for result in cutout(read()):
+            frame, wanted = under_way.popleft()
+            if not wanted:
+                continue
+            sink.write(behind.picture(result, frame.pts * source.time_base), frame.pts)
+            if frame.damaged:
+                counts["damaged"] = counts.get("damaged", 0) + 1
+            if progress:
+                progress(sink.written, source.count)
+            if stop and stop():
+                whole = False
+                break
+        notes = (*source.notes, *sink.finish(whole))
+    except BaseException:
+        sink.abandon()
+        raise
     damaged = counts.get("damaged", 0)
     return Report(sink.written, damaged, time.perf_counter() - start, whole, notes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from pipeline import compose, image_io
-from pipeline.errors import SettingsError, UnsupportedFormat
+from pipeline.errors import SettingsError, UnsupportedFormat, WispError
 from pipeline.output import format_of
 from wisp.video.check import Kept, check
 from wisp.video.coding import Encoder, Picture, as_output_error, coding_for
@@ -35,6 +36,10 @@ class Sink(Protocol):
 
     def finish(self, whole: bool) -> tuple[str, ...]:
         """Make what was written a file that plays, and check it; return notes."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go after an error: keep what can be gone on with, and nothing else."""
         ...
 
 
@@ -118,6 +123,11 @@ class ClipFile:
             parts.remove()
         return notes
 
+    def abandon(self) -> None:
+        """Keep the frames up to the error."""
+        with suppress(WispError):  # the error that is under way says more
+            self._parts.finish()
+
 
 class Loop:
     """A short loop, which pages show as a picture."""
@@ -159,6 +169,12 @@ class Loop:
             self._partial.unlink(missing_ok=True)
         return ()
 
+    def abandon(self) -> None:
+        """Remove what there is: half a loop is none."""
+        with suppress(WispError):
+            self._encoder.close()
+        self._partial.unlink(missing_ok=True)
+
 
 @dataclass
 class Sequence:
@@ -190,6 +206,9 @@ class Sequence:
         """Nothing is left to do: every picture is finished."""
         return ()
 
+    def abandon(self) -> None:
+        """Nothing is left to do."""
+
 
 @dataclass
 class Pipe:
@@ -210,3 +229,6 @@ class Pipe:
     def finish(self, whole: bool) -> tuple[str, ...]:
         """Nothing is left to do."""
         return ()
+
+    def abandon(self) -> None:
+        """Nothing is left to do."""

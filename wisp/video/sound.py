@@ -52,7 +52,7 @@ class Accompaniment:
                 self._note(f"the {kind} ({name}) left out: {joined.format.name} cannot hold it")
                 continue
             copy.metadata.update(stream.metadata)
-            copy.disposition = stream.disposition
+            copy.disposition = stream.disposition.value
 
     def _note(self, line: str) -> None:
         self.notes = (*self.notes, line)
