@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -71,3 +72,14 @@ def run(
         (lambda tasks, hand: processes(tasks, hand, jobs)) if jobs else inline,
         tell or (lambda summary, row: None),
     )
+
+
+if __name__ == "__main__":  # so that a test can kill it: SRC DST KIND JOBS
+
+    def _say(summary: Summary, row: Any) -> None:
+        if row is not None:
+            print(row.path, flush=True)
+
+    source, target, kind, jobs = sys.argv[1:]
+    done = run(source, target, to=kind, jobs=int(jobs), shards=4, tell=_say)
+    print(f"finished: {done.done} done, {done.skipped} skipped, {done.failed} failed", flush=True)
