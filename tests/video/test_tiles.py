@@ -101,6 +101,21 @@ def test_the_roi_is_covered_however_it_moves():
     assert len(origins) == len(answers) == 0
 
 
+def test_where_all_moves_no_tile_is_kept_in_its_place_and_a_rest_is_found(network):
+    memory = TileMemory()
+    image, mask = scene()
+    fresh = 0
+    for shift in range(0, 160, 10):
+        moved = np.roll(mask, shift, 1)
+        origins, _ = redrawn(memory, network, np.roll(image, shift, 1), moved)
+        fresh += np.array_equal(origins, patches.tile_origins(roi(moved)))
+    assert fresh >= 12
+    before = memory.reused
+    for noise in range(10):
+        redrawn(memory, network, *scene(noise))
+    assert memory.reused - before >= 8 * len(patches.tile_origins(roi(mask)))
+
+
 def test_with_a_cutout(tmp_path):
     settings = Settings(
         model=str(networks.stage1(tmp_path / "one.onnx", gain=3.0)),

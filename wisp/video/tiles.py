@@ -25,6 +25,9 @@ PHOTO, MASK = 4 / 255, 0.25
 _BLOCK = 8
 #: Tiles are placed anew when there are so many times more than are needed.
 _WASTE = 1.25
+#: Keeping tiles where they are takes more of them. After so many frames in which less than this
+#: share kept its answer it is done in every eighth frame alone, which may find a rest.
+_PATIENCE, _WORTH, _AGAIN = 3, 0.2, 8
 
 Origin = tuple[int, int]
 
@@ -35,6 +38,7 @@ class TileMemory:
 
     reused: int = 0  #: tiles that kept their answer so far
     redrawn: int = 0  #: tiles that did not
+    _vain: int = 0  # frames in a row in which hardly a tile kept its answer
     _seen: dict[Origin, NDArray[np.float32]] = field(default_factory=dict)
     _said: dict[Origin, NDArray[np.float16]] = field(default_factory=dict)
 
@@ -42,6 +46,8 @@ class TileMemory:
         """Cover the ROI as :func:`pipeline.patches.tile_origins` does, with the tiles of the frame
         before where they still do: only the same tile can keep its answer."""
         fresh = patches.tile_origins(roi)
+        if self._vain >= _PATIENCE and self._vain % _AGAIN:
+            return fresh
         rest = roi.copy()
         kept = []
         for y, x in self._seen:
@@ -71,6 +77,7 @@ class TileMemory:
         same = {tile for tile in tiles if self._unchanged(tile, seen[tile])}
         changed = [tile for tile in tiles if tile not in same]
         self.reused, self.redrawn = self.reused + len(same), self.redrawn + len(changed)
+        self._vain = 0 if len(same) >= _WORTH * len(tiles) else self._vain + 1
         self._said = {tile: self._said[tile] for tile in same}
         self._seen = {tile: self._seen[tile] if tile in same else seen[tile] for tile in tiles}
         again = np.array(changed, np.intp).reshape(-1, 2)
