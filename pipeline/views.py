@@ -132,20 +132,20 @@ def see(
         return Sight(coarse.upsample(found, shape), found.shape, everything, found, found, 1)
     box = box.wider(MARGIN, shape) if box else around(found, shape)
     near = look(box, replace(card, size=card.second) if any(card.second) else card, mirrored=True)
-    # The coarsest grid on which neither answer loses anything.
-    inside = np.array(box.shape) / shape
-    rows, columns = (int(n) for n in np.maximum(near.shape, np.ceil(inside * whole.shape)))
-    first = part(whole, box, shape, (rows, columns))
-    second = np.asarray(cv2.resize(near, (columns, rows)), np.float32)
-    joined = coarse.to_mask(join(first, second, _fade(first.shape, box, shape)), card)
+    # Joined on the second one's grid, even where it is the coarser: stage 2 makes more of it.
+    first = part(whole, box, shape, near.shape)
+    joined = coarse.to_mask(join(first, near, _fade(near.shape, box, shape)), card)
     if box == everything:
         mask = coarse.upsample(joined, shape)
     else:
         mask = coarse.upsample(found, shape)
         mask[box.area] = coarse.upsample(joined, box.shape)
-    cells = (round(rows / inside[0]), round(columns / inside[1]))
-    found_there, found_near = (coarse.to_mask(raw, card) for raw in (first, second))
-    return Sight(mask, cells, box, found_there, found_near, 2)
+    rows, columns = (
+        round(count * side / seen)
+        for count, side, seen in zip(near.shape, shape, box.shape, strict=True)
+    )
+    found_there, found_near = (coarse.to_mask(raw, card) for raw in (first, near))
+    return Sight(mask, (rows, columns), box, found_there, found_near, 2)
 
 
 def around(found: Map, shape: tuple[int, int]) -> Box:
