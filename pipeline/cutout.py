@@ -26,6 +26,7 @@ from pipeline import (
     patches,
     pieces,
     render,
+    retouch,
     roi,
     selection,
     transparency,
@@ -33,6 +34,7 @@ from pipeline import (
 from pipeline.image_io import Photo
 from pipeline.memory import enough_memory
 from pipeline.output import Layer, Output, layer
+from pipeline.retouch import Patch, Stroke
 from pipeline.selection import EVERYTHING, MaskSource, Point, Selection
 from pipeline.settings import Settings, changed
 
@@ -93,6 +95,8 @@ class Result:
     confidence
         How likely the subject is whole, 0..1: that its IoU with the truth is 0.8 or more. 0 where
         nothing was found, 1 where a mask was given. See :mod:`pipeline.confidence`.
+    cells
+        Rows and columns of stage 1's last view, were it of the whole photo.
     """
 
     photo: Photo
@@ -103,6 +107,7 @@ class Result:
     tiles: NDArray[np.intp]
     timings: dict[str, float]
     confidence: float = 1.0
+    cells: tuple[int, int] = (320, 320)
 
     @property
     def unsure(self) -> bool:
@@ -303,7 +308,30 @@ class Cutout:
                 np.minimum(alpha, photo.alpha, out=alpha)
                 colours = np.where((photo.alpha < 1)[..., None], photo.image, colours)
             colours = compose.keep_opaque(colours, alpha, photo.image)
-        return Result(photo, alpha, colours, mask, edge, tiles, clock.seconds, sure)
+        return Result(photo, alpha, colours, mask, edge, tiles, clock.seconds, sure, sight.cells)
+
+    def retouch(self, result: Result, *strokes: Stroke, refine: bool = True) -> Result:
+        """Correct a result with a brush: see :mod:`pipeline.retouch`. It stays as it is itself."""
+        for stroke in strokes:
+            patch = self.stroked(result, stroke, refine)
+            result = result if patch is None else retouch.put(result, patch)
+        return result
+
+    def stroked(self, result: Result, stroke: Stroke, refine: bool = True) -> Patch | None:
+        """Compute what one stroke makes of a result: see :func:`pipeline.retouch.stroked`.
+
+        Raises :class:`pipeline.errors.ModelTooSlow` and :class:`pipeline.errors.OutOfMemory`.
+        """
+        s, stage2 = self.settings, self._stage2 if refine else None
+
+        def redraw(
+            image: NDArray[np.uint8], mask: NDArray[np.float32], at: NDArray[np.intp]
+        ) -> Iterator[NDArray[np.float32]]:
+            assert stage2
+            return generator.redraw(stage2.local_generator, image, mask, at, s.batch_size)
+
+        with enough_memory(), models.watched(models.within(s.network_seconds)):
+            return retouch.stroked(result, stroke, redraw if stage2 else None, s)
 
 
 def _ignore(stage: str, share: float, /) -> None:

@@ -1,0 +1,303 @@
+"""Correct a result with a brush: a stroke edits the coarse mask, its edge alone is redrawn.
+
+A stroke says for sure what lies along its middle. Towards its border it is a mask like stage 1's,
+with a soft ramp, and stage 2 redraws that edge. It sees the matte as it was, with the stroke in
+it, so what was redrawn before stays. Outside of :func:`reach` nothing changes, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import blend, compose, foreground, patches, roi, transparency
+from pipeline.errors import SettingsError
+from pipeline.image_io import Photo
+from pipeline.settings import Settings
+from pipeline.views import Box
+
+Map = NDArray[np.float32]
+Point = tuple[float, float]
+
+MAX_POINTS = 2000  # of a stroke: a hand draws some hundreds
+DOUBT = 1.0  # cells: deviation of the Gaussian that makes the ramp, as a binary mask's is made
+#: The part of a stroke's width, along its middle, that stage 2 has no say in. The rest is where a
+#: hand may be off.
+SURE = 0.5
+_SHIFT = 4  # bits of a pixel's fraction in OpenCV's coordinates
+_NONE = 1 / 512  # what is less than this is nothing, at 8 bits
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A line drawn with a round brush. Raises :class:`SettingsError` when it is none.
+
+    Attributes
+    ----------
+    points
+        (x, y) along the line, in shares of the photo's width and height.
+    width
+        The brush's diameter as a share of the photo's longer side, above 0 and up to 1.
+    restore
+        True puts what it covers into the subject, False takes it out.
+    exact
+        Leave the edge as it was drawn: stage 2 has no say.
+    """
+
+    points: tuple[Point, ...]
+    width: float
+    restore: bool
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.points) <= MAX_POINTS:
+            raise SettingsError(
+                f"a stroke has 1 to {MAX_POINTS} points, not {len(self.points)}: divide it"
+            )
+        values = np.asarray(self.points, np.float64)
+        if values.shape != (len(self.points), 2) or not (np.abs(values - 0.5) <= 1).all():
+            raise SettingsError("a stroke's points are (x, y), in shares of the photo: 0..1")
+        if not 0 < self.width <= 1:
+            raise SettingsError(f"a stroke's width must lie within 0..1, not {self.width}")
+
+    def pixels(self, shape: tuple[int, int]) -> float:
+        """Return the brush's diameter on a photo of ``shape``, in pixels: at least one."""
+        return max(1.0, self.width * max(shape))
+
+    def box(self, shape: tuple[int, int], margin: float = 0) -> Box:
+        """Return what it covers of a photo of ``shape``, with a margin in pixels; may be empty."""
+        height, width = shape
+        grown = self.pixels(shape) / 2 + 1 + margin
+        line = np.asarray(self.points, np.float64) * (width, height)
+        left, top = (math.floor(v) for v in line.min(0) - grown)
+        right, bottom = (math.ceil(v) for v in line.max(0) + grown)
+        top, left = min(max(0, top), height), min(max(0, left), width)
+        return Box(top, left, max(top, min(height, bottom)), max(left, min(width, right)))
+
+    def cover(self, shape: tuple[int, int], box: Box, part: float = 1.0) -> Map:
+        """Draw it into a box of a photo of ``shape``, with a ``part`` of its width.
+
+        Returns how much of each pixel it covers, (h, w) of the box, float32 in 0..1.
+        """
+        drawn = np.zeros(box.shape, np.uint8)
+        line = np.asarray(self.points, np.float64) * shape[::-1] - (box.left, box.top) - 0.5
+        scaled = np.rint(line * (1 << _SHIFT)).astype(np.int32)
+        radius = self.pixels(shape) * part / 2
+        if len(line) > 1:
+            thick = max(1, round(2 * radius))
+            cv2.polylines(drawn, [scaled], False, 255, thick, cv2.LINE_AA, _SHIFT)
+        size = max(1, round(radius * (1 << _SHIFT)))
+        for x, y in scaled.tolist():
+            cv2.circle(drawn, (x, y), size, 255, -1, cv2.LINE_AA, _SHIFT)
+        return drawn.astype(np.float32) / np.float32(255)
+
+
+class Retouched(Protocol):
+    """What is needed of a :class:`pipeline.cutout.Result`."""
+
+    @property
+    def photo(self) -> Photo: ...
+    @property
+    def alpha(self) -> Map: ...
+    @property
+    def foreground(self) -> NDArray[np.uint8]: ...
+    @property
+    def coarse(self) -> Map: ...
+    @property
+    def roi(self) -> NDArray[np.bool_]: ...
+    @property
+    def tiles(self) -> NDArray[np.intp]: ...
+    @property
+    def cells(self) -> tuple[int, int]: ...
+
+
+class Redraw(Protocol):
+    """Stage 2: :func:`pipeline.generator.redraw` with its session."""
+
+    def __call__(
+        self, image: NDArray[np.uint8], mask: Map, origins: NDArray[np.intp], /
+    ) -> Iterable[Map]: ...
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A part of a result, (h, w) of ``box`` each: what a stroke puts there, or took away."""
+
+    box: Box
+    alpha: Map
+    foreground: NDArray[np.uint8]
+    coarse: Map
+    roi: NDArray[np.bool_]
+    tiles: NDArray[np.intp]  # of the whole result, (N, 2)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        arrays = (self.alpha, self.foreground, self.coarse, self.roi, self.tiles)
+        return sum(array.nbytes for array in arrays)
+
+
+def copied(result: Retouched, box: Box) -> Patch:
+    """Copy a part of a result, so that :func:`put` brings it back."""
+    at = box.area
+    parts = (result.alpha, result.foreground, result.coarse, result.roi)
+    alpha, colours, coarse, edge = (part[at].copy() for part in parts)
+    return Patch(box, alpha, colours, coarse, edge, result.tiles)
+
+
+def put(result: Any, patch: Patch) -> Any:
+    """Return the result with a part of it replaced. The one that was given stays as it is."""
+    changes: dict[str, Any] = {"tiles": patch.tiles}
+    for name in ("alpha", "foreground", "coarse", "roi"):
+        whole = getattr(result, name).copy()
+        whole[patch.box.area] = getattr(patch, name)
+        changes[name] = whole
+    return replace(result, **changes)
+
+
+def reach(
+    stroke: Stroke, shape: tuple[int, int], cells: tuple[int, int], settings: Settings
+) -> Box:
+    """Return all that a stroke may change in a photo of ``shape``."""
+    margin = 0.0 if stroke.exact else _margin(shape, cells, settings)
+    return stroke.box(shape, margin)
+
+
+def _cell(shape: tuple[int, int], cells: tuple[int, int]) -> float:
+    """Return the side of a cell, in pixels: at least one."""
+    return max(1.0, shape[0] / cells[0], shape[1] / cells[1])
+
+
+def _margin(shape: tuple[int, int], cells: tuple[int, int], settings: Settings) -> float:
+    return math.ceil(_cell(shape, cells) * (3 * DOUBT + settings.reach))
+
+
+def stroked(
+    result: Retouched, stroke: Stroke, redraw: Redraw | None, settings: Settings
+) -> Patch | None:
+    """Compute what a stroke makes of a result.
+
+    Parameters
+    ----------
+    result
+        As it was found, or with earlier strokes in it.
+    stroke
+        What was drawn.
+    redraw
+        Stage 2; None leaves every edge as it is drawn, with the ramp of the brush.
+    settings
+        Those that the result was made with.
+
+    Returns
+    -------
+    What to :func:`put` into the result, and None where the stroke lies outside of the photo.
+    """
+    shape = (result.alpha.shape[0], result.alpha.shape[1])
+    box = reach(stroke, shape, result.cells, settings)
+    if not all(box.shape):
+        return None
+    soft, sure = _drawn(stroke, shape, box, _cell(shape, result.cells))
+    old = copied(result, box)
+    coarse, matte = (_edited(mask, soft, stroke.restore) for mask in (old.coarse, old.alpha))
+    near = _near(soft, _cell(shape, result.cells) * settings.reach)
+    if stroke.exact:
+        alpha, colours, edge, tiles = matte, old.foreground, old.roi, result.tiles
+    else:
+        edge, tiles, alpha, colours = _redrawn(result, matte, near, box, redraw, settings)
+        # Towards the border of what may change, what was there before comes back.
+        alpha = matte + near * (alpha - matte)
+        alpha = _edited(alpha, sure, stroke.restore)
+        mixed = old.foreground + near[..., None] * (colours.astype(np.float32) - old.foreground)
+        colours = np.asarray(np.clip(mixed + 0.5, 0, 255), np.uint8)
+    if result.photo.alpha is not None:
+        np.minimum(alpha, result.photo.alpha[box.area], out=alpha)
+    solid = compose.keep_opaque(colours, alpha, result.photo.image[box.area])
+    colours = np.where((near > 0)[..., None], solid, old.foreground)
+    return Patch(box, alpha, colours, coarse, edge, tiles)
+
+
+def _drawn(stroke: Stroke, shape: tuple[int, int], box: Box, cell: float) -> tuple[Map, Map]:
+    """Draw a stroke, soft as a coarse mask is and as sure as it is along its middle."""
+    cover = stroke.cover(shape, box)
+    if stroke.exact:
+        return cover, cover
+    sure = stroke.cover(shape, box, SURE)
+    blurred = cv2.GaussianBlur(cover, (0, 0), DOUBT * cell, borderType=cv2.BORDER_REPLICATE)
+    soft = np.maximum(np.asarray(blurred, np.float32).reshape(cover.shape), sure)
+    soft[soft < _NONE] = 0
+    return soft, sure
+
+
+def _edited(mask: Map, soft: Map, restore: bool) -> Map:
+    return np.maximum(mask, soft) if restore else np.minimum(mask, 1 - soft)
+
+
+def _near(soft: Map, distance: float) -> Map:
+    """Return 1 under a stroke, falling to 0 at a distance from it, in pixels."""
+    off = cv2.distanceTransform((soft == 0).astype(np.uint8), cv2.DIST_L2, 3).reshape(soft.shape)
+    return np.asarray(np.clip(1 - off / np.float32(max(distance, 1)), 0, 1), np.float32)
+
+
+def _redrawn(
+    result: Retouched,
+    matte: Map,
+    near: Map,
+    box: Box,
+    redraw: Redraw | None,
+    settings: Settings,
+) -> tuple[NDArray[np.bool_], NDArray[np.intp], Map, NDArray[np.uint8]]:
+    """Redraw the edge near a stroke: the ROI, all tiles, alpha and colours, in its box."""
+    whole = result.alpha.copy()
+    whole[box.area] = matte
+    threshold, at = settings.roi_threshold, box.area
+    edge = roi.find(whole, result.cells, threshold, settings.reach)
+    wanted = np.zeros_like(edge)
+    wanted[at] = edge[at] & (near > 0)
+    image = transparency.opaque(result.photo)
+    if redraw is None:
+        around = _grown(box, foreground.WIDE, whole.shape)
+        inner = _within(box, around)
+        colours = foreground.estimate(image[around.area], whole[around.area])
+        return edge[at], result.tiles, matte.copy(), colours[inner.area]
+    origins = patches.tile_origins(wanted)
+    window = _window(origins, box, whole.shape)
+    shallow = roi.find(whole, result.cells, threshold, settings.depth)
+    # A tile that touches the border of the window is at the border of the photo too.
+    seen, mask = np.ascontiguousarray(image[window.area]), whole[window.area].copy()
+    shifted = origins - np.array([window.top, window.left], np.intp)
+    alpha, colours = blend.blend(
+        seen, mask, shallow[window.area], shifted, redraw(seen, mask, shifted)
+    )
+    tiles = np.unique(np.concatenate([result.tiles, origins]), axis=0)
+    inner = _within(box, window)
+    return edge[at], tiles, alpha[inner.area], colours[inner.area]
+
+
+def _window(origins: NDArray[np.intp], box: Box, shape: tuple[int, ...]) -> Box:
+    """Return a box that holds another and all tiles, with some pixels to spare."""
+    ends = np.array([[box.top, box.left], [box.bottom, box.right]])
+    corners = np.concatenate([ends, origins, origins + patches.TILE])
+    box = Box(*corners.min(0).tolist(), *corners.max(0).tolist())
+    return _grown(box, 16, shape)
+
+
+def _grown(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
+    return Box(
+        max(0, box.top - margin),
+        max(0, box.left - margin),
+        min(shape[0], box.bottom + margin),
+        min(shape[1], box.right + margin),
+    )
+
+
+def _within(box: Box, outer: Box) -> Box:
+    """Return a box in the coordinates of another that holds it."""
+    return Box(
+        box.top - outer.top, box.left - outer.left, box.bottom - outer.top, box.right - outer.left
+    )
