@@ -191,7 +191,8 @@ def _report(path: Path | None, jobs: Sequence[Job], settings: Settings) -> batch
         raise click.UsageError(f"the report would overwrite the picture {path}")
     from pipeline.doctor import versions
 
-    facts = {"model": settings.model, "refine": settings.refine, "refiner": settings.refiner}
+    named = ("model", "views", "refine", "refiner")
+    facts = {name: getattr(settings, name) for name in named}
     return batch.Report(path, len(jobs), {"versions": versions(), "settings": facts})
 
 
