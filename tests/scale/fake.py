@@ -58,6 +58,7 @@ def run(
     column: str | None = None,
     names: str | None = None,
     tell: Any = None,
+    execute: Any = None,
     **wish: Any,
 ) -> Summary:
     """Run as the command does, with a fake cutter; without ``jobs`` in this process."""
@@ -69,7 +70,7 @@ def run(
         out,
         Hand(cutter or Fake(), out if to == "files" and jobs else None),
         Wish(to, **wish),
-        (lambda tasks, hand: processes(tasks, hand, jobs)) if jobs else inline,
+        execute or ((lambda tasks, hand: processes(tasks, hand, jobs)) if jobs else inline),
         tell or (lambda summary, row: None),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from io import BytesIO
 from typing import Any
 
@@ -93,7 +93,7 @@ class Ledger:
         """Write a manifest: from here on, its photos are finished."""
         ordered = sorted(rows, key=lambda row: row.path)
         buffer = BytesIO()
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in ordered], SCHEMA), buffer)
+        pq.write_table(pa.Table.from_pylist([vars(row) for row in ordered], SCHEMA), buffer)
         name = _file(shard, part)
         self._place.write(f"{_SHARDS}/{name}", buffer.getvalue())
         self._names.add(name)
@@ -124,4 +124,4 @@ def report(place: Place) -> Iterator[Any]:
         head, _, tail = shard.rpartition("-")
         if head in shards and tail.isdigit():  # a further part
             continue
-        yield pa.Table.from_pylist([asdict(row) for row in ledger.rows(shard).values()], SCHEMA)
+        yield pa.Table.from_pylist([vars(row) for row in ledger.rows(shard).values()], SCHEMA)

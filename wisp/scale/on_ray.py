@@ -5,8 +5,8 @@ Ray is imported only where it is asked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from typing import Any
 
 from pipeline import Output, Settings
@@ -19,8 +19,9 @@ from wisp.scale.rows import WORKER, Row
 #: Ray, which does not start more actors on a machine than fit.
 MEMORY = 1_500_000_000
 _BATCH = 8  # photos a call: a few seconds, so that work is shared out evenly
-_TRIES = 3  # restarts of an actor, and tries of its batch, before photos are done alone
-_BLOCK = 256  # tasks in a block
+_TRIES = 2  # further tries of a batch that ended its actor, before its photos are done alone
+_BLOCK = 64  # tasks in a block
+_WINDOW = 200_000  # tasks that are handed to Ray at a time
 
 
 def cut_dataset(
@@ -62,17 +63,18 @@ def over_ray(
     """Return what does tasks on a cluster, for :func:`wisp.scale.run.cut_all`."""
 
     def execute(tasks: Iterator[Task], hand: Hand) -> Generator[tuple[Task, Done], None, None]:
-        ray = connect(address)
-        known: dict[int, Task] = {}
-        dataset = ray.data.from_items([{"tasks": block} for block in _blocks(tasks, known)])
-        dataset = dataset.flat_map(lambda row: [{"task": task} for task in row["tasks"]])
-        settings = getattr(hand.cutter, "settings", Settings())
-        results = _mapped(dataset, _Tasks, {"hand": hand}, jobs, _BATCH, _uses_gpu(settings))
-        for row in results.iter_rows():
-            done = row["done"]
-            yield known.pop(row["number"]), done
-        for task in list(known.values()):  # of batches that Ray gave up
-            yield task, Done(Row(task.item.path, error="Ray gave this photo up", fault=WORKER))
+        connect(address)
+        while window := list(islice(tasks, _WINDOW)):
+            if any(task.item.data is not None for task in window):
+                raise SettingsError(
+                    "Ray takes photos by their addresses: for a table of pictures see "
+                    "wisp.scale.cut_dataset, or leave --engine out"
+                )
+            left = {task.number: task for task in window}
+            for number, done in _together(window, hand, jobs):
+                yield left.pop(number), done
+            for task, done in _alone(list(left.values()), hand):  # whose batches Ray gave up
+                yield task, done
 
     return execute
 
@@ -85,7 +87,6 @@ def connect(address: str | None) -> Any:
     except ImportError:
         raise SettingsError("Ray is an extra: pip install 'wispcut[ray]'") from None
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
             ray.init(address=address, log_to_driver=False)
         except ConnectionError as error:
@@ -93,6 +94,7 @@ def connect(address: str | None) -> Any:
     context = ray.data.DataContext.get_current()
     context.actor_task_retry_on_errors = True
     context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # what is lost is missed, and done again
     return ray
 
 
@@ -115,7 +117,7 @@ def _mapped(
         num_cpus=1,
         num_gpus=0.25 if gpu else None,
         memory=MEMORY,
-        max_restarts=_TRIES,
+        max_restarts=-1,
         max_task_retries=_TRIES,
     )
 
@@ -142,16 +144,34 @@ class _Tasks:
         return {"number": [task.number for task in batch["task"]], "done": done}
 
 
-def _blocks(tasks: Iterator[Task], known: dict[int, Task]) -> Iterator[list[Task]]:
-    block: list[Task] = []
-    for task in tasks:
-        known[task.number] = task
-        block.append(task)
-        if len(block) == _BLOCK:
-            yield block
-            block = []
-    if block:
-        yield block
+def _together(tasks: list[Task], hand: Hand, jobs: int | None) -> Iterator[tuple[int, Done]]:
+    import ray
+
+    blocks = max(1, len(tasks) // _BLOCK)
+    dataset = ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=blocks)
+    gpu = _uses_gpu(getattr(hand.cutter, "settings", Settings()))
+    for row in _mapped(dataset, _Tasks, {"hand": hand}, jobs, _BATCH, gpu).iter_rows():
+        yield int(row["number"]), row["done"]
+
+
+def _alone(tasks: list[Task], hand: Hand) -> Iterator[tuple[Task, Done]]:
+    """Do each task in a process that has no other; yield them in their order."""
+    import ray
+    from ray.exceptions import RayError
+
+    do = ray.remote(num_cpus=1, memory=MEMORY, max_retries=0)(_do)
+    where = ray.put(hand)
+    for task, result in [(task, do.remote(where, task)) for task in tasks]:
+        try:
+            yield task, ray.get(result)
+        except RayError:
+            error = "the process ended over this photo, also when it had no other: most likely "
+            error += "there was too little memory"
+            yield task, Done(Row(task.item.path, error=error, fault=WORKER))
+
+
+def _do(hand: Hand, task: Task) -> Done:
+    return hand.do(task)
 
 
 def _uses_gpu(settings: Settings) -> bool:

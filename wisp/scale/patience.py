@@ -57,6 +57,9 @@ class Patience:
                     tried = "" if lasting or number == 1 else f" ({number} tries)"
                     said = " ".join(str(error).split()) or "no answer"
                     raise StoreError(f"{what}: {said}{tried}") from error
-                wait = min(self.most, self.first * 2 ** (number - 1))
-                time.sleep(wait * random.uniform(0.5, 1.0))
+                time.sleep(self.wait(number))
         raise AssertionError("tries is at least 1")
+
+    def wait(self, number: int) -> float:
+        """The seconds to wait after the call with this number, from 1; half of it is chance."""
+        return min(self.most, self.first * 2.0 ** (number - 1)) * random.uniform(0.5, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import posixpath
 import re
 import time
 from collections import deque
@@ -12,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pipeline import batch, files
@@ -265,18 +266,19 @@ class _Run:
 
     def _targets(self, items: list[Item], known: dict[str, Row]) -> dict[str, str]:
         """Name the cutouts of a shard, as ``wisp cut`` does; what has a name keeps it."""
+        ending = self._wish.ending
+        found = {item.path: _stem(item.path) + ending for item in items}
+        if len(set(found.values())) < len(found):
+            jobs = [Job(Path(path), name=Path(path)) for path in found]
+            named = batch.named(jobs, Path(), ending)
+            found = {path: job.target.as_posix() for path, job in zip(found, named, strict=True)}
         taken = {row.output for row in known.values() if row.output}
-        jobs = [Job(Path(item.path), name=Path(item.path)) for item in items]
-        found = {
-            item.path: job.target.as_posix()
-            for item, job in zip(items, batch.named(jobs, Path(), self._wish.ending), strict=True)
-        }
         for path, target in found.items():
             row = known.get(path)
             if row and row.output and self._wish.to == "files":
                 found[path] = row.output
             elif target in taken:
-                found[path] = path + self._wish.ending
+                found[path] = path + ending
         return found
 
     def _software(self, item: Item) -> str:
@@ -358,5 +360,4 @@ class _Run:
 
 
 def _stem(path: str) -> str:
-    name = PurePosixPath(path)
-    return name.with_suffix("").as_posix() if name.suffix else path
+    return posixpath.splitext(path)[0]

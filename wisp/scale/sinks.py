@@ -11,7 +11,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from wisp.scale.places import Place
 from wisp.scale.rows import Row
@@ -56,21 +56,24 @@ class _Waiting:
 
     def __init__(self, place: Place, name: str) -> None:
         self._place, self._name = place, name
-        self._file = tempfile.TemporaryFile(prefix="wisp-")  # noqa: SIM115 - open as long as the shard
+        self._file: IO[bytes] | None = None  # as many shards may wait for their first cutout
         self._where: dict[str, tuple[int, int]] = {}
 
     def add(self, row: Row, image: bytes | None) -> None:
         if image is not None:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="wisp-")  # noqa: SIM115
             self._where[row.path] = (self._file.seek(0, io.SEEK_END), len(image))
             self._file.write(image)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
 
     def _pictures(self, rows: list[Row]) -> Iterator[tuple[Row, bytes | None]]:
         for row in sorted(rows, key=lambda row: row.path):
             image = None
-            if row.path in self._where:
+            if self._file and row.path in self._where:
                 start, size = self._where[row.path]
                 self._file.seek(start)
                 image = self._file.read(size)
