@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,14 @@ def encoded(image: Image.Image | np.ndarray, format: str, **options: Any) -> byt
         image = Image.fromarray(image)
     image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def in_time(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so: at once where the machine is idle, patiently where it is not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.02)
 
 
 def ellipse(height: int, width: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,9 @@ from pipeline.models import own
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "import service.cli; service.cli.serve()"
+
+#: With patience: a busy machine is no fault of the server.
+get, post = partial(httpx.get, timeout=60), partial(httpx.post, timeout=60)
 
 
 def import_model(data: Path, file: Path, name: str) -> None:
@@ -61,7 +65,7 @@ class Live:
                 if '"url": "' in line:
                     url = line.partition('"url": "')[2].partition('"')[0]
                     try:
-                        if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                        if get(f"{url}/readyz").status_code == 200:
                             return url
                     except httpx.HTTPError:
                         pass

@@ -13,18 +13,28 @@ import pytest
 
 from service import cache as caches
 from service.cache import Cache, Disk, open_cache
+from tests.conftest import in_time
 from tests.service.test_wisp_api import post
 
 
-def test_hits_are_the_same_and_survive_a_restart(serve, photo):
+def hit(client, photo):
+    """Ask until the answer comes from the cache, which is written behind the answer's back."""
+    answers = []
+
+    def cached():
+        answers.append(post(client, photo))
+        return answers[-1].headers["x-wisp-cached"] == "true"
+
+    in_time(cached)
+    return answers[-1]
+
+
+def test_hits_are_the_same_and_survive_a_restart(serve, photo, monkeypatch):
+    monkeypatch.setattr(caches, "_PATIENCE", 30)  # a busy machine is not what is tested
     first = serve(cache="disk")
     a = post(first, photo)
     assert a.headers["x-wisp-cached"] == "false"
-    deadline = time.monotonic() + 5
-    while (b := post(first, photo)).headers["x-wisp-cached"] == "false":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert a.content == b.content
+    assert hit(first, photo).content == a.content
     assert post(first, photo, crop="true").headers["x-wisp-cached"] == "false"
     again = post(serve(cache="disk"), photo)
     assert again.headers["x-wisp-cached"] == "true"
@@ -34,12 +44,10 @@ def test_hits_are_the_same_and_survive_a_restart(serve, photo):
 def test_a_torn_entry_is_a_miss(serve, photo, settings):
     first = serve(cache="disk")
     a = post(first, photo)
-    time.sleep(0.3)
     diskcache = pytest.importorskip("diskcache")
-
     with diskcache.Cache(str(settings.data / "cache")) as files:
+        in_time(lambda: list(files))
         keys = list(files)
-        assert keys
         for key in keys:
             files.set(key, files.get(key)[:-10])
     b = post(first, photo)
@@ -81,11 +89,11 @@ def test_a_store_that_is_down_is_a_miss_and_is_left_alone():
 
 def test_a_store_that_hangs_costs_half_a_second_once():
     async def story():
-        cache = Cache(Broken(60))
-        start = time.perf_counter()
+        store = Broken(600)
+        cache = Cache(store)
         for _ in range(20):
             assert await cache.get("key") is None
-        assert time.perf_counter() - start < 1
+        assert store.calls == 1
 
     asyncio.run(story())
 
@@ -159,14 +167,14 @@ class RealRedis:
 
     def start(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 5
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
-                return
-            except OSError:
-                assert time.monotonic() < deadline, "redis-server did not start"
-                time.sleep(0.05)
+        in_time(self.listens)
+
+    def listens(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+        except OSError:
+            return False
+        return True
 
     def kill(self):
         self.process.kill()
@@ -185,11 +193,7 @@ def test_a_real_redis_shared_by_two_services_and_killed(serve, photo, redis_serv
     one = serve(cache=url)
     a = post(one, photo)
     two = serve(cache=url, data=tmp_path / "other")
-    deadline = time.monotonic() + 5
-    while (b := post(two, photo)).headers["x-wisp-cached"] == "false":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert a.content == b.content
+    assert hit(two, photo).content == a.content
     redis_server.kill()
     c = post(two, photo)
     assert (c.status_code, c.headers["x-wisp-cached"]) == (200, "false")
@@ -224,10 +228,8 @@ def test_redis_dies_hangs_and_returns_under_load(serve, photo, redis_server, mon
 
     def cached_again():
         """Wait until the cache answers, and at least a few requests have been answered."""
-        before, deadline = len(answers), time.monotonic() + 20
-        while ("true" not in {hit for _, hit in answers[before:]}) or len(answers) < before + 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        before = len(answers)
+        in_time(lambda: ("true" in {hit for _, hit in answers[before:]}) and answers[before + 4 :])
 
     visitors = [threading.Thread(target=visit) for _ in range(4)]
     for visitor in visitors:

@@ -46,7 +46,7 @@ class Site:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
-def get(url, names=None, site=None, max_bytes=1000, seconds=2.0):
+def get(url, names=None, site=None, max_bytes=1000, seconds=60.0):
     site = site or Site(answer(200, b"picture"))
     transport = httpx.MockTransport(site)
     return asyncio.run(

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import sys
-import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
 from service.app import create_app
 from service.web.guard import GuardMiddleware
 from service.web.upload_progress import UploadProgress
+from tests.conftest import in_time
 from tests.service.conftest import encoded
 
 META = {"_type": "gradio.FileData"}
@@ -466,9 +466,7 @@ def test_answers_that_nobody_reads_do_not_pile_up(page, monkeypatch):
     for i in range(40):
         body = {"data": [], "fn_index": number, "session_hash": f"never{i}"}
         assert page.post("/gradio_api/queue/join", body).status_code == 200
-        deadline = time.monotonic() + 20
-        while not waiting[f"never{i}"].qsize() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        in_time(waiting[f"never{i}"].qsize)
     assert sum(waiting[name].qsize() > 0 for name in list(waiting)) <= 17
     event = page.post("/gradio_api/call/history", {"data": []}).json()["event_id"]
     told = page.client.get(f"/gradio_api/call/history/{event}", headers=page.cookie).text

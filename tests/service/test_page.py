@@ -8,7 +8,6 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,7 +15,7 @@ from skimage import data
 
 from pipeline.explain.figure import WIDTH
 from tests.service.conftest import encoded, opened
-from tests.service.live import import_model, live
+from tests.service.live import get, import_model, live, post
 from tests.tiny_u2net import tiny_u2net
 
 pytest.importorskip("gradio", reason="the page needs pip install 'wispcut[serve]'")
@@ -65,7 +64,7 @@ def test_cut_file_in_file_out(client, folder, server, photo):
     path, view, line = client.predict(
         file(folder / "astronaut.jpg"), True, *WISHES, api_name="/cut"
     )
-    rest = httpx.post(server.url + "/api/matting", files={"image": photo}, timeout=60)
+    rest = post(server.url + "/api/matting", files={"image": photo}, timeout=60)
     assert Path(path).read_bytes() == rest.content
     assert "512 × 512" in line
     for pane in ("compare", "cutout", "edge", "alpha", "roi", "beside"):
@@ -96,14 +95,14 @@ def test_urls_and_paths_of_the_server_are_refused(client, server):
         {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}},
     ):
         body = {"data": [payload, True, *WISHES]}
-        joined = httpx.post(f"{server.url}/gradio_api/call/cut", json=body)
+        joined = post(f"{server.url}/gradio_api/call/cut", json=body)
         if joined.status_code == 200:
             event = joined.json()["event_id"]
-            told = httpx.get(f"{server.url}/gradio_api/call/cut/{event}", timeout=60).text
+            told = get(f"{server.url}/gradio_api/call/cut/{event}", timeout=60).text
             assert "event: error" in told
             assert "event: complete" not in told
     for path in ("/etc/passwd", "../results.sqlite", str(server.log)):
-        assert httpx.get(f"{server.url}/gradio_api/file={path}").status_code in (403, 404)
+        assert get(f"{server.url}/gradio_api/file={path}").status_code in (403, 404)
 
 
 def test_batch_of_files_and_a_zip_with_one_broken(client, folder):
@@ -168,7 +167,7 @@ def test_strangers_see_only_their_own_history(nets, tmp_path, folder):
     from gradio_client import Client
 
     with live(nets, tmp_path / "data", public="1") as server:
-        page = httpx.get(server.url)
+        page = get(server.url)
         cookie = page.headers["set-cookie"].split(";")[0]
         assert "HttpOnly" in page.headers["set-cookie"]
         mine = Client(server.url, verbose=False, headers={"Cookie": cookie})
@@ -218,7 +217,7 @@ def test_the_javascript_client(server, folder, tmp_path, photo):
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    rest = httpx.post(server.url + "/api/matting", files={"image": photo}, timeout=60)
+    rest = post(server.url + "/api/matting", files={"image": photo}, timeout=60)
     assert told["size"] == len(rest.content) and told["head"] == "PNG"
     assert "512 × 512" in told["line"]
     assert io.BytesIO(rest.content).read(4) == b"\x89PNG"

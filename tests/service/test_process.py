@@ -10,31 +10,26 @@ import threading
 import time
 
 import httpx
-import pytest
 
 from service.result_store import ResultStore
 from tests import networks
+from tests.conftest import in_time
 from tests.service import live as servers
-from tests.service.live import ROOT, live
+from tests.service.live import ROOT, get, live, post
 
 URL = "/api/remove-background"
 
 
 def test_kill_9_leaves_nothing_half_and_everything_opens_again(nets, tmp_path, photo):
     with live(nets, tmp_path / "data", "--no-web") as server:
-        kept = httpx.post(server.url + URL, files={"file": photo}, timeout=60).json()
-        whole = httpx.get(server.url + kept["result_url"]).content
+        kept = post(server.url + URL, files={"file": photo}).json()
+        whole = get(server.url + kept["result_url"]).content
         stop = threading.Event()
 
         def pour(number: int) -> None:
             while not stop.is_set():
                 try:
-                    httpx.post(
-                        server.url + URL,
-                        files={"file": photo},
-                        data={"margin": f"{number}px"},
-                        timeout=60,
-                    )
+                    post(server.url + URL, files={"file": photo}, data={"margin": f"{number}px"})
                 except httpx.HTTPError:
                     return
                 number += 10
@@ -48,10 +43,8 @@ def test_kill_9_leaves_nothing_half_and_everything_opens_again(nets, tmp_path, p
         for thread in threads:
             thread.join()
     with live(nets, tmp_path / "data", "--no-web") as server:
-        assert httpx.get(server.url + kept["result_url"]).content == whole
-        again = httpx.post(server.url + URL, files={"file": photo}, timeout=60)
-        assert again.status_code == 200
-        assert again.json()["cached"] is True
+        assert get(server.url + kept["result_url"]).content == whole
+        in_time(lambda: post(server.url + URL, files={"file": photo}).json()["cached"])
     results = ResultStore(tmp_path / "data" / "results.sqlite", 10**9)
     assert results._base
     rows = results._base.execute("SELECT length(data) + length(thumb), size FROM kept").fetchall()
@@ -60,7 +53,20 @@ def test_kill_9_leaves_nothing_half_and_everything_opens_again(nets, tmp_path, p
     results.close()
 
 
-def test_sigterm_finishes_what_is_in_work_and_ends_well(nets, tmp_path, photo):
+def test_sigterm_finishes_what_is_in_work_and_ends_well(nets, tmp_path, photo, monkeypatch):
+    go = tmp_path / "go"
+    held = f"""
+import os, time
+from service.engine import Engine
+
+def wait(*arguments, run=Engine.run):
+    while not os.path.exists({str(go)!r}):
+        time.sleep(0.02)
+    return run(*arguments)
+
+Engine.run = wait
+"""
+    monkeypatch.setattr(servers, "COMMAND", held + servers.COMMAND)
     with live(nets, tmp_path / "data", "--no-web", cache="off") as server:
         answers = []
 
@@ -72,16 +78,29 @@ def test_sigterm_finishes_what_is_in_work_and_ends_well(nets, tmp_path, photo):
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + 30
-        while httpx.get(f"{server.url}/readyz").json()["running"] == 0:
-            assert time.monotonic() < deadline
-        time.sleep(0.3)
+        in_time(lambda: at_work(server) == 4)
+        server.process.send_signal(signal.SIGTERM)
+        in_time(lambda: refused(server))
+        go.touch()
         assert server.stop() in (0, -signal.SIGTERM)
         for thread in threads:
             thread.join()
         assert [answer.status_code for answer in answers] == [200] * 4
-        with pytest.raises(httpx.HTTPError):
-            httpx.get(f"{server.url}/healthz")
+
+
+def at_work(server) -> int:
+    """How many requests are running or wait."""
+    told = get(f"{server.url}/readyz").json()
+    return told["queued"] + told["running"]
+
+
+def refused(server) -> bool:
+    """Whether it takes no connections any more."""
+    try:
+        get(f"{server.url}/healthz")
+    except httpx.HTTPError:
+        return True
+    return False
 
 
 def test_sigterm_ends_what_never_ends(nets, tmp_path, photo, monkeypatch):
@@ -89,14 +108,10 @@ def test_sigterm_ends_what_never_ends(nets, tmp_path, photo, monkeypatch):
     endless += "Engine.run = lambda *_: time.sleep(600); "
     monkeypatch.setattr(servers, "COMMAND", endless + servers.COMMAND)
     with live(nets, tmp_path / "data", "--no-web", cache="off", drain="1") as server:
-        thread = threading.Thread(
-            target=lambda: httpx.post(server.url + URL, files={"file": photo}, timeout=60)
-        )
+        thread = threading.Thread(target=lambda: post(server.url + URL, files={"file": photo}))
         thread.start()
-        deadline = time.monotonic() + 30
-        while httpx.get(f"{server.url}/readyz").json()["running"] == 0:
-            assert time.monotonic() < deadline
-        server.stop(seconds=20)  # drain, and five seconds
+        in_time(lambda: at_work(server))
+        server.stop()  # after the drain time, and five seconds
         thread.join()
 
 
@@ -106,34 +121,26 @@ def test_a_client_that_hangs_up_frees_its_work(nets, tmp_path, photo):
         boundary = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         body = boundary + photo + b"\r\n--b--\r\n"
         head = (
-            f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+            f"POST {URL} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
         ).encode()
         for _ in range(12):  # more than slots and queue together
             with socket.create_connection((host, int(port))) as client:
                 client.sendall(head + body)
                 time.sleep(0.05)
-        deadline = time.monotonic() + 30
-        while True:
-            told = httpx.get(f"{server.url}/readyz").json()
-            if told["queued"] == told["running"] == 0:
-                break
-            assert time.monotonic() < deadline, told
-            time.sleep(0.05)
-        answer = httpx.post(server.url + "/api/matting", files={"image": photo}, timeout=60)
+        in_time(lambda: not at_work(server))
+        answer = post(server.url + "/api/matting", files={"image": photo})
         assert answer.status_code == 200
-        text = httpx.get(f"{server.url}/metrics").text
+        text = get(f"{server.url}/metrics").text
         assert "wisp_abandoned_total 0.0" not in text
 
 
 def test_the_log_is_json_with_ids_and_no_content(nets, tmp_path, photo):
     with live(nets, tmp_path / "data", "--no-web") as server:
         files = {"file": ("my-secret-name.jpg", photo)}
-        told = httpx.post(
-            server.url + URL, files=files, headers={"X-Request-ID": "find-me"}, timeout=60
-        ).json()
-        httpx.get(server.url + told["result_url"])
-        time.sleep(0.2)
+        told = post(server.url + URL, files=files, headers={"X-Request-ID": "find-me"}).json()
+        get(server.url + told["result_url"])
+        in_time(lambda: "find-me" in server.log.read_text())
         text = server.log.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     (line,) = [line for line in lines if line.get("id") == "find-me"]
