@@ -53,8 +53,8 @@ class Settings:
     #: picture bomb fills the memory.
     max_pixels: int = 100_000_000
 
-    #: Seconds that decoding a photo may take: the largest allowed one needs half of it, and a small
-    #: file that was made to stop everything has no more.
+    #: Seconds of a processor that decoding a photo may take: the largest allowed one needs half of
+    #: it, and a small file that was made to stop everything has no more.
     decode_seconds: float = 10.0
 
     #: Seconds that the networks may take for a photo: the largest model on a slow machine needs one

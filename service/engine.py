@@ -133,12 +133,17 @@ class Engine:
         watch.step("read", 0.0)
         start = time.perf_counter()
         pixels, seconds = self.settings.max_pixels, self.settings.decode_seconds
-        photo = sandbox.decode(job.image, pixels, seconds, watch.check)
+
+        def tick(worked: float) -> None:
+            watch.worked = worked
+            watch.check()
+
+        photo = sandbox.decode(job.image, pixels, seconds, tick)
         photo = region.reduced(photo, _LOOK_PIXELS if job.inside else job.pixels)
         behind = None
         if isinstance(job.output.background, bytes):
-            behind = sandbox.decode(job.output.background, pixels, seconds, watch.check)
-        mask = sandbox.decode(job.mask, pixels, seconds, watch.check) if job.mask else None
+            behind = sandbox.decode(job.output.background, pixels, seconds, tick)
+        mask = sandbox.decode(job.mask, pixels, seconds, tick) if job.mask else None
         return Opened(photo, behind, time.perf_counter() - start, mask)
 
     def run(self, job: Job, opened: Opened, watch: Watch) -> Answer:

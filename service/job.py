@@ -59,6 +59,7 @@ class Watch:
         self.deadline = time.monotonic() + seconds
         self.gone = threading.Event()
         self.ending: Exception | None = None  # what the job is to end with
+        self.worked = 0.0  # seconds of a processor that decoding its picture has had so far
         self.reports: list[Progress] = [report] if report else []
 
     def check(self) -> None:

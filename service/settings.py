@@ -91,7 +91,7 @@ class ServiceSettings:
     #: set it to 12000000.
     max_pixels: int = 25_000_000
 
-    #: Seconds that decoding a picture may take: one of 25 megapixels needs a fifth of that.
+    #: Seconds of a processor that decoding a picture may take: one of 25 megapixels needs a fifth.
     decode_seconds: float = Settings.decode_seconds
 
     #: Folder of results, history and cache.

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from pipeline import (
 )
 from pipeline.image_io import sandbox, structure
 from tests import hostile, networks
-from tests.conftest import encoded
+from tests.conftest import encoded, in_time
 
 #: Each would take Pillow from many seconds to hours.
 REFUSED = {
@@ -64,8 +63,39 @@ def test_a_picture_is_put_back_for_its_work_and_not_for_a_busy_machine(monkeypat
     if not works:  # as where it gets no core
         monkeypatch.setattr(sandbox._Child, "worked", lambda child: 0.0)
     with pytest.raises(ImageTooSlow):
-        image_io.read(hostile.bmp_runs(8000), seconds=5)
+        image_io.read(hostile.bmp_runs(4000), seconds=1)
     assert bool(slowed) == works
+
+
+@pytest.fixture
+def starved(monkeypatch):
+    """A child that gets no processor; call it to let it have one."""
+    sandbox.close()
+    child = sandbox._Child()
+    sandbox._idle.append(child)
+    yield child
+    child.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.skipif(not sandbox._OVER, reason="no timers: there is only the clock")
+def test_waiting_for_a_processor_does_not_count(photo, starved):
+    data = encoded(photo, "TIFF")
+    said: list[float] = []
+    assert sandbox.decode(data, 10**6, 60).image.shape == photo.shape  # it is warm
+    starved.process.send_signal(signal.SIGSTOP)
+    timer = threading.Timer(1.0, starved.process.send_signal, (signal.SIGCONT,))
+    timer.start()
+    assert np.array_equal(sandbox.decode(data, 10**6, 0.5, said.append).image, photo)
+    timer.join()
+    assert max(said) < 0.5
+
+
+@pytest.mark.skipif(not sandbox._OVER, reason="no timers: there is only the clock")
+def test_what_waits_for_ever_ends_too(photo, starved, monkeypatch):
+    monkeypatch.setattr(sandbox, "_WAIT", 2.0)
+    starved.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(ImageTooSlow, match=r"longer than 0\.2 s"):
+        sandbox.decode(encoded(photo, "TIFF"), 10**6, 0.2)
 
 
 def test_the_limit_is_a_setting(tmp_path):
@@ -84,7 +114,7 @@ def test_a_child_reads_what_we_read(photo, format, mode):
         data = encoded(Image.fromarray(photo).convert(mode), format, dpi=(72, 96))
     except (OSError, ValueError):
         pytest.skip(f"{format} has no {mode}")
-    here, there = image_io.read(data, seconds=None), sandbox.decode(data, 10**6, 10)
+    here, there = image_io.read(data, seconds=None), sandbox.decode(data, 10**6, 60)
     assert np.array_equal(here.image, there.image) and there.image.flags.writeable
     assert (here.alpha is None) == (there.alpha is None)
     if here.alpha is not None and there.alpha is not None:
@@ -99,7 +129,7 @@ def test_a_child_says_the_same_errors(photo):
         with pytest.raises(ImageError) as here:
             image_io.read(data, pixels, seconds=None)
         with pytest.raises(type(here.value)) as there:
-            sandbox.decode(data, pixels, 10)
+            sandbox.decode(data, pixels, 60)
         assert str(here.value) == str(there.value)
 
 
@@ -185,13 +215,6 @@ def gone(pid: int) -> bool:
         return True
     except OSError:
         return False
-
-
-def in_time(condition, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 SCRIPT = """

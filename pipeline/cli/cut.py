@@ -60,6 +60,14 @@ _ALIASES = {"jpeg": "jpg", "tif": "tiff"}
     show_default=True,
     help="Refuse larger photos.",
 )
+@click.option(
+    "--decode-seconds",
+    metavar="S",
+    type=float,
+    default=Settings.decode_seconds,
+    show_default=True,
+    help="Refuse photos that take longer to decode.",
+)
 @click.option("--jobs", metavar="N", type=click.IntRange(1), default=1, help="Photos at a time.")
 @click.option("--overwrite", is_flag=True, help="Redo what is finished.")
 @click.option("--report", metavar="FILE", type=Path, help="Write what was done, as JSON.")
@@ -77,6 +85,7 @@ def cut(
     format_: str | None,
     save_stages: Path | None,
     max_pixels: int,
+    decode_seconds: float,
     jobs: int,
     overwrite: bool,
     report: Path | None,
@@ -122,6 +131,7 @@ def cut(
         refiner=refiner,
         providers=providers(device),
         max_pixels=max_pixels,
+        decode_seconds=decode_seconds,
     )
     digests = {  # where a model's name is wrong, this says so
         mask: batch.settings_digest(settings, output, wanted.selection, mask)

@@ -1,10 +1,10 @@
 """The process that decodes for :mod:`pipeline.image_io.sandbox`: started as a script.
 
 It reads requests from standard input and answers on standard output, until there are no more. A
-request is a head in JSON (``max_pixels`` and ``seconds``) and the file's bytes; an answer is a
-head in JSON, and the pixels, the alpha and the metadata as they lie in memory. JSON and raw
-bytes, because nothing that a hostile file could make this process say may harm the one that
-listens.
+request is a head in JSON (``max_pixels``, and the ``seconds`` of a processor and the ``wait`` by
+the clock that it may take) and the file's bytes; an answer is a head in JSON, and the pixels, the
+alpha and the metadata as they lie in memory. JSON and raw bytes, because nothing that a hostile
+file could make this process say may harm the one that listens.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import struct
 import sys
 import types
@@ -21,7 +22,8 @@ from typing import Any, BinaryIO
 #: Bytes that Python and its libraries take by themselves, and that a pixel takes at most while it
 #: is decoded: four channels of floats, twice.
 _BASE, _A_PIXEL = 400 << 20, 48
-#: Seconds after which it ends by itself: its parent, that should have done it, is no more.
+#: Seconds beyond its wait after which it ends by itself: its parent, that should have ended it, is
+#: no more.
 _GRACE = 1.0
 
 
@@ -45,12 +47,11 @@ def _bound(size: int, max_pixels: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
 
 
-def _alarm(seconds: float) -> None:
-    """Die in so many seconds, also in the middle of C; 0 calls it off."""
-    with contextlib.suppress(ImportError, AttributeError):  # not POSIX
-        import signal
-
-        signal.setitimer(signal.ITIMER_REAL, min(seconds, 1e6))
+def _end_after(work: float, wait: float) -> None:
+    """Die after so many seconds of a processor, and of the clock, also in C; 0 calls it off."""
+    if hasattr(signal, "setitimer"):  # POSIX
+        signal.setitimer(signal.ITIMER_PROF, min(work, 1e6))
+        signal.setitimer(signal.ITIMER_REAL, min(wait, 1e6))
 
 
 def _answer(head: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[Any]]:
@@ -99,7 +100,7 @@ def main() -> None:
             data = _exactly(requests, size)
         except EOFError:
             return
-        _alarm(head["seconds"] + _GRACE)
+        _end_after(head["seconds"], head["wait"] + _GRACE)
         said, parts = _answer(head, data)
         del data
         views = [memoryview(part).cast("B") for part in parts]
@@ -109,14 +110,17 @@ def main() -> None:
             answers.write(view)
         answers.flush()
         del parts, views
-        _alarm(0)
+        _end_after(0, 0)
 
 
 def _alone() -> None:
     """Leave Ctrl-C to the parent, which finishes what is under way; and no core files."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "setitimer"):  # whatever the parent does with them is inherited
+        timers = (signal.SIGPROF, signal.SIGALRM)
+        for number in timers:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, timers)
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

@@ -76,7 +76,8 @@ _DROPPED_EXIF = (0x927C, 0xA001, 0xA002, 0xA003, 0xA005)
 _EXIF_LIMIT = 60_000  # bytes; a JPEG has room for 65 533
 
 
-#: Seconds that decoding may take, as imgproxy has it: no photo of 100 megapixels needs half of it.
+#: Seconds of a processor that decoding may take: no photo of 100 megapixels needs half of it.
+#: imgproxy waits as long.
 DECODE_SECONDS = 10.0
 
 
@@ -95,9 +96,10 @@ def read(
     max_pixels
         Limit on width × height, checked before anything is decoded.
     seconds
-        Limit on the time that decoding takes. What is so plainly built that its pixels bound the
-        time already is decoded here, the rest in a process that can be killed
-        (:mod:`pipeline.image_io.sandbox`). None is no limit, and no other process.
+        Limit on the time of a processor that decoding takes; by the clock it may take six times as
+        long. What is so plainly built that its pixels bound the time already is decoded here, the
+        rest in a process that can be killed (:mod:`pipeline.image_io.sandbox`). None is no limit,
+        and no other process.
 
     Raises
     ------

@@ -2,9 +2,12 @@
 
 A decoder cannot be stopped from within: it is C, or holds the interpreter. So what is not plainly
 built (:mod:`pipeline.image_io.structure`), or comes from strangers, is decoded in a child process,
-which is killed when its time is over, and whose memory is bounded where the system can do that. A
-child is kept for the next picture: it takes a fifth of a second to start, and a picture of 12
-megapixels some 20 ms to come through the pipe.
+which ends when its time is over, and whose memory is bounded where the system can do that. A child
+is kept for the next picture: it takes a fifth of a second to start, and a picture of 12 megapixels
+some 20 ms to come through the pipe.
+
+The time is a processor's, not the clock's: a machine that is busy with other things must not refuse
+good photos. The clock is a second, wider limit, for what waits and does not work.
 
 The child is a Python of its own and no fork: it is safe from any thread, never runs the caller's
 main module, and holds nothing but Pillow and NumPy. Where none can be started (a frozen program,
@@ -17,6 +20,7 @@ import atexit
 import contextlib
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -41,6 +45,11 @@ _PICTURES = 500
 #: for it. By the clock, all pictures would be put back where the machine is busy with other things.
 _PATIENCE = 1.0
 _TICK = 0.05  # seconds between two looks at the clock
+#: Exit statuses of a child whose time was over, by the system's own timers.
+_OVER = tuple(-getattr(signal, name) for name in ("SIGPROF", "SIGALRM") if hasattr(signal, name))
+#: The clock's limit, as a multiple of the processor's: enough where six others want the same core.
+#: Without timers (Windows) there is only the clock.
+_WAIT = 6.0 if _OVER else 1.0
 
 _SCRIPT = Path(__file__).with_name("child.py")
 
@@ -187,7 +196,7 @@ def decode(
     source: bytes | BinaryIO,
     max_pixels: int,
     seconds: float,
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[float], None] = lambda worked: None,
 ) -> Photo:
     """Decode a picture in a child.
 
@@ -198,10 +207,12 @@ def decode(
     max_pixels
         As for :func:`pipeline.image_io.read`. The child's memory is bounded by it.
     seconds
-        The time that decoding may take, more than 0.
+        The time of a processor that decoding may take, more than 0. By the clock it may take six
+        times as long.
     tick
-        Called some twenty times a second, in another thread; what it raises ends the decoding,
-        and reaches the caller.
+        Called some twenty times a second, in another thread, with the seconds of a processor that
+        the picture has had so far, or of the clock where the system does not tell; what it raises
+        ends the decoding, and reaches the caller.
 
     Raises
     ------
@@ -220,11 +231,14 @@ def decode(
         return read(source, max_pixels, seconds=None)
     data = source if isinstance(source, bytes) else _all(source)
     try:
+        limits = {"max_pixels": max_pixels, "seconds": seconds, "wait": seconds * _WAIT}
         with _watched(child, seconds, tick):
-            answer, parts = child.ask({"max_pixels": max_pixels, "seconds": seconds}, data)
+            answer, parts = child.ask(limits, data)
     except BaseException as error:
         child.close()
         if isinstance(error, (OSError, EOFError, ValueError)):
+            if child.process.returncode in _OVER:
+                raise _too_slow(seconds) from None
             raise UnreadableImage("the file makes its decoder crash: save it anew") from error
         raise
     _give(child)
@@ -249,30 +263,33 @@ def _photo(answer: dict[str, Any], parts: list[bytearray]) -> Photo:
     return Photo(image, alpha, answer["format"], dpi, bytes(parts[2]), notes)
 
 
+def _too_slow(seconds: float) -> ImageTooSlow:
+    return ImageTooSlow(
+        f"the picture takes longer than {seconds:g} s to decode: save it anew with another "
+        "program, or raise the limit if the file is to be trusted"
+    )
+
+
 @contextlib.contextmanager
-def _watched(child: _Child, seconds: float, tick: Callable[[], None]) -> Iterator[None]:
+def _watched(child: _Child, seconds: float, tick: Callable[[float], None]) -> Iterator[None]:
     """Kill the child when its time is over, or ``tick`` raises; and then raise that."""
     done, ended = threading.Event(), []
 
     def watch() -> None:
-        start, before = time.monotonic(), child.worked() or 0.0
+        start, before = time.monotonic(), child.worked()
         while not done.wait(_TICK):
-            taken = time.monotonic() - start
+            taken, now = time.monotonic() - start, child.worked()
+            worked = taken if before is None or now is None else now - before
             try:
-                tick()
-                if taken > seconds:
-                    raise ImageTooSlow(
-                        f"the picture takes longer than {seconds:g} s to decode: save it anew "
-                        "with another program, or raise the limit if the file is to be trusted"
-                    )
+                tick(worked)
+                if taken > seconds * _WAIT:
+                    raise _too_slow(seconds)
             except BaseException as error:  # handed on to the caller
                 ended.append(error)
                 child.kill()
                 return
-            if taken > _PATIENCE and not child.slowed:
-                worked = child.worked()
-                if worked is None or worked - before > _PATIENCE:
-                    child.slow_down()
+            if worked > _PATIENCE and not child.slowed:
+                child.slow_down()
 
     watcher = threading.Thread(target=watch, name="wisp-decode", daemon=True)
     watcher.start()

@@ -117,11 +117,11 @@ def test_an_answer_that_is_not_read_is_let_go(server):
         one.sendall(f"GET {told['result_url']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         assert select.select([one], [], [], 60)[0]  # the answer has begun, and is held whole
         in_time(lambda: not held(server))
-        got = 0
+        size = 0
         with suppress(ConnectionError):
             while part := one.recv(1 << 16):
-                got += len(part)
-        assert 0 < got < told["bytes"]
+                size += len(part)
+        assert 0 < size < told["bytes"]
     # One that reads slowly gets all of it.
     with closing(connect(server)) as one:
         one.sendall(f"GET {told['result_url']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())

@@ -115,11 +115,12 @@ def test_no_more_run_at_a_time_than_allowed(settings):
 
 def test_slow_pictures_step_aside_and_of_too_many_some_are_given_up(settings, monkeypatch):
     monkeypatch.setattr(queue_module, "_PATIENCE", 0.05)
-    decoded = threading.Event()
+    decoded, start = threading.Event(), time.monotonic()
 
     async def story(queue, engine):
         def read(job, watch):
             while job.image.startswith(b"slow") and not decoded.is_set():
+                watch.worked = time.monotonic() - start
                 watch.check()
                 time.sleep(0.005)
             return Opened(Photo(np.zeros((1, 1, 3), np.uint8)), None, 0.0)
