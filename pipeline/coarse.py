@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.errors import ModelInvalid
 from pipeline.models import HINTS, CoarseModel, Session
+from pipeline.models.opening import SMALLEST
 
 #: Longest side of a view that keeps the photo's proportions: a panorama has to end somewhere.
 LONGEST = 2048
@@ -77,15 +79,21 @@ def probabilities(
     ``hints`` are as for :func:`feed`, of the photo as it is.
 
     Returns how likely each pixel of the view belongs to the subject, (h, w) float32 in 0..1, for
-    :func:`to_mask`.
+    :func:`to_mask`. Raises :class:`ModelInvalid` where the answer is no map, which a file whose
+    output has no fixed size shows only here.
     """
     inputs = feed(image, card, hints)
     if mirrored:
         inputs = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in inputs.items()}
     (output,) = session.run([card.output], inputs)
-    raw = np.asarray(output, np.float32).reshape(output.shape[-2:])
+    if output.ndim != 4 or output.shape[:2] != (1, 1) or max(output.shape) < SMALLEST:
+        raise ModelInvalid(
+            f"{card.path}: stage 1 must answer with one map, (1, 1, H, W) of at least {SMALLEST} "
+            f"px a side, not {output.shape}"
+        )
+    raw = np.asarray(output[0, 0], np.float32)
     if card.sigmoid:
-        raw = 1 / (1 + np.exp(-np.clip(raw, -80, 80)))
+        raw = np.asarray(1 / (1 + np.exp(-np.clip(raw, -80, 80))), np.float32)
     raw = np.nan_to_num(raw)
     return np.ascontiguousarray(raw[:, ::-1]) if mirrored else raw
 

@@ -143,10 +143,20 @@ def test_a_pipe(run, jpeg):
 def test_settings_reach_the_cutout(run, jpeg):
     Path("a.jpg").write_bytes(jpeg)
     networks.stage1(Path("m.onnx"))
-    run("cut", "a.jpg", "--no-refine", "--model", "m.onnx", "--refiner", "r.onnx", "--max-pixels=7")
+    run(
+        "cut",
+        "a.jpg",
+        "--no-refine",
+        "--model",
+        "m.onnx",
+        "--refiner",
+        "r.onnx",
+        "--max-pixels=7",
+        "--decode-seconds=3",
+    )
     (settings,) = run.loaded
     assert (settings.model, settings.refiner, settings.refine) == ("m.onnx", "r.onnx", False)
-    assert settings.max_pixels == 7
+    assert (settings.max_pixels, settings.decode_seconds) == (7, 3)
 
 
 # -- folders ---------------------------------------------------------------------------------------
@@ -312,6 +322,7 @@ def test_a_bar_on_a_terminal(run, folder, monkeypatch):
         (["a.jpg", "--only-mask", "--background", "white"], "one of the two"),
         (["a.jpg", "-o", "a.jpg", "--background", "white"], "overwritten"),
         (["a.jpg", "--max-pixels", "0"], "max_pixels"),
+        (["a.jpg", "--decode-seconds", "0"], "decode_seconds"),
         (["."], "-o"),
         ([".", "-o", "."], "holds the photos"),
         (["a.jpg", "--nonsense"], "nonsense"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from pipeline import coarse, views
+from pipeline import ModelInvalid, coarse, views
 from pipeline.models.catalogue import CoarseModel
 from pipeline.views import Box
 from tests.networks import Function
@@ -34,6 +34,13 @@ def test_one_look_is_the_whole_photo():
     assert np.array_equal(
         sight.mask, coarse.upsample(coarse.predict(session, CARD, image), (600, 900))
     )
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 2, 320, 320), (1, 320, 320), (1, 1)])
+def test_an_answer_that_is_no_map_is_the_models_fault(shape):
+    session = Function(lambda batch: np.full(shape, 0.5, np.float32))
+    with pytest.raises(ModelInvalid, match=r"none\.onnx: .* not \(1, "):
+        views.see(session, CARD, square(100, 200, 240))
 
 
 def test_the_second_look_goes_where_something_was_found():

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -88,7 +88,7 @@ class _Child:
         self.slowed = False
 
     def ask(
-        self, request: dict[str, object], data: bytes
+        self, request: Mapping[str, object], data: bytes
     ) -> tuple[dict[str, Any], list[bytearray]]:
         """Send a picture; return the answer's head, and its parts. Raises OSError or EOFError."""
         self.pictures += 1
@@ -231,7 +231,8 @@ def decode(
         return read(source, max_pixels, seconds=None)
     data = source if isinstance(source, bytes) else _all(source)
     try:
-        limits = {"max_pixels": max_pixels, "seconds": seconds, "wait": seconds * _WAIT}
+        wait = seconds * _WAIT
+        limits = {"max_pixels": max_pixels, "seconds": seconds, "wait": wait}
         with _watched(child, seconds, tick):
             answer, parts = child.ask(limits, data)
     except BaseException as error:

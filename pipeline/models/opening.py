@@ -15,7 +15,7 @@ from pipeline.models.session import Network, Session
 Card = TypeVar("Card", CoarseModel, RefinerModel)
 
 #: Sides of a map that says anything of a photo: less is a classifier's answer, not a mask.
-_SMALLEST = 16
+SMALLEST = 16
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def open_coarse(
         raise ModelInvalid(
             f"{card.path}: the first output of stage 1 must be (N, 1, H, W), not {out}"
         )
-    if any(isinstance(side, int) and side < _SMALLEST for side in out[2:]):
+    if any(isinstance(side, int) and side < SMALLEST for side in out[2:]):
         raise ModelInvalid(
-            f"{card.path}: the map of stage 1 must be at least {_SMALLEST} px a side, not {out[2:]}"
+            f"{card.path}: the map of stage 1 must be at least {SMALLEST} px a side, not {out[2:]}"
         )
     if entry.type != "tensor(float)":
         raise ModelInvalid(f"{card.path}: stage 1 needs a float32 input, not {entry.type}")
