@@ -36,8 +36,8 @@ CELLS = 320  # a mask is put onto a grid of so many cells a side, as stage 1's a
 DOUBT = 1.0
 _BINARY = 0.02  # share of pixels that are neither black nor white, below which a mask is binary
 _ASPECT = 0.02  # by how much the proportions of a mask and its photo may differ
-#: Sides of the views around a point, of the photo's (or the box's).
-_AROUND = (1.0, 0.6, 0.35)
+#: Sides of the nearer views around a point, of the photo's (or the box's).
+_AROUND = (0.6, 0.35)
 _DISC = 0.025  # radius of a point in a hint, of the view's side: as in training
 _FAINT = 0.5  # value of a box that points go with: a disc inside it is to be seen
 
@@ -282,6 +282,7 @@ class _Thing:
     box: Box
     found: Map
     score: float
+    grid: tuple[int, int] | None = None  # of the photo, where it is not the view's own
 
     def holds(self, points: Sequence[Point]) -> bool:
         return any(_value(self.found, self.box, point) > views.SUBJECT for point in points)
@@ -292,6 +293,8 @@ class _Thing:
         return mask
 
     def cells(self, shape: tuple[int, int]) -> tuple[int, int]:
+        if self.grid:
+            return self.grid
         (h, w), (bh, bw) = self.found.shape, self.box.shape
         return round(h * shape[0] / bh), round(w * shape[1] / bw)
 
@@ -308,11 +311,11 @@ def _under(
     """Find the things under points; with points to drop alone, all but those."""
     shape, notes = (image.shape[0], image.shape[1]), []
     everything = frame or Box(0, 0, *shape)
+    plain = views.see(session, card, image, looks, frame)
     sight = None
     for point in keep:
-        best = max(
-            _things(session, card, image, everything, point), key=lambda t: t.score, default=None
-        )
+        seen = _things(session, card, image, everything, point, plain)
+        best = max(seen, key=lambda thing: thing.score, default=None)
         if best is None:
             notes.append(f"nothing was found at the point {_text(point)}")
             continue
@@ -325,11 +328,12 @@ def _under(
     if sight is None and keep:
         nothing = np.zeros((CELLS, CELLS), np.float32)
         sight = Sight(np.zeros(shape, np.float32), nothing.shape, everything, nothing, nothing, 1)
-    sight = sight or views.see(session, card, image, looks, frame)
+    sight = sight or plain
     for point in drop:
         if _value(sight.mask, Box(0, 0, *shape), point) <= views.SUBJECT:
             continue
-        others = [t for t in _things(session, card, image, everything, point) if not t.holds(keep)]
+        seen = _things(session, card, image, everything, point, plain)
+        others = [thing for thing in seen if not thing.holds(keep)]
         best = max(others, key=lambda thing: thing.score, default=None)
         if best is None:
             notes.append(f"nothing was found at the point {_text(point)} that could be dropped")
@@ -339,19 +343,28 @@ def _under(
 
 
 def _things(
-    session: Session, card: CoarseModel, image: NDArray[np.uint8], frame: Box, point: Point
+    session: Session,
+    card: CoarseModel,
+    image: NDArray[np.uint8],
+    frame: Box,
+    point: Point,
+    plain: Sight,
 ) -> Iterator[_Thing]:
-    """Yield what lies under a point, seen from several distances."""
-    for share in _AROUND:
-        box = _centred(frame, point, share)
-        found = coarse.to_mask(coarse.probabilities(session, card, image[box.area]), card)
+    """Yield what lies under a point: in what is seen without it, and from nearer by."""
+    whole = Box(0, 0, image.shape[0], image.shape[1])
+    for share in (None, *_AROUND):
+        box = _centred(frame, point, share) if share else whole
+        found = plain.mask
+        if share:
+            found = coarse.to_mask(coarse.probabilities(session, card, image[box.area]), card)
         if _value(found, box, point) <= views.SUBJECT:
             continue
         scale = np.array(found.shape) / box.shape
         at = (int((point[1] - box.top) * scale[0]), int((point[0] - box.left) * scale[1]))
         alone = pieces.at(found, at)
         subject = alone > views.SUBJECT
-        yield _Thing(box, alone, float(alone[subject].mean()) * _whole(subject, box, frame))
+        score = float(alone[subject].mean()) * _whole(subject, box, frame)
+        yield _Thing(box, alone, score, None if share else plain.cells)
 
 
 def _centred(frame: Box, point: Point, share: float) -> Box:
