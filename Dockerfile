@@ -18,6 +18,7 @@ FROM python:3.12-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin wisp \
  && install -d -o wisp -g wisp /data
 COPY --from=build /opt/wisp /opt/wisp
+# Under a name of its own it also needs WISP_HOSTS, and WISP_PROXIES for the proxy: docs/security.md.
 ENV PATH=/opt/wisp/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     WISP_HOST=0.0.0.0 \
