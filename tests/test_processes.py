@@ -10,6 +10,7 @@ import re
 import runpy
 import subprocess
 import sys
+import urllib.request
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ import wisp
 from pipeline import Cutout, Settings
 from pipeline.models import providers
 from tests import networks
+from tests.conftest import encoded, in_time
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,6 +72,38 @@ def test_a_forked_child_cuts_photos_out_and_ends(threads):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_gunicorn_loads_first_and_replaces_its_workers(tmp_path, photo):
+    """The program of the document, with workers that are replaced after two requests each."""
+    pytest.importorskip("gunicorn")
+    text = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    section = text.partition("## gunicorn\n")[2]
+    (tmp_path / "app.py").write_text(section.partition("```python\n")[2].partition("```")[0])
+    command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--preload"]
+    command += ["--workers", "2", "--max-requests", "2", "--timeout", "60", "app:app"]
+    log = tmp_path / "log"
+    with open(log, "wb") as stream:
+        server = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        in_time(lambda: "Listening at" in log.read_text())
+        url = log.read_text().partition("Listening at: ")[2].split()[0]
+        for _ in range(6):
+            request = urllib.request.Request(url, encoded(photo, "JPEG"))
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert Image.open(answer).mode == "RGBA"
+    finally:
+        server.terminate()
+        server.wait(60)
+    said = log.read_text()
+    assert said.count("Booting worker") > 2 and "TIMEOUT" not in said and "SIG" not in said
 
 
 def test_a_cutout_is_pickled_as_its_settings(tmp_path, photo):

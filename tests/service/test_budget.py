@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import httpx
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from service.body_limit import BodyLimitMiddleware
 from service.budget import Budget
 from service.errors import Busy, TooMany
 from service.settings import ServiceSettings
-from tests.service.conftest import encoded
+from tests.service.conftest import encoded, streamed
 from tests.service.test_body_limit import png_of
 
 
@@ -151,6 +152,21 @@ def test_a_background_has_no_more_pixels_than_a_photo(serve, photo, path, field,
         answer = client.post(path, files={field: photo, behind: data})
         assert answer.status_code == status, answer.text
     assert client.get("/metrics").text.count("wisp_held_bytes 0.0") == 1
+
+
+def test_a_background_that_is_fetched_has_no_more_pixels_either(serve, photo):
+    async def resolve(host, port):
+        return ["93.184.216.34"]
+
+    site = httpx.MockTransport(lambda request: streamed(png_of(9000, 9000)))
+    client = serve({"resolve": resolve, "transport": site}, max_pixels=300_000)
+    answer = client.post(
+        "/v1.0/removebg",
+        files={"image_file": photo},
+        data={"bg_image_url": "https://example.com/a.png"},
+    )
+    assert answer.status_code == 413
+    assert answer.json()["errors"][0]["code"] == "image_too_large"
 
 
 def test_answers_count_for_whoever_waits_for_them(serve, photo):

@@ -457,13 +457,39 @@ def test_a_batch_of_zips_holds_one_picture_at_a_time(base, tmp_path, photo):
         assert app.state.wisp.memory.used == 0
 
 
+@pytest.mark.parametrize("name", ["cut", "explain"])
+def test_an_event_reads_an_upload_only_where_there_is_room(page, photo, monkeypatch, name):
+    """However many events name one upload, they hold no more than their visitor may."""
+    files = [("files", ("a.jpg", photo))]
+    sent = page.client.post("/gradio_api/upload", files=files, headers=page.cookie).json()[0]
+    count = next(count for _, known, count in page.functions() if known == name)
+    data = [{"path": sent, "meta": META}, False, *("", "transparent", "#ffffff", None, False, 5)]
+    data = [*data, "png"] if name == "cut" else [data[0], ""]
+    assert len(data) == count
+    memory = page.client.app.state.wisp.memory
+
+    def told() -> str:
+        event = page.post(f"/gradio_api/call/{name}", {"data": data}).json()["event_id"]
+        return page.client.get(f"/gradio_api/call/{name}/{event}", headers=page.cookie).text
+
+    monkeypatch.setattr(memory, "each", len(photo) - 1)
+    read: list[Any] = []
+    monkeypatch.setattr("service.web.files.Files.opened", lambda *given: read.append(given))
+    said = told()
+    assert "event: error" in said and "too much of yours" in said
+    assert not read and memory.used == 0
+    monkeypatch.undo()
+    if name == "cut":
+        assert "event: complete" in told() and memory.used == 0
+
+
 def test_answers_that_nobody_reads_do_not_pile_up(page, monkeypatch):
     monkeypatch.setattr("service.web.event_streams._GRACE", 0.0)
     number = next(number for number, name, _ in page.functions() if name == "history")
     door = guard_of(page)
     queue = door.unread._queue
     waiting = queue.pending_messages_per_session
-    for i in range(40):
+    for i in range(24):
         body = {"data": [], "fn_index": number, "session_hash": f"never{i}"}
         assert page.post("/gradio_api/queue/join", body).status_code == 200
         in_time(waiting[f"never{i}"].qsize)
