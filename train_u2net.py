@@ -32,14 +32,22 @@ from training.sampling import sampling_probs
 from training.schedule import set_rate, warmup_cosine
 from u2net import dataset, export, weights
 from u2net.dataset import Prepared
+from u2net.guided import Guided
 from u2net.inner import Inner
 from u2net.network import WIDTHS, U2Net, normalise
 from u2net.phases import Blocks, Chain, Phase, Whole
 from u2net.prepare import prepare
+from u2net.samples import Pool
 from u2net.settings import Data, Settings
 from u2net.validate import validate
 
-PHASES: dict[str, type[Phase]] = {"blocks": Blocks, "chain": Chain, "whole": Whole, "inner": Inner}
+PHASES: dict[str, type[Phase]] = {
+    "blocks": Blocks,
+    "chain": Chain,
+    "whole": Whole,
+    "inner": Inner,
+    "guided": Guided,
+}
 
 
 def train(
@@ -48,7 +56,7 @@ def train(
     teacher_file: Path,
     out: Path,
     init: Path | None = None,
-    sampling: dict[str, float] | None = None,
+    about: Data | None = None,
     features: Path | None = None,
     resume: bool = False,
     stop: int | None = None,
@@ -57,7 +65,7 @@ def train(
     """Train one phase, and return its last checkpoint, ``out``/last.pt.
 
     ``init`` holds the first weights (a checkpoint or an ONNX file); ``resume`` goes on from the
-    phase's own checkpoint. ``sampling`` weighs the sources, ``features`` is the inner phase's
+    phase's own checkpoint. ``about`` weighs the sources, ``features`` is the inner phase's
     folder. ``stop`` ends after that many of ``s.steps``. Raises ``SettingsError`` where settings,
     checkpoint and files contradict.
 
@@ -71,15 +79,17 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
 
     # -- data, student, teacher
-    model = place(U2Net(WIDTHS[s.widths], norm=not s.folded), device)
+    model = place(U2Net(WIDTHS[s.widths], norm=not s.folded, hints=s.hinted > 0), device)
     pictures, held = Prepared(prepared, "train"), Prepared(prepared, "held")
-    probs = sampling_probs(pictures.sources, sampling or {})
+    about = about or Data()
+    probs = sampling_probs(pictures.sources, about.sampling)
     exact_teacher = weights.load_onnx(teacher_file)
     teacher = place(weights.load_onnx(teacher_file), device).to(fastest(device))
     if init and not resume:
         photos = dataset.draw(pictures, probs, s.seed, 0, 32, s.size, 0.0)[0]
         x = normalise(torch.from_numpy(photos).to(device))
-        model.load_state_dict(weights.adapt(weights.load(init), s.folded, x).state_dict())
+        begun = weights.adapt(weights.load(init), s.folded, s.hinted > 0, x)
+        model.load_state_dict(begun.state_dict())
     optimizer = make_optimizer(model, s)
     ema = averaged(model, s.ema)
     average = cast(U2Net, ema.module)
@@ -92,6 +102,8 @@ def train(
         phase.pretrained = init is not None
     if isinstance(phase, Inner):
         phase.open_features(features or out / "features", exact_teacher, quiet)
+    if isinstance(phase, Guided):
+        phase.samples = Pool(prepared, "train", about)
 
     # -- the loop
     steps = range(first, min(s.steps, stop or s.steps))
@@ -182,7 +194,7 @@ def main(
             raise SettingsError(f"{last.parent} holds a run: --resume goes on with it.")
         if not last.is_file() or checkpoint.read(last)["step"] < s.steps:
             train(
-                s, prepared, teacher, out / folder, init, about.sampling, out / "features",
+                s, prepared, teacher, out / folder, init, about, out / "features",
                 resume=last.is_file(), quiet=quiet,
             )  # fmt: skip
         init = last

@@ -20,6 +20,7 @@ from pipeline.errors import ModelMissing
 from u2net import losses, metrics
 from u2net.dataset import Prepared, evenly
 from u2net.export import network_input
+from u2net.network import HINTS
 from u2net.settings import SIZE
 
 EXAMPLES = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle")
@@ -36,9 +37,30 @@ def open_network(path: Path, threads: int = 2):
     return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
 
 
-def subject_map(session, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """d0 of a (320, 320, 3) uint8 photo, (320, 320) float32 in 0..1, unstretched."""
-    return session.run(["d0"], {"input": network_input(photo[None])})[0][0, 0]
+def subject_map(
+    session, photo: NDArray[np.uint8], hints: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """d0 of a (320, 320, 3) uint8 photo, (320, 320) float32 in 0..1, unstretched.
+
+    ``hints`` (2, 320, 320) float32 in 0..1 are told to a network that takes them.
+    """
+    return session.run(["d0"], feed(session, photo[None], hints))[0][0, 0]
+
+
+def takes_hints(session) -> bool:
+    """Tell whether a network can be told what to cut."""
+    return len(session.get_inputs()) > 1
+
+
+def feed(
+    session, photos: NDArray[np.uint8], hints: NDArray[np.float32] | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """What a network is fed for photos (N, 320, 320, 3) uint8, and the same hints for all."""
+    fed = {"input": network_input(photos)}
+    if takes_hints(session):
+        planes = np.zeros((HINTS, SIZE, SIZE), np.float32) if hints is None else hints
+        fed["hints"] = np.repeat(planes[None], len(photos), 0)
+    return fed
 
 
 def saturation(prediction: NDArray[np.floating]) -> float:
@@ -151,12 +173,11 @@ def seconds(networks: dict[str, Path], threads: int, rounds: int = 15) -> dict[s
     """The median seconds of one photo for each network, run in turn so that load hits all."""
     sessions = {name: open_network(path, threads) for name, path in networks.items()}
     blank = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
-    feed = {"input": network_input(blank)}
     taken: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(rounds + 2):
         for name, session in sessions.items():
             start = time.perf_counter()
-            session.run(["d0"], feed)
+            session.run(["d0"], feed(session, blank))
             taken[name].append(time.perf_counter() - start)
     return {name: float(np.median(values[2:])) for name, values in taken.items()}
 

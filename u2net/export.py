@@ -4,7 +4,12 @@ Two files: FP32, and INT8 calibrated on training photos.
 
 Both have the input ``input`` (N, 3, H, W) float32 and the outputs ``d0`` .. ``d6``, each
 (N, 1, H, W) float32 in 0..1 (d0 is the fused map), with a free N, and H and W free in steps of 32:
-a second look at a photo is at a smaller size (:mod:`pipeline.views`).
+a second look at a photo is at a smaller size (:mod:`pipeline.views`). A network that can be told
+what to cut has a second input ``hints`` (N, 2, H, W) float32 in 0..1 (:mod:`u2net.hints`); zeros
+say nothing.
+
+``--plain WEIGHTS`` keeps the network of another export for photos without hints: both lie in one
+file (:func:`join`), and the new one runs only where something is said.
 """
 
 from __future__ import annotations
@@ -12,25 +17,30 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 import onnx
+import onnx.compose
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from PIL import Image
 from torch import Tensor, nn
 
+from pipeline import files
 from pipeline.cli.command import Command
 from pipeline.models import quantize
 from u2net import weights
 from u2net.dataset import Prepared, evenly
-from u2net.network import DEPTH, U2Net, fused, normalise
+from u2net.network import DEPTH, HINTS, U2Net, fused, normalise
 from u2net.settings import SIZE
 
 OUTPUTS = [f"d{k}" for k in range(DEPTH + 1)]
 CALIBRATION = 64  # photos for the ranges of INT8, spread over all sources
+PLAIN, TOLD = "plain_", "told_"  # prefixes in a file that holds two networks
 OPSET = 17  # the first with everything used here; old runtimes read it
 
 
@@ -41,8 +51,8 @@ class _Maps(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(torch.sigmoid(d) for d in self.model(x))
+    def forward(self, x: Tensor, hints: Tensor | None = None) -> tuple[Tensor, ...]:
+        return tuple(torch.sigmoid(d) for d in self.model(x, hints))
 
 
 def sharpen_map(model: U2Net, gain: float) -> U2Net:
@@ -61,15 +71,18 @@ def sharpen_map(model: U2Net, gain: float) -> U2Net:
 
 def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
     """Write a folded network as ONNX at ``path``, checked by the ONNX checker."""
+    inputs = {"input": torch.zeros(1, 3, size, size)}
+    if model.hints:
+        inputs["hints"] = torch.zeros(1, HINTS, size, size)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
         torch.onnx.export(
             _Maps(model).eval(),
-            (torch.zeros(1, 3, size, size),),
+            tuple(inputs.values()),
             str(part),
-            input_names=["input"],
+            input_names=list(inputs),
             output_names=OUTPUTS,
-            dynamic_axes={name: {0: "n", 2: "h", 3: "w"} for name in ["input", *OUTPUTS]},
+            dynamic_axes={name: {0: "n", 2: "h", 3: "w"} for name in [*inputs, *OUTPUTS]},
             opset_version=OPSET,
             dynamo=False,  # the TorchScript exporter folds the sizes; the other needs onnxscript
         )
@@ -77,15 +90,75 @@ def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
         os.replace(part, path)
 
 
+def join(plain: onnx.ModelProto, told: onnx.ModelProto) -> onnx.ModelProto:
+    """Put a network for plain photos and one for hints into one graph, with the inputs of both.
+
+    The plain one is the graph itself, so that what reads or trains on a file finds it there; where
+    no hint is above 0 its maps are the answer. Else a branch, run only then, gives them.
+    """
+    joined = onnx.ModelProto()
+    joined.CopyFrom(plain)
+    if joined.graph.node[-1].op_type == "If":  # joined before: its plain network goes on
+        del joined.graph.node[-4:], joined.graph.input[1:]
+    else:
+        _rename(joined.graph, {name: PLAIN + name for name in OUTPUTS})
+    branch = onnx.compose.add_prefix(told, TOLD).graph
+    own = {TOLD + value.name: value.name for value in told.graph.input}
+    _rename(branch, own)
+    del branch.input[:]  # a branch reads what lies around it
+    other = helper.make_graph(
+        [helper.make_node("Identity", [PLAIN + name], [f"same_{name}"]) for name in OUTPUTS],
+        "plain",
+        [],
+        [helper.make_tensor_value_info(f"same_{d}", TensorProto.FLOAT, None) for d in OUTPUTS],
+    )
+    zero = helper.make_tensor("hints_zero", TensorProto.FLOAT, [], [0.0])
+    joined.graph.node.extend(
+        [
+            helper.make_node("Constant", [], ["hints_zero"], value=zero),
+            helper.make_node("ReduceMax", ["hints"], ["hints_most"], keepdims=0),
+            helper.make_node("Greater", ["hints_most", "hints_zero"], ["hinted"]),
+            helper.make_node("If", ["hinted"], OUTPUTS, then_branch=branch, else_branch=other),
+        ]
+    )
+    joined.graph.input.extend(told.graph.input[1:])
+    del joined.graph.output[:]
+    joined.graph.output.extend(told.graph.output)
+    return joined
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Rename tensors wherever the nodes of a graph make or read them."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
 def write_int8(fp32: Path, path: Path, photos: NDArray[np.uint8]) -> None:
     """Quantise a written FP32 network (:func:`pipeline.models.quantize.write_int8`).
 
-    ``photos`` (N, H, W, 3) uint8 at the network's size; only training photos belong here.
+    ``photos`` (N, H, W, 3) uint8 at the network's size; only training photos belong here. Every
+    second one is hinted, so that the ranges have room for hints.
     """
+    hinted = len(onnx.load(str(fp32)).graph.input) > 1
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
-        quantize.write_int8(fp32, part, "input", (network_input(photo[None]) for photo in photos))
+        quantize.write_int8(fp32, part, _calibration(photos, hinted))
         os.replace(part, path)
+
+
+def _calibration(photos: NDArray[np.uint8], hinted: bool) -> Iterator[dict[str, NDArray]]:
+    """Yield what the network is fed for each photo: by turns no hint, and a box and a click."""
+    for number, photo in enumerate(photos):
+        feed = {"input": network_input(photo[None])}
+        if hinted:
+            side = len(photo)
+            feed["hints"] = np.zeros((1, HINTS, side, side), np.float32)
+            if number % 2:
+                middle = slice(side // 4, -side // 4)
+                feed["hints"][0, 0, middle, middle] = 1
+                feed["hints"][0, 1, : side // 16, : side // 16] = 1
+        yield feed
 
 
 def network_input(photos: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -93,10 +166,13 @@ def network_input(photos: NDArray[np.uint8]) -> NDArray[np.float32]:
     return normalise(torch.from_numpy(photos.transpose(0, 3, 1, 2).copy())).numpy()
 
 
-def export(model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0) -> tuple[Path, Path]:
+def export(
+    model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0, plain: Path | None = None
+) -> tuple[Path, Path]:
     """Write ``coarse.onnx`` and ``coarse_int8.onnx`` to ``out``, and return their paths.
 
-    ``gain`` as for :func:`sharpen_map`; ``pictures`` is the training split.
+    ``gain`` as for :func:`sharpen_map`; ``pictures`` is the training split; ``plain`` is the folder
+    of the files whose network photos without hints go on with, if given.
     """
     out.mkdir(parents=True, exist_ok=True)
     fp32, int8 = out / "coarse.onnx", out / "coarse_int8.onnx"
@@ -104,6 +180,11 @@ def export(model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0) -> tu
     chosen = evenly(len(pictures), CALIBRATION)
     squares = [Image.fromarray(pictures.pack[k][..., :3]).resize((SIZE, SIZE)) for k in chosen]
     write_int8(fp32, int8, np.stack([np.asarray(square) for square in squares]))
+    if plain:
+        for path in (fp32, int8):
+            joined = join(onnx.load(str(plain / path.name)), onnx.load(str(path)))
+            onnx.checker.check_model(joined, full_check=True)
+            files.write(path, joined.SerializeToString())
     return fp32, int8
 
 
@@ -112,9 +193,10 @@ def export(model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0) -> tu
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--gain", default=1.0, help="How decided the map d0 is; 1: as trained.")
-def main(checkpoint: Path, prepared: Path, out: Path, gain: float) -> None:
+@click.option("--plain", type=click.Path(path_type=Path, exists=True), help="Folder to keep from.")
+def main(checkpoint: Path, prepared: Path, out: Path, gain: float, plain: Path | None) -> None:
     """Write coarse.onnx and coarse_int8.onnx, calibrated on training photos, to OUT."""
-    for path in export(weights.load(checkpoint), Prepared(prepared, "train"), out, gain):
+    for path in export(weights.load(checkpoint), Prepared(prepared, "train"), out, gain, plain):
         click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 

@@ -51,22 +51,28 @@ def targets(
     return [share * truth + (1 - share) * sharpen(t.float(), gain) for t in teacher]
 
 
-def map_loss(logits: list[Tensor], target: list[Tensor], overlap: float) -> Tensor:
+def map_loss(
+    logits: list[Tensor], target: list[Tensor], overlap: float, weight: Tensor | None = None
+) -> Tensor:
     """Deep supervision (U²-Net, eq. 1): the sum over the maps of the cross-entropy above its
     least possible value, and ``overlap`` times 1 - soft IoU (BASNet, Qin et al. 2019, eq. 6).
 
     The soft IoU looks at a subject as a whole, however small, and drives its inside to 1.
+    ``weight`` (B, 1, H, W) in 0..1 says how much each pixel counts; all of them do without it.
     """
     total = torch.zeros((), device=logits[0].device)
+    w = torch.ones_like(target[0]) if weight is None else weight
     for d, t in zip(logits, target, strict=True):
-        entropy = (torch.special.entr(t) + torch.special.entr(1 - t)).mean()
-        total = total + F.binary_cross_entropy_with_logits(d.float(), t) - entropy
+        entropy = torch.special.entr(t) + torch.special.entr(1 - t)
+        apart = F.binary_cross_entropy_with_logits(d.float(), t, reduction="none") - entropy
+        total = total + (w * apart).mean()
         if overlap:
             p = d.float().sigmoid()
-            common = (p * t).sum((1, 2, 3))
-            union = (p + t - p * t).sum((1, 2, 3))
+            common = (w * p * t).sum((1, 2, 3))
+            union = (w * (p + t - p * t)).sum((1, 2, 3))
             # An empty scene has no subject to overlap with: the constant keeps it at 0 loss.
-            total = total + overlap * (1 - (common + 50) / (union + 50)).mean()
+            missed = w.mean((1, 2, 3)) * (1 - (common + 50) / (union + 50))
+            total = total + overlap * missed.mean()
     return total
 
 

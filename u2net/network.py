@@ -20,6 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 DEPTH = 6  # levels of the outer U; also the number of side outputs
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+HINTS = 2  # planes that say what to cut: one for "keep", one for "drop"
+HINT_SCALE = 8.0  # what a hinted pixel's 1 becomes: a feature beside it reaches 30
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,10 @@ class U2Net(nn.Module):
     blockwise distillation both go by it.
     """
 
-    def __init__(self, widths: Widths = SMALL, norm: bool = True):
+    def __init__(self, widths: Widths = SMALL, norm: bool = True, hints: bool = False):
         super().__init__()
-        ins = [3] + [out for _, out in widths.encoder[:-1]]
+        self.hints = hints
+        ins = [3] + [out + HINTS * hints for _, out in widths.encoder[:-1]]
         self.encoder = nn.ModuleList(
             RSU(h, i, mid, out, norm)
             for h, i, (mid, out) in zip(_HEIGHTS_DOWN, ins, widths.encoder, strict=True)
@@ -162,21 +165,40 @@ class U2Net(nn.Module):
         """The level (0: full size .. 5: a 32nd) that block ``k`` works at."""
         return k if k < DEPTH else 2 * DEPTH - 2 - k
 
-    @staticmethod
-    def block_input(k: int, x: Tensor, features: list[Tensor]) -> Tensor:
-        """What block ``k`` is fed, from the photo ``x`` and the outputs of the blocks before it."""
+    def told(self, x: Tensor, hints: Tensor | None) -> list[Tensor]:
+        """What each encoder is told by ``hints`` (B, 2, H, W) in 0..1; ``None`` says nothing.
+
+        The first one, which finds edges and colours whatever is meant, is told nothing.
+        """
+        if hints is None:
+            hints = x.new_zeros(len(x), HINTS, *x.shape[2:])
+        levels = [hints * HINT_SCALE]
+        for _ in range(DEPTH - 1):
+            levels.append(pool(levels[-1]))
+        return levels
+
+    def block_input(
+        self, k: int, x: Tensor, features: list[Tensor], told: list[Tensor] | None = None
+    ) -> Tensor:
+        """What block ``k`` is fed: from the photo ``x``, the outputs of the blocks before it and,
+        in a network with hints, what the encoders are ``told`` (nothing without it)."""
         if k == 0:
             return x
         if k < DEPTH:
-            return pool(features[k - 1])
+            fed = pool(features[k - 1])
+            if not self.hints:
+                return fed
+            level = (told or self.told(x, None))[k]
+            return torch.cat((fed, level.to(fed.dtype)), 1)
         skip = features[2 * DEPTH - 2 - k]
         return torch.cat((resize_like(features[k - 1], skip), skip), 1)
 
-    def features(self, x: Tensor) -> list[Tensor]:
+    def features(self, x: Tensor, hints: Tensor | None = None) -> list[Tensor]:
         """The outputs of the eleven blocks for a normalised photo (B, 3, H, W)."""
         outputs: list[Tensor] = []
+        told = self.told(x, hints) if self.hints else None
         for k, block in enumerate(self.blocks):
-            outputs.append(block(self.block_input(k, x, outputs)))
+            outputs.append(block(self.block_input(k, x, outputs, told)))
         return outputs
 
     def heads(self, features: list[Tensor]) -> list[Tensor]:
@@ -186,9 +208,9 @@ class U2Net(nn.Module):
         side = [side[0]] + [resize_like(d, side[0]) for d in side[1:]]
         return [self.out(torch.cat(side, 1)), *side]
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Logits of d0..d6, each (B, 1, H, W), for a normalised photo (B, 3, H, W)."""
-        return self.heads(self.features(x))
+    def forward(self, x: Tensor, hints: Tensor | None = None) -> list[Tensor]:
+        """Logits of d0..d6, each (B, 1, H, W), for a normalised photo (B, 3, H, W), and hints."""
+        return self.heads(self.features(x, hints))
 
 
 def normalise(image: Tensor) -> Tensor:
@@ -207,6 +229,19 @@ def fused(model: U2Net) -> U2Net:
             layer.conv = fuse_conv_bn_eval(layer.conv, layer.norm)
             layer.norm = nn.Identity()
     return model
+
+
+@torch.no_grad()
+def with_hints(model: U2Net) -> U2Net:
+    """A folded network of SMALL widths that can be told hints, and does not heed them yet."""
+    if model.hints:
+        return model
+    grown = U2Net(SMALL, norm=False, hints=True)
+    old = model.state_dict()
+    for name, weight in grown.state_dict().items():
+        # The channels of the hints are the last ones: what is told begins without an effect.
+        weight.zero_()[tuple(slice(n) for n in old[name].shape)] = old[name]
+    return grown
 
 
 @torch.no_grad()

@@ -7,9 +7,11 @@ hold: :mod:`training.folders`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +26,12 @@ from tqdm import tqdm
 from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
 from pipeline.files import write
-from training import folders
+from training import folders, recipe
 from training.split import held_out_scenes, scene
-from u2net.settings import SIZE, Data
+from u2net.scenes import Map, Pieces
+from u2net.settings import SIZE, Data, Settings
 
+PIECE = 240  # the longest side of a cutout on disk
 ROOM = 368  # the side on disk: room for a crop that is still sharp at 320
 
 
@@ -105,17 +109,86 @@ def composite(
     return np.rint(mixed.clip(0, 255)).astype(np.uint8), alpha
 
 
+def held(items: list[Item], how: Data) -> list[bool]:
+    """Tell of each photo whether it is held out: by ``how.held_out`` where that names its source,
+    else by the rule for all."""
+    chosen = held_out_scenes((item.source, item.scene) for item in items)
+    return [
+        re.search(how.held_out[item.source], item.path.stem) is not None
+        if item.source in how.held_out
+        else (item.source, item.scene) in chosen
+        for item in items
+    ]
+
+
+def tenth(paths: list[Path]) -> set[Path]:
+    """Return a tenth of some files, always the same, by a hash of their names."""
+    order = sorted(paths, key=lambda p: hashlib.sha1(f"{p.parent.name}/{p.stem}".encode()).digest())
+    return set(order[: math.ceil(len(order) / 10)])
+
+
+def read_cutout(path: Path, longest: int = PIECE) -> NDArray[np.uint8] | None:
+    """Read a cutout as (h, w, 4) uint8 straight RGBA, cropped to what is seen; None of a crumb."""
+    with Image.open(path) as image:
+        rgba = np.asarray(image.convert("RGBA"))
+    left, top, width, height = cv2.boundingRect((rgba[..., 3] > 5).astype(np.uint8))
+    if min(width, height) < 8:
+        return None
+    seen = rgba[top : top + height, left : left + width]
+    straight: Map = seen.astype(np.float32) / np.float32(255)
+    scale = longest / max(straight.shape[:2])
+    if scale < 1:
+        straight[..., :3] *= straight[..., 3:]
+        size = tuple(max(1, round(n * scale)) for n in straight.shape[1::-1])
+        straight = np.asarray(cv2.resize(straight, size, interpolation=cv2.INTER_AREA), np.float32)
+        straight[..., :3] /= np.maximum(straight[..., 3:], 1e-3)
+    return np.rint(straight.clip(0, 1) * 255).astype(np.uint8)
+
+
+def write_pieces(cutouts: list[Path], grounds: list[Path], rooms: str, path: Path) -> None:
+    """Write what scenes are composed of (:class:`u2net.scenes.Pieces`)."""
+    found = [(p.parent.name, cutout) for p in cutouts if (cutout := read_cutout(p)) is not None]
+    pixels = [cutout.reshape(-1, 4) for _, cutout in found] or [np.empty((0, 4), np.uint8)]
+    squares = [read_square(p, SIZE) for p in grounds]
+    part = path.with_suffix(".part.npz")
+    np.savez(
+        part,
+        pixels=np.concatenate(pixels),
+        shapes=np.array([cutout.shape[:2] for _, cutout in found], np.int64).reshape(-1, 2),
+        kinds=np.array([kind for kind, _ in found], str),
+        grounds=np.stack(squares) if squares else np.empty((0, SIZE, SIZE, 3), np.uint8),
+        rooms=np.array([bool(rooms and re.search(rooms, p.stem)) for p in grounds], bool),
+    )
+    os.replace(part, path)
+
+
+def read_pieces(prepared: Path, split: str) -> Pieces:
+    """Read what :func:`write_pieces` wrote of a split. Raises ``SettingsError`` if it is absent."""
+    path = prepared / f"{split}_pieces.npz"
+    if not path.is_file():
+        raise SettingsError(f"There is no {path}: python -m u2net.prepare makes it.")
+    with np.load(path) as file:
+        shapes, pixels = file["shapes"], file["pixels"]
+        ends = np.cumsum(shapes.prod(1))[:-1]
+        parts = np.split(pixels, ends) if len(shapes) else []
+        cutouts = [part.reshape(h, w, 4) for part, (h, w) in zip(parts, shapes, strict=True)]
+        return Pieces(cutouts, file["kinds"], file["grounds"], file["rooms"])
+
+
 def prepare(root: Path, out: Path, how: Data, quiet: bool = False) -> dict[str, Counter[str]]:
     """Write both splits under ``out``; return the number of pictures of each source.
 
-    ``train`` pictures are 368 px a side, ``held`` ones 320 px exactly as in use. Composites are for
-    training only: their cutouts have no scene of their own to hold out.
+    ``train`` pictures are 368 px a side, ``held`` ones 320 px exactly as in use. A tenth of the
+    cutouts and of the backgrounds is held out, for scenes to measure on.
     """
-    items, cutouts, backgrounds = find(root)
-    held = held_out_scenes((item.source, item.scene) for item in items)
+    items, all_cutouts, all_backgrounds = find(root)
+    kept = tenth(all_cutouts) | tenth(all_backgrounds)
+    cutouts, backgrounds = (
+        [p for p in paths if p not in kept] for paths in (all_cutouts, all_backgrounds)
+    )
     splits: dict[str, list[Item]] = {"train": [], "held": []}
-    for item in items:
-        splits["held" if (item.source, item.scene) in held else "train"].append(item)
+    for item, is_held in zip(items, held(items, how), strict=True):
+        splits["held" if is_held else "train"].append(item)
     composites = how.composites if cutouts and backgrounds else 0
     out.mkdir(parents=True, exist_ok=True)
     counts = {}
@@ -144,18 +217,23 @@ def prepare(root: Path, out: Path, how: Data, quiet: bool = False) -> dict[str, 
         os.replace(part, out / f"{split}.npy")
         write(out / f"{split}.json", json.dumps(index))
         counts[split] = Counter(source for source, _, _ in index)
+        own_cutouts, own_grounds = (
+            [p for p in paths if (p in kept) == (split == "held")]
+            for paths in (all_cutouts, all_backgrounds)
+        )
+        write_pieces(own_cutouts, own_grounds, how.rooms, out / f"{split}_pieces.npz")
     return counts
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--data", "root", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--composites", default=Data.composites, help="Cutouts over backgrounds.")
-@click.option("--seed", default=Data.seed)
+@click.option("--recipe", "name", default="bundled", help="Whose [data] says how.")
 @click.option("--quiet", is_flag=True)
-def main(root: Path, out: Path, composites: int, seed: int, quiet: bool) -> None:
+def main(root: Path, out: Path, name: str, quiet: bool) -> None:
     """Find pictures, ground truth, cutouts and backgrounds; write them at one size to OUT."""
-    for split, counts in prepare(root, out, Data(composites, seed), quiet).items():
+    how = recipe.apply(Data(), recipe.load("u2net", name, Settings()).data)
+    for split, counts in prepare(root, out, how, quiet).items():
         click.echo(f"{split}: " + ", ".join(f"{k} {v}" for k, v in sorted(counts.items())))
 
 

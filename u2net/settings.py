@@ -21,6 +21,13 @@ class Data:
     seed: int = 0
     #: How often each source is drawn (``training.sampling``); one that is not named weighs 1.
     sampling: dict[str, float] = field(default_factory=dict)
+    #: How much the truth of a source counts, 0..1; one that is not named counts 1.
+    trust: dict[str, float] = field(default_factory=dict)
+    #: A regular expression of the names that are held out of a source, where the rule for all
+    #: (``training.split``) does not know what belongs together.
+    held_out: dict[str, str] = field(default_factory=dict)
+    #: One of the names of backgrounds that show desks and rooms: four scenes in ten stand there.
+    rooms: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,8 @@ class Settings:
     """One phase. Each default with its reason."""
 
     #: "blocks": each fed by the teacher; "chain": each fed by the student; "inner": those of low
-    #: resolution, on prepared features; "whole": end to end (``u2net.phases``).
+    #: resolution, on prepared features; "whole": end to end (``u2net.phases``); "guided": all but
+    #: the first, on targets that lie ready, with hints (``u2net.guided``).
     phase: str = "whole"
     #: ``u2net.network.WIDTHS``; "p" has the teacher's channels, as hints need.
     widths: str = "p"
@@ -53,9 +61,9 @@ class Settings:
     deepest_only: bool = False
     #: Inner phase: samples whose features are prepared, 0.75 MB and 0.4 core-seconds each.
     feature_samples: int = 12_800
-    #: Blocks and chain: share of the batch that the two full-size blocks see. They are 70 % of the
-    #: cost and have most pixels to learn from; but with a single photo their batch normalisation
-    #: takes away its level, and they learn badly.
+    #: Blocks and chain: share of the batch that the two full-size blocks see; guided: that the last
+    #: one sees. They are 70 % of the cost and have most pixels to learn from; but with a single
+    #: photo their batch normalisation takes away its level, and they learn badly.
     full_size_share: float = 0.375
     #: Whole and inner: weight of the loss on the features.
     hint: float = 1.0
@@ -65,6 +73,9 @@ class Settings:
     teacher_gain: float = 1.0
     #: Weight of the soft IoU. Cross-entropy alone makes an unsure map grey.
     overlap: float = 0.0
+    #: Guided: share of the samples with truth that are hinted. The network has inputs for hints
+    #: where it is above 0, and needs ``folded``.
+    hinted: float = 0.0
     #: Strength of the augmentation, 0..1.
     strength: float = 0.6
     #: Share of pictures made of two, on a GPU (``u2net.gpu_augment``).

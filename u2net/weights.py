@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.errors import ModelInvalid, ModelMissing
 from training import checkpoint
-from u2net.network import SMALL, WIDTHS, U2Net, fused, unfused
+from u2net.network import SMALL, WIDTHS, U2Net, fused, unfused, with_hints
 
 
 def load(path: Path) -> U2Net:
@@ -41,7 +41,8 @@ def load_onnx(path: Path) -> U2Net:
             torch_name(t.name): torch.from_numpy(numpy_helper.to_array(t).copy())
             for t in onnx.load(str(path)).graph.initializer
         }
-        model = U2Net(SMALL, norm=False)
+        told = weights["encoder.1.cin.conv.weight"].shape[1] > SMALL.encoder[0][1]
+        model = U2Net(SMALL, norm=False, hints=told)
         model.load_state_dict(weights)
     except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
         raise ModelInvalid(f"{path} is no U²-Net-P with folded normalisations: {error}") from error
@@ -69,18 +70,20 @@ def load_checkpoint(path: Path) -> U2Net:
     state = checkpoint.read(path)
     try:
         settings = state["settings"]
-        model = U2Net(WIDTHS[settings["widths"]], norm=not settings.get("folded", False))
+        folded, told = settings.get("folded", False), settings.get("hinted", 0) > 0
+        model = U2Net(WIDTHS[settings["widths"]], norm=not folded, hints=told)
         model.load_state_dict(state["ema"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise ModelInvalid(f"{path} is no checkpoint of train_u2net.py: {error}") from error
     return model
 
 
-def adapt(model: U2Net, folded: bool, photos: Tensor) -> U2Net:
+def adapt(model: U2Net, folded: bool, hints: bool, photos: Tensor) -> U2Net:
     """Return ``model`` with its normalisations folded, or unfolded, for a training to go on from.
 
-    Unfolded ones are measured on normalised ``photos`` (B, 3, H, W).
+    Unfolded ones are measured on normalised ``photos`` (B, 3, H, W). ``hints`` asks for a folded
+    network that can be told them.
     """
     if folded:
-        return fused(model)
+        return with_hints(fused(model)) if hints else fused(model)
     return model if model.normalised else unfused(model.to(photos.device), photos)

@@ -104,9 +104,7 @@ def quantize(name: str, photos: Sequence[Path], kind: str = "int8") -> Report:
             if kind == "int8":
                 used = used[:CALIBRATION]
                 photos_read = _read(used, card.path.name)
-                write_int8(
-                    card.path, file, card.input, (coarse.prepare(p, card) for p in photos_read)
-                )
+                write_int8(card.path, file, (coarse.feed(p, card) for p in photos_read))
             else:
                 used = []
                 _fp16(card.path, file)
@@ -134,9 +132,7 @@ def _read(photos: Iterable[Path], what: str) -> Iterable[NDArray[np.uint8]]:
             continue
 
 
-def write_int8(
-    source: Path, target: Path, name: str, tensors: Iterable[NDArray[np.float32]]
-) -> None:
+def write_int8(source: Path, target: Path, feeds: Iterable[dict[str, NDArray[np.float32]]]) -> None:
     """Write the INT8 variant of an ONNX network: the one recipe, for own and bundled models.
 
     Static, QDQ, weights a channel in 7 bits, activations a tensor in 8. A processor without VNNI
@@ -149,11 +145,9 @@ def write_int8(
     ----------
     source, target
         The FP32 file, and the file to write; beside it a temporary one is made.
-    name
-        The network's input.
-    tensors
-        What it is calibrated with, each as the network is fed in use, (1, C, H, W) float32. Read
-        one by one. Only photos that nothing is measured with.
+    feeds
+        What it is calibrated with, each as the network is fed in use: its inputs by name,
+        (1, C, H, W) float32. Read one by one. Only photos that nothing is measured with.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -166,11 +160,10 @@ def write_int8(
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.rest = iter(tensors)
+            self.rest = iter(feeds)
 
         def get_next(self) -> dict[str, Any] | None:
-            tensor = next(self.rest, None)
-            return None if tensor is None else {name: tensor}
+            return next(self.rest, None)
 
     ready = target.with_name("ready.onnx")
     quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)

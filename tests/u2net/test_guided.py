@@ -1,0 +1,173 @@
+"""The guided phase learns from targets on disk and from hints; its network can be told them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the train extra")
+onnx = pytest.importorskip("onnx", reason="training needs the train extra")
+
+import train_u2net  # noqa: E402
+from u2net import cases, export, samples, weights  # noqa: E402
+from u2net.dataset import Prepared  # noqa: E402
+from u2net.evaluate import open_network  # noqa: E402
+from u2net.network import SMALL, TINY, U2Net, with_hints  # noqa: E402
+from u2net.prepare import held, read_pieces, tenth  # noqa: E402
+from u2net.samples import Pool  # noqa: E402
+from u2net.settings import Data, Settings  # noqa: E402
+
+GUIDED = Settings(
+    phase="guided", folded=True, hinted=0.7, size=64, steps=2, batch=4, warmup=1, validate_every=2
+)
+
+
+@pytest.fixture(scope="module")
+def pool(prepared: Path) -> Pool:
+    return Pool(prepared, "train", Data(sampling={"scene:hair": 0.0}, trust={"people": 0.5}))
+
+
+def test_samples_are_a_function_of_seed_step_and_place(pool):
+    first, second = (pool.draw(3, 7, GUIDED) for _ in range(2))
+    assert all(np.array_equal(a.photo, b.photo) for a, b in zip(first, second, strict=True))
+    assert all(np.array_equal(a.hints, b.hints) for a, b in zip(first, second, strict=True))
+    other = pool.draw(3, 8, GUIDED)
+    assert not np.array_equal(first[0].photo, other[0].photo)
+
+
+def test_samples_have_what_their_source_says(pool):
+    s = replace(GUIDED, batch=60)
+    drawn = pool.draw(0, 0, s)
+    for sample in drawn:
+        assert sample.photo.shape == (64, 64, 3) and sample.hints.shape == (2, 64, 64)
+        assert 0 <= float(sample.target.min()) <= float(sample.target.max()) <= 1
+    assert {float(sample.weight.max()) for sample in drawn} == {0.5, 1.0}
+    hinted = sum(bool(sample.hints.any()) for sample in drawn)
+    assert 10 < hinted < 55
+    assert not any(sample.hints.any() for sample in pool.draw(0, 0, replace(s, hinted=0.0)))
+    # Photos without truth, which no teacher has looked at, are not drawn.
+    assert "photos" not in pool.sources
+    assert pool.probs[pool.sources.index("scene:hair")] == 0
+
+
+def test_crops_keep_photo_and_target_together():
+    y, x = np.mgrid[:96, :96]
+    inside = ((y - 40) ** 2 + (x - 50) ** 2 < 300).astype(np.uint8) * 255
+    layers = np.dstack([inside] * 5)
+    for seed in range(20):
+        cropped = samples.cropped(np.random.default_rng(seed), layers, 64, 1.0)
+        assert cropped.shape == (64, 64, 5)
+        assert (
+            np.abs(np.diff(cropped.astype(int), axis=2)).max() <= 8
+        )  # rounding; apart it would be 255
+
+
+def test_hints_begin_without_an_effect():
+    model = U2Net(SMALL, norm=False).eval()
+    told = with_hints(model).eval()
+    x, planes = torch.randn(1, 3, 64, 64), torch.rand(1, 2, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(model(x)[0], told(x, planes)[0], atol=1e-5)
+        told.get_parameter("encoder.1.cin.conv.weight")[:, -2:] = 0.1
+        assert not torch.allclose(told(x)[0], told(x, planes)[0], atol=1e-3)
+        assert torch.allclose(model(x)[0], told(x)[0], atol=1e-5)
+
+
+def test_a_guided_run_goes_on_from_plain_weights(prepared, tmp_path):
+    begin = tmp_path / "begin.onnx"
+    torch.manual_seed(0)
+    export.write_fp32(U2Net(SMALL, norm=False), begin, size=64)
+    last = train_u2net.train(GUIDED, prepared, begin, tmp_path / "run", init=begin, quiet=True)
+    model = weights.load(last)
+    assert model.hints
+    before, after = weights.load(begin).state_dict(), model.state_dict()
+    first, last_one = "encoder.0.cin.conv.weight", "decoder.4.cin.conv.weight"
+    assert torch.equal(before[first], after[first])
+    assert not torch.equal(before[last_one], after[last_one])
+    assert after["encoder.1.cin.conv.weight"][:, -2:].any()
+    export.write_fp32(model, tmp_path / "after.onnx", size=64)
+    assert weights.load(tmp_path / "after.onnx").hints
+
+
+def test_exports_can_be_told_hints(tmp_path):
+    fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    torch.manual_seed(0)
+    model = U2Net(TINY, norm=False, hints=True).eval()
+    export.write_fp32(model, fp32, size=64)
+    photos = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), np.uint8)
+    export.write_int8(fp32, int8, photos)
+    planes = np.ones((1, 2, 64, 64), np.float32)
+    x = export.network_input(photos[:1])
+    with torch.no_grad():
+        expected = model(torch.from_numpy(x), torch.from_numpy(planes))[0].sigmoid().numpy()
+    maps = []
+    for path in (fp32, int8):
+        session = open_network(path)
+        assert [i.name for i in session.get_inputs()] == ["input", "hints"]
+        told = session.run(["d0"], {"input": x, "hints": planes})[0]
+        plain = session.run(["d0"], {"input": x, "hints": 0 * planes})[0]
+        assert np.abs(told - plain).max() > 1e-3
+        wide = {"input": np.zeros((2, 3, 64, 96)), "hints": np.zeros((2, 2, 64, 96))}
+        wide = {name: value.astype(np.float32) for name, value in wide.items()}
+        assert session.run(["d0"], wide)[0].shape == (2, 1, 64, 96)
+        maps.append(told)
+    assert np.allclose(maps[0], expected, atol=1e-5)
+    assert np.abs(maps[1] - expected).mean() < 0.05
+
+
+def test_held_out_cases_are_measured_plain_and_by_hints(prepared):
+    chosen = [*cases.photo_cases(Prepared(prepared, "held"), 1), *cases.scene_cases(prepared, 6)]
+    assert {case.source for case in chosen} >= {"people", "scene:products", "scene:empty"}
+
+    def oracle(photo, planes):  # finds what it is told, and else nothing
+        return (planes[0] > 0).astype(np.float32)
+
+    lines = cases.table({"oracle": (oracle, True), "blind": (oracle, False)}, chosen).splitlines()
+    assert any("| scene:products | box | 6 | oracle |" in line for line in lines)
+    assert not any("| box |" in line and "blind" in line for line in lines)
+    empty = next(line for line in lines if "scene:empty" in line)
+    assert "| 0.0000 | 100% |" in empty
+
+
+def test_what_is_held_out_can_be_named(folder, prepared):
+    from u2net.prepare import find
+
+    items, cutouts, _ = find(folder)
+    named = held(items, Data(held_out={"people": "^p[01]$"}))
+    chosen = {i.path.stem for i, h in zip(items, named, strict=True) if h and i.source == "people"}
+    assert chosen == {"p0", "p1"}
+    kept = {p.name for p in tenth(cutouts)}
+    assert len(read_pieces(prepared, "held").cutouts) == len(kept) == 1
+    assert len(read_pieces(prepared, "train").cutouts) == len(cutouts) - 1
+
+
+def test_a_tiny_network_has_hints_too():
+    assert U2Net(TINY, hints=True)(torch.zeros(1, 3, 64, 64))[0].shape == (1, 1, 64, 64)
+
+
+def test_a_file_of_two_networks_asks_the_told_one_only_where_something_is_said(tmp_path):
+    torch.manual_seed(0)
+    plain, told = U2Net(TINY, norm=False), U2Net(TINY, norm=False, hints=True)
+    files = {"plain": plain, "told": told}
+    for name, model in files.items():
+        export.write_fp32(model.eval(), tmp_path / f"{name}.onnx", size=64)
+    models = {name: onnx.load(str(tmp_path / f"{name}.onnx")) for name in files}
+    joined = export.join(models["plain"], models["told"])
+    onnx.checker.check_model(joined, full_check=True)
+    onnx.save(joined, str(tmp_path / "joined.onnx"))
+    again = export.join(joined, models["told"])
+    assert again.SerializeToString() == joined.SerializeToString()
+
+    x = np.random.default_rng(0).normal(size=(2, 3, 64, 96)).astype(np.float32)
+    nothing = np.zeros((2, 2, 64, 96), np.float32)
+    box = nothing.copy()
+    box[0, 0, 8:30, 8:30] = 1
+    sessions = {name: open_network(tmp_path / f"{name}.onnx") for name in (*files, "joined")}
+    for hints, name in ((nothing, "plain"), (box, "told")):
+        expected = {"input": x, "hints": hints} if name == "told" else {"input": x}
+        answers = sessions["joined"].run(None, {"input": x, "hints": hints})
+        assert all(map(np.array_equal, answers, sessions[name].run(None, expected)))
+    assert [i.name for i in sessions["joined"].get_inputs()] == ["input", "hints"]
