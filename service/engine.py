@@ -15,30 +15,26 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline import (
     Cutout,
     Progress,
     Result,
     Settings,
     explain,
-    foreground,
     image_io,
     models,
     render,
     selection,
 )
-from pipeline.compose import levels, rgba
 from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.explain.figure import draw
 from pipeline.image_io import sandbox
 from pipeline.memory import enough_memory
 from pipeline.models import own, store
-from service import region
+from service import panes, region
 from service.errors import Unsupported
 from service.job import Answer, Job, Watch
+from service.mattes import Matte, Mattes
 from service.settings import ServiceSettings
 
 #: A look inside needs the most memory of all, and shows the photo a few hundred pixels wide: a
@@ -54,6 +50,8 @@ class Opened:
     behind: image_io.Photo | None
     seconds: float
     mask: image_io.Photo | None = None
+    #: The matte of the photo, where one is kept for the visitor.
+    matte: Matte | None = None
 
 
 class Engine:
@@ -63,6 +61,8 @@ class Engine:
         self.settings = settings
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, Cutout] = OrderedDict()
+        total = settings.matte_bytes
+        self.mattes = Mattes(total, total // 2 if settings.public else total)
         self._sums: dict[tuple[int, str], str] = {}  # of a stage's model: SHA-256
         self.default = (
             settings.model if settings.model in models.COARSE else Path(settings.model).stem
@@ -138,13 +138,17 @@ class Engine:
             watch.worked = worked
             watch.check()
 
-        photo = sandbox.decode(job.image, pixels, seconds, tick)
-        photo = region.reduced(photo, _LOOK_PIXELS if job.inside else job.pixels)
+        matte = None if job.inside else self.mattes.get(job.visitor, self._matte(job))
+        if matte:
+            photo = matte.result.photo
+        else:
+            photo = sandbox.decode(job.image, pixels, seconds, tick)
+            photo = region.reduced(photo, _LOOK_PIXELS if job.inside else job.pixels)
         behind = None
         if isinstance(job.output.background, bytes):
             behind = sandbox.decode(job.output.background, pixels, seconds, tick)
         mask = sandbox.decode(job.mask, pixels, seconds, tick) if job.mask else None
-        return Opened(photo, behind, time.perf_counter() - start, mask)
+        return Opened(photo, behind, time.perf_counter() - start, mask, matte)
 
     def run(self, job: Job, opened: Opened, watch: Watch) -> Answer:
         """Do a job, whose pictures are decoded already.
@@ -158,27 +162,49 @@ class Engine:
         finally:
             trim()
 
+    def _matte(self, job: Job) -> str:
+        """Name the matte of a job by all that it depends on."""
+        name = self.resolve(job.model)
+        return f"{name} {self.checksum(name)} {job.matte}"
+
     def _cut(self, job: Job, opened: Opened, step: Progress) -> Answer:
         start = time.perf_counter() - opened.seconds
-        name = self.resolve(job.model)
-        cutout = self.load(name)
-        photo, output = opened.photo, job.output
-        if opened.behind:
-            output = replace(output, background=opened.behind.image)
+        cutout = self.load(self.resolve(job.model))
+        matte, seconds = opened.matte, {"read": opened.seconds}
+        if matte is None:
+            matte = Matte(self._seen(job, opened, cutout, step))
+            timings = matte.result.timings.items()
+            seconds |= {stage: value for stage, value in timings if stage != "read"}
+        if matte.strokes != job.strokes:
+            step("refine", 0.0)
+            matte = matte.with_strokes(job.strokes, cutout.stroked, job.refine)
+        self.mattes.keep(job.visitor, self._matte(job), matte)
+        step("finish", 0.0)
+        begun = time.perf_counter()
+        answer = self._drawn(job, opened, matte.result)
+        seconds["finish"] = time.perf_counter() - begun
+        seconds["total"] = time.perf_counter() - start
+        return replace(answer, seconds={stage: round(v, 4) for stage, v in seconds.items()})
+
+    def _seen(self, job: Job, opened: Opened, cutout: Cutout, step: Progress) -> Result:
+        """Run the networks."""
+        photo = opened.photo
         area = region.region(photo, job.region)
         wanted = replace(job.wanted, mask=selection.mask_of(opened.mask) if opened.mask else None)
         result = cutout.cut(region.as_array(photo, area), wanted, job.refine, step)
-        step("finish", 0.0)
-        result = region.embedded(result, photo, area)
-        begun = time.perf_counter()
-        drawing = render.draw(result, output)
-        previews = _panes(result) if job.previews else {}
-        seconds = {
-            "read": opened.seconds,
-            **{k: v for k, v in result.timings.items() if k != "read"},
-        }
-        seconds["finish"] = time.perf_counter() - begun
-        seconds["total"] = time.perf_counter() - start
+        notes = (*photo.notes, *result.photo.notes)
+        return region.embedded(result, replace(photo, notes=notes), area)
+
+    def _drawn(self, job: Job, opened: Opened, result: Result) -> Answer:
+        """Draw what a job asks for."""
+        if job.pane:
+            pane = panes.make(result, (job.pane,))[job.pane]
+            height, width = result.alpha.shape
+            drawing = render.Drawing(pane, "webp", width, height, (0, 0, width, height))
+        else:
+            behind = opened.behind
+            output = replace(job.output, background=behind.image) if behind else job.output
+            drawing = render.draw(result, output)
         return Answer(
             data=drawing.data,
             format=drawing.format,
@@ -186,14 +212,14 @@ class Engine:
             height=drawing.height,
             box=drawing.box,
             empty=result.empty,
-            model=name,
+            model=self.resolve(job.model),
             refined=job.refine,
             patches=len(result.tiles),
-            seconds={stage: round(value, 4) for stage, value in seconds.items()},
-            notes=(*photo.notes, *result.photo.notes),
+            seconds={},
+            notes=result.photo.notes,
             confidence=round(result.confidence, 3),
             unsure=result.unsure,
-            previews=previews,
+            previews=panes.make(result) if job.previews else {},
         )
 
     def _inside(self, job: Job, opened: Opened, step: Progress) -> Answer:
@@ -224,27 +250,6 @@ class Engine:
             seconds={"total": round(time.perf_counter() - start, 4)},
             notes=photo.notes,
         )
-
-
-def _panes(result: Result) -> dict[str, bytes]:
-    """Make the pictures that explain a cutout."""
-    photo = result.photo.image
-    plain = foreground.estimate(photo, result.coarse)
-    pictures: dict[str, NDArray[np.uint8]] = {
-        "photo": photo,
-        "alpha": levels(result.alpha),
-        "coarse": levels(result.coarse),
-        "unrefined": rgba(plain, result.coarse),
-        "refined": rgba(result.foreground, result.alpha),
-        "roi": _marked(photo, result.roi),
-    }
-    return {name: image_io.encode(pixels, "webp", 92) for name, pixels in pictures.items()}
-
-
-def _marked(photo: NDArray[np.uint8], roi: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Show the ROI: the photo in it, in colour; the rest dimmed to grey."""
-    dim = (photo.mean(2) * 0.35 + 20).astype(np.uint8)
-    return np.where(roi[..., None], photo, dim[..., None])
 
 
 try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pipeline import Output, Progress
+from pipeline.retouch import Stroke
 from pipeline.selection import EVERYTHING, Selection
 from service.errors import TimedOut
 from service.region import rectangle
@@ -94,8 +95,14 @@ class Job:
     wanted: Selection = EVERYTHING
     #: A picture of a mask that replaces stage 1, if any.
     mask: bytes | None = None
+    #: What was drawn into the matte with a brush, in this order.
+    strokes: tuple[Stroke, ...] = ()
+    #: For whom the matte is kept a while, if at all: see :class:`service.mattes.Mattes`.
+    visitor: str = ""
     #: Also the pictures that the page shows: alpha, ROI, both cutouts to compare.
     previews: bool = False
+    #: Instead of the file, one of those pictures: the first thing to see after a stroke.
+    pane: str = ""
     #: Instead of the cutout, the picture of a look inside, as PNG.
     inside: bool = False
 
@@ -105,13 +112,22 @@ class Job:
             rectangle(self.region, 100, 100)
 
     @cached_property
+    def photo(self) -> str:
+        """Name the photo by its bytes."""
+        return hashlib.sha256(self.image).hexdigest()
+
+    @cached_property
+    def matte(self) -> str:
+        """Name the matte before any stroke, but for the model: all that the networks are given."""
+        mask = self.mask and hashlib.sha256(self.mask).hexdigest()
+        return repr((self.photo, self.refine, self.pixels, self.region, self.wanted.key, mask))
+
+    @cached_property
     def key(self) -> str:
         """Name the job by all that its answer depends on, but for the weights."""
-        mask = self.mask and hashlib.sha256(self.mask).digest()
-        cut = (self.model, self.refine, self.pixels, self.region, self.wanted.key, mask)
-        shown = (self.output.key, self.previews, self.inside)
-        image = hashlib.sha256(self.image).digest()
-        return hashlib.sha256(repr((cut, shown)).encode() + image).hexdigest()
+        shown = (self.output.key, self.previews, self.inside, self.pane)
+        asked = repr((self.model, self.matte, self.strokes, shown))
+        return hashlib.sha256(asked.encode()).hexdigest()
 
 
 _MAGIC = b"wisp2\n"

@@ -77,6 +77,11 @@ class ServiceSettings:
     #: visitor. 0: seven of the largest uploads, so that one visitor may send one as base64.
     held_bytes: int = 0
 
+    #: Bytes of memory for the mattes of photos that visitors of the page are at work on, so that a
+    #: stroke or another background need not run the networks again: 12 megapixels take 190 MB.
+    #: Where strangers share the page, half of it for one of them; 0 keeps none.
+    matte_bytes: int = 400_000_000
+
     #: Largest upload of a batch (several files, or a zip) in bytes, packed and unpacked.
     max_batch_bytes: int = 200_000_000
 
@@ -158,6 +163,7 @@ class ServiceSettings:
             ("send_timeout", 0.1),
             ("max_bytes", 1),
             ("held_bytes", 0),
+            ("matte_bytes", 0),
             ("max_batch_bytes", 1),
             ("page_bytes", 0),
             ("max_batch_files", 1),

@@ -54,8 +54,8 @@ class Batch:
                     t("results"), variant="primary", elem_id="wisp-results", interactive=False
                 )
         running = go.click(
-            self.batch,
-            [files, *options],
+            options_form.gathered(self.batch, "files", tuple(options)),
+            [files, *options.values()],
             [results, table, summary],
             api_name="batch",
             api_description="Cut out several pictures, or those of a zip. Returns a zip.",
@@ -68,16 +68,9 @@ class Batch:
     async def batch(
         self,
         files: list[str] | None,
-        refine: bool,
-        model: str,
-        background: str,
-        colour_: str,
-        picture: str | None,
-        crop: bool,
-        margin: float,
-        format: str,
+        options: options_form.Options,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  # how Gradio is asked for one
+        progress: gr.Progress,
     ) -> AsyncIterator[tuple[Any, str, str]]:
         """Cut out several pictures: (a zip of the results, the states, a summary)."""
         labels, page = words(request), self.page
@@ -85,14 +78,12 @@ class Batch:
             raise page_error(labels["no_files"])
         try:
             with page.held(request) as held, contextlib.closing(_Pictures(page, request)) as sent:
-                output = await options_form.output(
-                    page, background, colour_, picture, crop, margin, format, request, held
-                )
+                output = await options_form.output(page, options, request, held)
                 await asyncio.to_thread(sent.plan, files)
                 table = [[one.name, "waiting", ""] for one in sent.planned]
                 with page.writing("wisp-cutouts.zip", request) as (target, room):
-                    options = Job(b"", model, refine, output)
-                    steps = self._all(sent, table, target, room, options)
+                    job = Job(b"", options["model"], options["refine"], output)
+                    steps = self._all(sent, table, target, room, job)
                     async with contextlib.aclosing(steps):
                         async for at in steps:
                             progress((at, len(table)), desc=table[at][0])

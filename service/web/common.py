@@ -29,6 +29,7 @@ I18N: Any = gr.I18n(
         name: {
             **labels,
             "empty": html.empty(labels["empty_title"], labels["empty_text"]),
+            "editor": html.editor(labels),
             "inside_empty": html.empty(labels["inside_title"], labels["inside_text"]),
         }
         for name, labels in LANGUAGES.items()

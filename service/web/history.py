@@ -66,6 +66,7 @@ class History:
             "crop": job.output.crop,
             "seconds": answer.seconds["total"],
             "key": job.key,
+            "photo": job.photo,
         }
         hours = self.page.settings.history_days * 24
         # A full disk, or a database that is busy, costs the history, and not the result.
@@ -78,6 +79,8 @@ class History:
             await asyncio.to_thread(
                 self.results.add, answer.data, answer.format, hours, owner, told, thumb, payer
             )
+            if latest and latest[0].told.get("photo") == job.photo:  # one entry a photo
+                await asyncio.to_thread(self.results.delete, latest[0].name, owner)
 
     async def history(self, request: gr.Request) -> tuple[Any, Any, str, Any, Any]:
         """List earlier results: (pictures, what is known of them, a hint, no file, no button)."""

@@ -67,9 +67,10 @@ def figure(data: bytes, words: dict[str, str]) -> str:
     )
 
 
-def previews(answer: Answer, shown: bytes, words: dict[str, str]) -> str:
-    """Lay out all views of a result; the page's style shows the one that is chosen."""
-    pictures = {name: small(data) for name, data in answer.previews.items()}
+def previews(answer: Answer, shown: bytes, words: dict[str, str], strokes: int = 0) -> str:
+    """Lay out all views of a result; the page's style shows the one that is chosen. ``strokes`` is
+    how many were drawn into it."""
+    pictures = answer.previews
     cutout, photo = small(shown), pictures["photo"]
     refined = pictures["refined"]
     compare = _slider(photo, cutout, (words["before"], words["after"], words["slide"]))
@@ -93,8 +94,59 @@ def previews(answer: Answer, shown: bytes, words: dict[str, str]) -> str:
         "roi": single(pictures["roi"], words["roi"]),
         "beside": f'<div class="pair">{beside}</div>',
     }
-    return note + "".join(
-        f'<div class="pane pane-{name}">{content}</div>' for name, content in views.items()
+    # The editor takes the photo and the cutout out of two of them.
+    mark = f'<i class="strokes" data-strokes="{strokes}"></i>'
+    return (
+        mark
+        + note
+        + "".join(
+            f'<div class="pane pane-{name}">{content}</div>' for name, content in views.items()
+        )
+    )
+
+
+def layer(cutout: bytes, strokes: int) -> str:
+    """Hand the editor a cutout with so many strokes in it."""
+    return f'<img class="cutout" src="{_source(cutout)}" alt="" data-strokes="{strokes}">'
+
+
+#: The editor's tools and deeds, each with its key.
+_TOOLS = ("keep:k", "drop:d", "box:b", "restore:r", "erase:e", "hand:h")
+_DEEDS = ("undo:z", "redo:y", "closer:+", "farther:-", "whole:0", "reset:", "copy:c")
+_SIGNS = dict(
+    undo="↶",
+    redo="↷",
+    closer="+",
+    farther="−",
+    whole="⤢",
+    reset="⟲",
+)
+
+
+def editor(words: dict[str, str]) -> str:
+    """Lay out the editor: its tools, and where one draws. ``editor.js`` gives it life."""
+
+    def button(entry: str, kind: str) -> str:
+        name, _, key = entry.partition(":")
+        title = html.escape(words[f"edit_{name}"] + (f" ({key.upper()})" if key else ""))
+        label = _SIGNS.get(name) or html.escape(words[f"edit_{name}"])
+        pressed = ' aria-pressed="false"' if kind == "tool" else ""
+        return (
+            f'<button type="button" data-{kind}="{name}" title="{title}" aria-label="{title}"'
+            f"{pressed}>{label}</button>"
+        )
+
+    tools = "".join(button(entry, "tool") for entry in _TOOLS)
+    deeds = "".join(button(entry, "deed") for entry in _DEEDS)
+    size, snap = html.escape(words["edit_size"]), html.escape(words["edit_snap"])
+    return (
+        f'<div class="bar tools" role="toolbar">{tools}</div>'
+        f'<div class="bar"><label>{size} <input type="range" class="size" min="1" max="100" '
+        f'value="30"></label><label><input type="checkbox" class="snap" checked> {snap}</label>'
+        f'<span class="gap"></span>{deeds}</div>'
+        f'<div class="stage checker"><canvas tabindex="0" role="img" '
+        f'aria-label="{html.escape(words["edit_canvas"])}"></canvas></div>'
+        f'<p class="help">{html.escape(words["edit_help"])}</p>'
     )
 
 
@@ -110,7 +162,7 @@ def status(answer: Answer, words: dict[str, str], template: str = "") -> str:
         line += f" · {words['cached']}"
     notes = "".join(f" · {html.escape(note)}" for note in answer.notes)
     if answer.unsure:
-        notes += f" · {words['unsure']}"
+        notes += " · " + words["unsure"].format(confidence=f"{answer.confidence:.0%}")
     return f'<p class="status" role="status">{line}{notes}</p>'
 
 

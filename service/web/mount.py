@@ -48,8 +48,8 @@ def mount(app: FastAPI, context: Context) -> None:
         path="/",
         i18n=I18N,
         theme=theme(),
-        css=(_HERE / "style.css").read_text(encoding="utf-8"),
-        head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        css="".join(map(_read, ("style.css", "editor.css"))),
+        head=f"<script>{''.join(map(_read, ('page.js', 'editor.js')))}</script>",
         footer_links=["api"],
         run_history=False,
         ssr_mode=False,
@@ -64,6 +64,10 @@ def mount(app: FastAPI, context: Context) -> None:
     mounted = app.routes[-1]
     assert isinstance(mounted, Mount)
     mounted.app = GuardMiddleware(mounted.app, files, context.settings, EventStreams(page._queue))
+
+
+def _read(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def _hands_off() -> None:

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from pipeline import Output
+from pipeline.background import FITS, Gradient
+from pipeline.id_photo import ID_PHOTOS
 from pipeline.output import colour
 from service.budget import Hold
 from service.errors import BadRequest
 from service.web.common import I18N, PageContext
 
-_WHITE = "#ffffff"
+_WHITE, _GREY = "#ffffff", "#c8d0d8"
+_NONE = (255, 255, 255)
+_BACKGROUNDS = ("transparent", "colour", "picture", "blur", "gradient")
+_CORNERS = ("top", "center", "bottom")
+
+#: The values of the controls, by their names.
+Options = dict[str, Any]
 
 
-def controls(page: PageContext, prefix: str) -> list[Any]:
-    """Lay out the controls; the same for one picture and for many.
-
-    Returns them in the order of the arguments that every function with options has: refine, model,
-    background, colour_, picture, crop, margin, format.
-    """
+def controls(page: PageContext, prefix: str) -> dict[str, Any]:
+    """Lay out the controls; the same for one picture and for many. Returns them by their names,
+    in the order that endpoints take them in."""
     t = I18N
     refine = gr.Checkbox(True, label=t("refine"), info=t("refine_info"), elem_id=f"{prefix}-refine")
     background = gr.Radio(
-        [(t(name), name) for name in ("transparent", "colour", "picture", "blur")],
+        [(t(name), name) for name in _BACKGROUNDS],
         value="transparent",
         label=t("background"),
         elem_id=f"{prefix}-background",
         elem_classes="segments",
     )
-    colour = gr.ColorPicker(_WHITE, label=t("colour"), visible=False)
+    colour = gr.ColorPicker(_WHITE, label=t("colour"), visible=False, elem_id=f"{prefix}-colour")
+    second = gr.ColorPicker(_GREY, label=t("second_colour"), visible=False)
     picture = gr.Image(
         type="filepath",
         label=t("picture"),
@@ -38,6 +46,9 @@ def controls(page: PageContext, prefix: str) -> list[Any]:
         visible=False,
         height=150,
         image_mode=None,
+    )
+    fit = gr.Radio(
+        [(t(name), name) for name in FITS], value=FITS[0], label=t("laid"), visible=False
     )
     format = gr.Radio(
         [("PNG", "png"), ("WebP", "webp"), ("JPG", "jpg"), (t("zip"), "zip")],
@@ -50,15 +61,96 @@ def controls(page: PageContext, prefix: str) -> list[Any]:
         model = model_choice(page, f"{prefix}-model")
         crop = gr.Checkbox(False, label=t("crop"), elem_id=f"{prefix}-crop")
         margin = gr.Slider(0, 50, 5, step=1, label=t("margin"))
+        more = _more(prefix)
     background.change(
-        lambda kind: (gr.update(visible=kind == "colour"), gr.update(visible=kind == "picture")),
+        lambda kind: [
+            gr.update(visible=kind in ("colour", "gradient")),
+            gr.update(visible=kind == "gradient"),
+            gr.update(visible=kind == "picture"),
+            gr.update(visible=kind == "picture"),
+        ],
         background,
-        [colour, picture],
+        [colour, second, picture, fit],
         api_visibility="private",
         queue=False,
         show_progress="hidden",
     )
-    return [refine, model, background, colour, picture, crop, margin, format]
+    return {
+        "refine": refine,
+        "model": model,
+        "background": background,
+        "colour": colour,
+        "picture": picture,
+        "crop": crop,
+        "margin": margin,
+        "format": format,
+        "second_colour": second,
+        "fit": fit,
+        **more,
+    }
+
+
+def _more(prefix: str) -> dict[str, Any]:
+    """Lay out what few need."""
+    t = I18N
+    return {
+        "scale": gr.Slider(0, 100, 0, step=5, label=t("scale")),
+        "position": gr.Dropdown(
+            [(t(f"at_{name}"), name) for name in ("original", *_CORNERS)],
+            value="original",
+            label=t("position"),
+            elem_id=f"{prefix}-position",
+        ),
+        "shadow": gr.Slider(0, 1, 0, step=0.05, label=t("shadow")),
+        "id_photo": gr.Dropdown(
+            [(t("no_id_photo"), ""), *((name, name) for name in ID_PHOTOS)],
+            value="",
+            label=t("id_photo"),
+            elem_id=f"{prefix}-id",
+        ),
+        "quality": gr.Slider(0, 100, 0, step=1, label=t("quality")),
+        "linear": gr.Checkbox(False, label=t("linear")),
+        "opaque": gr.Checkbox(False, label=t("opaque")),
+        "binary": gr.Checkbox(False, label=t("binary")),
+        "only_mask": gr.Checkbox(False, label=t("only_mask"), elem_id=f"{prefix}-mask"),
+    }
+
+
+def changes(controls: dict[str, Any]) -> list[Callable[..., Any]]:
+    """Return the events that say that an option was changed by hand."""
+    events: dict[Any, str] = {gr.ColorPicker: "change", gr.Image: "upload", gr.Slider: "release"}
+    return [getattr(one, events.get(type(one), "input")) for one in controls.values()]
+
+
+def gathered(
+    function: Callable[..., Any], first: str, names: tuple[str, ...], *rest: str
+) -> Callable[..., Any]:
+    """Make ``function(first, options, *rest, request, progress)`` one that takes each control by
+    itself, as Gradio calls it and describes it to its clients."""
+
+    def arguments(values: tuple[Any, ...]) -> list[Any]:
+        found, *more = values
+        count = len(names)
+        return [found, dict(zip(names, more[:count], strict=True)), *more[count:]]
+
+    if inspect.isasyncgenfunction(function):
+
+        async def called(*values: Any) -> Any:
+            async for step in function(*arguments(values)):
+                yield step
+
+    else:
+
+        async def called(*values: Any) -> Any:  # type: ignore[misc]
+            return await function(*arguments(values))
+
+    plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, plain) for name in (first, *names, *rest, "request")]
+    parameters.append(inspect.Parameter("progress", plain, default=gr.Progress()))
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {"request": gr.Request}
+    called.__name__ = function.__name__
+    return called
 
 
 def model_choice(page: PageContext, elem_id: str) -> gr.Dropdown:
@@ -72,30 +164,53 @@ def model_choice(page: PageContext, elem_id: str) -> gr.Dropdown:
     )
 
 
-async def output(
-    page: PageContext,
-    background: str,
-    colour_: str,
-    picture: str | None,
-    crop: bool,
-    margin: float,
-    format: str,
-    request: gr.Request,
-    held: Hold,
-) -> Output:
+async def output(page: PageContext, options: Options, request: gr.Request, held: Hold) -> Output:
     """Understand the controls. Raises :class:`pipeline.WispError` for what cannot be."""
-    behind: Any = None
-    if background == "blur":
-        behind = "blur"
-    elif background == "colour":
-        behind = colour(_hex(colour_))
-    elif background == "picture":
-        if not picture:
+    o = options
+    size, lossy = float(o["scale"] or 0), o["format"] in ("webp", "jpg", "zip")
+    behind = await _behind(page, options, request, held)
+    return Output(
+        format=o["format"],
+        quality=int(o["quality"]) if o["quality"] and lossy else None,
+        background=behind,
+        fit=o["fit"],
+        shadow=float(o["shadow"]),
+        linear=bool(o["linear"]) and behind is not None,
+        id_photo=o["id_photo"] or None,
+        crop=bool(o["crop"]),
+        margin=f"{float(o['margin']):g}%",
+        scale=max(0.1, size / 100) if size else None,
+        position=_position(o["position"]),
+        only_mask=bool(o["only_mask"]),
+        binary=bool(o["binary"]),
+        opaque=bool(o["opaque"]),
+    )
+
+
+async def _behind(page: PageContext, options: Options, request: gr.Request, held: Hold) -> Any:
+    kind, text = options["background"], _hex(options["colour"])
+    if kind not in _BACKGROUNDS:
+        raise BadRequest(f"background must be one of {', '.join(_BACKGROUNDS)}")
+    if kind == "blur":
+        return "blur"
+    if kind == "colour":
+        return colour(text)
+    if kind == "gradient":
+        start, end = colour(text) or _NONE, colour(_hex(options["second_colour"])) or _NONE
+        return Gradient(start[:3], end[:3])
+    if kind == "picture":
+        if not options["picture"]:
             raise BadRequest("choose a picture for the background")
-        behind = await page.read(picture, request, held)
-    elif background != "transparent":
-        raise BadRequest("background must be transparent, colour, picture or blur")
-    return Output(format=format, background=behind, crop=crop, margin=f"{float(margin):g}%")
+        return await page.read(options["picture"], request, held)
+    return None
+
+
+def _position(name: str) -> tuple[float, float] | None:
+    if name == "original":
+        return None
+    if name not in _CORNERS:
+        raise BadRequest(f"position must be one of original, {', '.join(_CORNERS)}")
+    return 0.5, _CORNERS.index(name) / 2
 
 
 def _hex(text: str) -> str:

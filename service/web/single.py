@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pipeline.errors import WispError
+from service.budget import Hold
 from service.job import Answer, Job
 from service.web import html, options_form
 from service.web.common import (
@@ -21,9 +23,10 @@ from service.web.common import (
     stem,
     words,
 )
+from service.web.edits import parse
 from service.web.history import History
 
-_VIEWS = ("compare", "cutout", "edge", "alpha", "roi", "beside")
+_VIEWS = ("compare", "edit", "cutout", "edge", "alpha", "roi", "beside")
 
 
 class Single:
@@ -50,57 +53,76 @@ class Single:
                     container=False,
                 )
                 result = gr.HTML(t("empty"), elem_id="wisp-view", padding=False)
+                gr.HTML(t("editor"), elem_id="wisp-editor", padding=False)
+                layer = gr.HTML("", elem_id="wisp-layer", padding=False, visible="hidden")
+                touch = gr.Button(visible="hidden", elem_id="wisp-touch")
                 told = gr.HTML("", elem_id="wisp-status", padding=False)
                 download = gr.DownloadButton(
                     t("download"), variant="primary", elem_id="wisp-download", interactive=False
                 )
         show = "(v) => { document.querySelector('#wisp-view').dataset.pane = v; }"
+        show = "(v) => wispEditor.show(v)"
         view.change(None, view, None, js=show, api_visibility="private", queue=False)
-        inputs, outputs = [photo, *options], [download, result, told]
+        edits = gr.Textbox("", visible=False)
+        inputs = [photo, *options.values(), edits]
+        send = "(...values) => wispEditor.inputs(values)"  # the browser knows what was drawn
+        names = tuple(options)
+        cut, again, retouch = (
+            options_form.gathered(function, "photo", names, "edits")
+            for function in (self.cut, self.again, self.retouch)
+        )
+        outputs = [download, result, told]
         made = gr.on(
             [go.click, photo.upload],
-            self.cut,
+            cut,
             inputs,
             outputs,
+            js=send,
             api_name="cut",
             api_description="Cut one picture out. Returns the file, the page's view, and a line.",
             show_progress_on=result,
             trigger_mode="always_last",
         )
         offer(made, download)
-        refine, model, background, colour, picture, crop, margin, format = options
+        hidden: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
         gr.on(
-            [
-                refine.input,
-                model.input,
-                background.input,
-                colour.change,
-                picture.upload,
-                crop.input,
-                margin.release,
-                format.input,
-            ],
-            self.again,
+            options_form.changes(options),
+            again,
             inputs,
             outputs,
-            api_visibility="private",
+            js=send,
             show_progress_on=result,
+            **hidden,
+        )
+        drawn = touch.click(
+            retouch,
+            inputs,
+            [told, layer],
+            js=send,
+            api_name="retouch",
+            api_description="Show what edits make of a picture: a line, and the cutout.",
+            show_progress="hidden",
             trigger_mode="always_last",
+        )
+        drawn.success(again, inputs, outputs, js=send, show_progress="hidden", **hidden)
+        shown = [options[name] for name in ("background", "colour", "second_colour", "picture")]
+        gr.on(
+            [one.change for one in shown],
+            None,
+            shown,
+            None,
+            js="(...values) => wispEditor.backdrop(...values)",
+            api_visibility="private",
+            queue=False,
         )
 
     async def cut(
         self,
         photo: str | None,
-        refine: bool,
-        model: str,
-        background: str,
-        colour_: str,
-        picture: str | None,
-        crop: bool,
-        margin: float,
-        format: str,
+        options: options_form.Options,
+        edits: str,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  # how Gradio is asked for one
+        progress: gr.Progress,
     ) -> tuple[Any, str, str]:
         """Cut one picture out: (the file, the view, a line of what was done)."""
         labels, page = words(request), self.page
@@ -108,14 +130,13 @@ class Single:
             raise page_error(labels["no_photo"])
         try:
             with page.held(request) as held:
-                output = await options_form.output(
-                    page, background, colour_, picture, crop, margin, format, request, held
-                )
-                image = await page.read(photo, request, held)
-                job = Job(image, model, refine, output, previews=True)
+                output = await options_form.output(page, options, request, held)
+                job = await self._job(photo, options, edits, request, held)
+                job = replace(job, output=output, previews=True)
                 answer = await page.cut(job, held, reporter(progress, labels))
                 shown = await asyncio.to_thread(_shown, answer)
-                view = await asyncio.to_thread(html.previews, answer, shown, labels)
+                count = len(job.strokes)
+                view = await asyncio.to_thread(html.previews, answer, shown, labels, count)
                 await self.history.remember(request, answer, shown, Path(photo).name, job)
                 name = f"{stem(photo)}-cutout.{answer.format}"
                 file = await page.file(answer.data, name, request)
@@ -126,32 +147,53 @@ class Single:
     async def again(
         self,
         photo: str | None,
-        refine: bool,
-        model: str,
-        background: str,
-        colour_: str,
-        picture: str | None,
-        crop: bool,
-        margin: float,
-        format: str,
+        options: options_form.Options,
+        edits: str,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
+        progress: gr.Progress,
     ) -> tuple[Any, Any, Any]:
         """Cut out again after a wish changed, where there is something to cut."""
-        if not photo or (background == "picture" and not picture):
+        if not photo or (options["background"] == "picture" and not options["picture"]):
             return gr.skip(), gr.skip(), gr.skip()
-        return await self.cut(
-            photo,
-            refine,
-            model,
-            background,
-            colour_,
-            picture,
-            crop,
-            margin,
-            format,
-            request,
-            progress,
+        return await self.cut(photo, options, edits, request, progress)
+
+    async def retouch(
+        self,
+        photo: str | None,
+        options: options_form.Options,
+        edits: str,
+        request: gr.Request,
+        progress: gr.Progress,
+    ) -> tuple[str, str]:
+        """Show what edits make of a picture, before the file is there: (a line, the cutout)."""
+        labels, page = words(request), self.page
+        if not photo:
+            raise page_error(labels["no_photo"])
+        try:
+            with page.held(request) as held:
+                job = await self._job(photo, options, edits, request, held)
+                answer = await page.cut(replace(job, pane="refined"), held)
+        except WispError as error:
+            raise page_error(error) from error
+        return html.status(answer, labels), html.layer(answer.data, len(job.strokes))
+
+    async def _job(
+        self,
+        photo: str,
+        options: options_form.Options,
+        edits: str,
+        request: gr.Request,
+        held: Hold,
+    ) -> Job:
+        wanted, strokes = parse(edits)
+        image = await self.page.read(photo, request, held)
+        return Job(
+            image,
+            options["model"],
+            options["refine"],
+            wanted=wanted,
+            strokes=strokes,
+            visitor=self.page.client(request),
         )
 
 

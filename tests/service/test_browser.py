@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from skimage import data
 
@@ -20,6 +21,8 @@ DRIVER = shutil.which("chromedriver")
 if not BROWSER or not DRIVER:
     pytest.skip("chromium and chromedriver are not installed", allow_module_level=True)
 
+from selenium.webdriver.common.actions.action_builder import ActionBuilder  # noqa: E402
+from selenium.webdriver.common.actions.pointer_input import PointerInput  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
@@ -284,6 +287,154 @@ def test_errors_are_shown_to_the_user(page, place):
     page.reload()
     page.upload("#wisp-photo", place / "broken.jpg")
     page.wait(lambda: "broken" in page.toast())
+
+
+class Editor:
+    """The editor's canvas, pointed at in shares of the photo."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        page.segment("#wisp-views", "edit")
+        page.wait(lambda: page.run("return Boolean(wispEditor.state.photo)"))
+        page.rest()
+        self.canvas = page.find("#wisp-editor canvas")[0]
+        page.run("arguments[0].scrollIntoView({block: 'center'})", self.canvas)
+
+    def at(self, x: float, y: float) -> tuple[int, int]:
+        """From the middle of the canvas: the photo is a square in it."""
+        side = min(self.canvas.size.values())
+        return round((x - 0.5) * side), round((y - 0.5) * side)
+
+    def drag(self, *places: tuple[float, float], kind: str = "mouse") -> None:
+        pointer = PointerInput(kind, kind)
+        actions = ActionBuilder(self.page.driver, mouse=pointer, duration=20)
+        for number, place in enumerate(places):
+            x, y = self.at(*place)
+            actions.pointer_action.move_to(self.canvas, x, y)
+            if number == 0:
+                actions.pointer_action.pointer_down()
+        actions.pointer_action.pointer_up()
+        actions.perform()
+
+    def press(self, keys: str) -> None:
+        self.canvas.send_keys(keys)
+
+    def edits(self) -> dict:
+        return self.page.run("return wispEditor.state.edits")
+
+    def settled(self, strokes: int) -> None:
+        """Wait for the whole answer, the file too."""
+        self.page.wait(lambda: self.page.run("return wispEditor.state.done") == strokes)
+        self.page.rest()
+        shown = "return +document.querySelector('#wisp-view .strokes').dataset.strokes"
+        self.page.wait(lambda: self.page.run(shown) == strokes)
+        self.page.rest()
+
+    def alpha(self, x: float, y: float) -> int:
+        """How opaque the cutout on the canvas is at a place."""
+        script = """
+        const image = wispEditor.state.cutout, sheet = document.createElement("canvas");
+        [sheet.width, sheet.height] = [image.naturalWidth, image.naturalHeight];
+        const pen = sheet.getContext("2d");
+        pen.drawImage(image, 0, 0);
+        const [x, y] = [arguments[0] * sheet.width, arguments[1] * sheet.height];
+        return pen.getImageData(x, y, 1, 1).data[3];"""
+        return self.page.run(script, x, y)
+
+
+@pytest.fixture
+def editor(page, place) -> Editor:
+    page.reload()
+    page.upload("#wisp-photo", place / "astronaut.jpg")
+    page.wait(lambda: "512 × 512 px" in page.text("#wisp-status"))
+    return Editor(page)
+
+
+@pytest.mark.parametrize("kind", ["mouse", "touch"])
+def test_a_brush_erases_and_restores_and_is_undone(page, editor, kind):
+    page.click("#wisp-editor [data-tool=restore]")
+    editor.drag((0.5, 0.72), (0.6, 0.75), (0.7, 0.7), kind=kind)
+    editor.settled(1)
+    assert editor.alpha(0.6, 0.75) == 255
+    page.click("#wisp-editor [data-tool=erase]")
+    editor.drag((0.6, 0.7), (0.6, 0.8), kind=kind)
+    editor.settled(2)
+    assert editor.alpha(0.6, 0.75) == 0 and editor.alpha(0.5, 0.72) == 255
+    page.click("#wisp-editor [data-deed=undo]")
+    editor.settled(1)
+    assert editor.alpha(0.6, 0.75) == 255
+    page.click("#wisp-editor [data-deed=redo]")
+    editor.settled(2)
+    assert editor.alpha(0.6, 0.75) == 0
+    # What is downloaded is what was drawn, and the history has one entry of the photo.
+    for file in page.downloads.glob("astronaut-cutout*"):
+        file.unlink()
+    page.click("#wisp-download")
+    fetched = opened(page.fetched("astronaut-cutout*.png"))
+    alpha = np.asarray(fetched)[..., 3]
+    assert alpha[384, 307] == 0 and alpha[369, 256] == 255
+    page.click("#wisp-editor [data-deed=reset]")
+    editor.settled(0)
+
+
+def test_a_click_keeps_alt_click_drops_and_a_drag_is_a_box(page, editor):
+    editor.drag((0.4, 0.3))
+    page.wait(lambda: editor.edits()["keep"])
+    (point,) = editor.edits()["keep"]
+    assert point == pytest.approx([0.4, 0.3], abs=0.01)
+    x, y = editor.at(0.8, 0.2)
+    alt = webdriver.ActionChains(page.driver).key_down(Keys.ALT)
+    alt.move_to_element_with_offset(editor.canvas, x, y).click().key_up(Keys.ALT).perform()
+    page.wait(lambda: editor.edits()["drop"])
+    editor.settled(0)
+    page.click("#wisp-editor [data-deed=reset]")
+    editor.settled(0)
+    editor.drag((0.2, 0.2), (0.5, 0.5), (0.6, 0.7), kind="touch")
+    page.wait(lambda: editor.edits()["box"])
+    assert editor.edits()["box"] == pytest.approx([0.2, 0.2, 0.6, 0.7], abs=0.01)
+    editor.settled(0)
+    page.wait(lambda: editor.alpha(0.8, 0.9) == 0)
+
+
+def test_keys_choose_tools_zoom_and_undo(page, editor):
+    editor.press("e")
+    assert page.run("return wispEditor.state.tool") == "erase"
+    editor.press("++")
+    assert page.run("return wispEditor.state.zoom") == pytest.approx(2.25)
+    before = page.run("return document.querySelector('#wisp-editor .size').value")
+    editor.press("]")
+    assert int(page.run("return document.querySelector('#wisp-editor .size').value")) > int(before)
+    editor.press("0")
+    editor.drag((0.5, 0.5), (0.55, 0.5))
+    editor.settled(1)
+    editor.press(Keys.CONTROL + "z")
+    editor.settled(0)
+    assert not editor.edits()["strokes"]
+
+
+def test_two_fingers_zoom_and_draw_nothing(page, editor):
+    editor.press("r")
+    script = """
+    const canvas = arguments[0], box = canvas.getBoundingClientRect();
+    const send = (type, id, x, y) => canvas.dispatchEvent(new PointerEvent(type, {
+      pointerId: id, pointerType: "touch", bubbles: true, cancelable: true,
+      clientX: box.left + box.width / 2 + x, clientY: box.top + box.height / 2 + y }));
+    send("pointerdown", 11, -20, 0); send("pointerdown", 12, 20, 0);
+    send("pointermove", 11, -60, 0); send("pointermove", 12, 60, 0);
+    send("pointerup", 11, -60, 0); send("pointerup", 12, 60, 0);"""
+    page.run(script, editor.canvas)
+    assert page.run("return wispEditor.state.zoom") == pytest.approx(3, abs=0.01)
+    assert not editor.edits()["strokes"]
+
+
+def test_the_background_is_seen_before_the_server_answers(page, editor):
+    page.segment("#one-background", "colour")
+    behind = (
+        "return getComputedStyle(document.querySelector('#wisp-editor .stage')).backgroundColor"
+    )
+    page.wait(lambda: page.run(behind) == "rgb(255, 255, 255)")
+    page.segment("#one-background", "transparent")
+    page.wait(lambda: page.run(behind) != "rgb(255, 255, 255)")
 
 
 def test_batch_with_one_that_fails(page, place):

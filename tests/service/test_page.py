@@ -1,5 +1,6 @@
 """The page's endpoints, as Gradio's Python and JavaScript clients call them."""
 
+import base64
 import io
 import json
 import os
@@ -80,6 +81,22 @@ def test_cut_with_wishes(client, folder):
     assert np.asarray(Image.open(path)).shape == (400, 600, 3)
 
 
+def test_edits_are_drawn_into_the_file_and_the_quick_answer(client, folder):
+    stroke = {"points": [[0.5, 0.5], [0.6, 0.5]], "width": 0.2, "restore": False}
+    photo, edits = file(folder / "coffee.png"), json.dumps({"strokes": [stroke]})
+    path, view, _ = client.predict(photo, True, *WISHES, edits=edits, api_name="/cut")
+    assert np.asarray(Image.open(path))[200, 330, 3] == 0
+    assert 'data-strokes="1"' in view
+    line, layer = client.predict(photo, True, *WISHES, edits=edits, api_name="/retouch")
+    assert "600 × 400" in line and 'data-strokes="1"' in layer
+    shown = opened(base64.b64decode(layer.partition("base64,")[2].partition('"')[0]))
+    assert (shown.format, shown.size) == ("WEBP", (600, 400))
+    assert np.asarray(shown)[200, 330, 3] == 0
+    for wrong in ("x", '{"box": [2, 2, 1, 1]}', '{"strokes": [{}]}'):
+        with pytest.raises(Exception, match="edits are none|no area"):
+            client.predict(photo, True, *WISHES, edits=wrong, api_name="/retouch")
+
+
 @pytest.mark.parametrize("name", ["broken.jpg", "some.zip"])
 def test_errors_are_told_and_name_no_path(client, folder, name):
     with pytest.raises(Exception) as caught:  # gradio_client.exceptions.AppError
@@ -145,6 +162,10 @@ def test_history_lists_fetches_and_deletes(client, folder):
     gallery, entries, *_ = client.predict(api_name="/history")
     assert len(gallery) == len(entries) >= 1
     newest = entries[0]
+    client.predict(file(folder / "coffee.png"), False, *WISHES, api_name="/cut")
+    _, more, *_ = client.predict(api_name="/history")
+    assert len(more) == len(entries) and not more[0]["refined"]  # one entry a photo
+    made, newest = client.predict(more[0]["name"], api_name="/history_file"), more[0]
     assert newest["title"] == "coffee.png" and newest["width"] == 600
     again = client.predict(newest["name"], api_name="/history_file")
     assert Path(again).read_bytes() == Path(made).read_bytes()

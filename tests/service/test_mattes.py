@@ -1,0 +1,143 @@
+"""What a visitor is at work on is kept in memory, bounded, and drawn from without the networks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline import Output, Result
+from pipeline.image_io import Photo
+from pipeline.retouch import Patch, Stroke
+from pipeline.views import Box
+from service import mattes as module
+from service.engine import Engine
+from service.job import Job, Watch
+from service.mattes import Matte, Mattes
+
+A, B, C = (Stroke(((x, 0.5),), 0.1, restore=True) for x in (0.1, 0.5, 0.9))
+
+
+def result(side: int = 10) -> Result:
+    grey = np.zeros((side, side), np.float32)
+    image = np.zeros((side, side, 3), np.uint8)
+    tiles = np.empty((0, 2), np.intp)
+    return Result(Photo(image), grey, image, grey, grey > 1, tiles, {})
+
+
+class Brush:
+    """Adds 1 at a place of its own for each stroke, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.strokes: list[Stroke] = []
+
+    def __call__(self, found: Result, stroke: Stroke, refine: bool) -> Patch:
+        self.strokes.append(stroke)
+        at = int(stroke.points[0][0] * 10)
+        box = Box(5, at, 6, at + 1)
+        area = found.alpha[box.area]
+        return Patch(
+            box,
+            area + 1 + at,
+            found.foreground[box.area],
+            area,
+            found.roi[box.area],
+            found.tiles,
+        )
+
+
+def test_only_what_is_new_is_drawn_and_what_is_taken_back_is_undone():
+    brush = Brush()
+    plain = Matte(result())
+    two = plain.with_strokes((A, B), brush, True)
+    three = two.with_strokes((A, B, C), brush, True)
+    assert brush.strokes == [A, B, C]
+    back = three.with_strokes((A,), brush, True)
+    assert brush.strokes == [A, B, C]
+    assert back.result.alpha.sum() == 2 and three.result.alpha.sum() == 2 + 6 + 10
+    other = three.with_strokes((B,), brush, True)
+    assert brush.strokes == [A, B, C, B] and other.result.alpha.sum() == 6
+    assert not three.with_strokes((), brush, True).result.alpha.any()
+    assert not plain.result.alpha.any()
+
+
+def test_the_longest_unused_goes_first_the_visitors_own_before_others():
+    size = Matte(result()).size
+    kept = Mattes(total=3 * size, each=2 * size)
+    for visitor, name in (("one", "a"), ("one", "b"), ("two", "a")):
+        kept.keep(visitor, name, Matte(result()))
+    assert kept.used == 3 * size
+    assert kept.get("one", "a")  # used: "b" is older now
+    kept.keep("one", "c", Matte(result()))
+    assert kept.get("one", "b") is None and kept.get("one", "a") and kept.get("one", "c")
+    kept.keep("three", "a", Matte(result()))
+    assert kept.get("two", "a") is None and kept.get("one", "a")
+    assert kept.used == 3 * size
+
+
+def test_what_is_too_large_is_not_kept_and_takes_nobodys_place():
+    size = Matte(result()).size
+    kept = Mattes(total=3 * size, each=2 * size)
+    kept.keep("one", "a", Matte(result()))
+    kept.keep("one", "b", Matte(result(20)))
+    assert kept.get("one", "b") is None and kept.get("one", "a")
+    kept.keep("", "a", Matte(result()))
+    assert kept.get("", "a") is None and kept.used == size
+    assert Mattes(0, 0).get("one", "a") is None
+
+
+def test_nobody_sees_anothers_and_all_goes_in_time(monkeypatch):
+    kept = Mattes(10**6, 10**6)
+    kept.keep("one", "a", Matte(result()))
+    assert kept.get("two", "a") is None
+    now = module.time.monotonic()
+    monkeypatch.setattr(module.time, "monotonic", lambda: now + 4000)
+    assert kept.get("one", "a") is None and kept.used == 0
+
+
+@pytest.fixture
+def engine(settings) -> Engine:
+    return Engine(replace(settings, web=True))
+
+
+def done(engine: Engine, job: Job):
+    watch = Watch(60)
+    return engine.run(job, engine.read(job, watch), watch)
+
+
+def test_another_output_and_a_stroke_do_not_run_the_networks_again(engine, photo, monkeypatch):
+    job = Job(photo, visitor="one")
+    first = done(engine, job)
+    monkeypatch.setattr(engine, "_seen", None)  # whoever asks for it fails
+    white = done(engine, replace(job, output=Output(format="jpg")))
+    assert white.format == "jpg" and "coarse" not in white.seconds
+    assert done(engine, job).data == first.data
+    stroke = Stroke(((0.5, 0.5), (0.6, 0.5)), 0.2, restore=False)
+    drawn = done(engine, replace(job, strokes=(stroke,)))
+    assert drawn.data != first.data
+    assert done(engine, job).data == first.data
+    pane = done(engine, replace(job, strokes=(stroke,), pane="refined"))
+    assert pane.format == "webp" and pane.data.startswith(b"RIFF")
+    for other in (
+        replace(job, visitor="two"),
+        replace(job, visitor=""),
+        replace(job, refine=False),
+    ):
+        with pytest.raises(TypeError):
+            done(engine, other)
+
+
+def test_without_a_place_for_mattes_strokes_are_drawn_all_the_same(settings, photo):
+    stroke = Stroke(((0.5, 0.5), (0.6, 0.5)), 0.2, restore=False)
+    with_, without = Engine(settings), Engine(replace(settings, matte_bytes=0))
+    job = Job(photo, visitor="one", strokes=(stroke,))
+    done(with_, replace(job, strokes=()))
+    assert done(with_, job).data == done(without, job).data
+    assert without.mattes.used == 0 < with_.mattes.used
+
+
+def test_jobs_are_told_apart_by_their_strokes_and_not_by_their_visitor():
+    job = Job(b"photo", strokes=(A,))
+    assert job.key != replace(job, strokes=(B,)).key != replace(job, strokes=()).key
+    assert job.key == replace(job, visitor="one").key
+    assert job.key != replace(job, pane="refined").key
+    assert job.matte == replace(job, strokes=(), output=Output(format="webp")).matte
