@@ -103,12 +103,12 @@ def test_the_mask_is_that_of_rembg(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["birefnet-general", "u2net"])
 def test_logits_become_probabilities(name):
-    card = replace(PUBLIC[name], size=(2, 2))
-    logits = np.array([[-1000, -1], [1, np.nan]], np.float32)
+    card = replace(PUBLIC[name], size=(16, 16))
+    logits = np.tile(np.array([[-1000, -1], [1, np.nan]], np.float32), (8, 8))
     session = networks.Function(lambda batch: logits[None, None])
     answer = coarse.predict(session, card, np.zeros((2, 2, 3), np.uint8))
     expected = [[0, 0.2689414], [0.7310586, 0]] if card.sigmoid else [[0, 0], [1, 0]]
-    assert answer == pytest.approx(np.array(expected), abs=1e-6)
+    assert answer == pytest.approx(np.tile(expected, (8, 8)), abs=1e-6)
 
 
 # MODNet: the size rule, the normalisation and the scaling of its authors' onnx/inference_onnx.py.
