@@ -30,7 +30,7 @@ FILES = {
 @pytest.fixture(scope="module")
 def server(nets, tmp_path_factory):
     data = tmp_path_factory.mktemp("server") / "data"
-    with live(nets, data, "--no-web", cache="off", decode_seconds="2", held_bytes=str(10**9)) as it:
+    with live(nets, data, "--no-web", cache="off", decode_seconds="1", held_bytes=str(10**9)) as it:
         yield it
 
 
