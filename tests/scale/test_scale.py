@@ -7,7 +7,9 @@ import io
 import json
 import os
 import tarfile
+import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ pytest.importorskip("pyarrow")
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.memory import MemoryFile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,6 +158,57 @@ def test_what_cannot_be_a_source_is_said(tmp_path, name, content, column, said):
 def test_no_name_leads_out_of_a_folder(text):
     parts = safe_name(text).split("/")
     assert parts and all(part not in ("", ".", "..") and part.isprintable() for part in parts)
+
+
+def test_a_store_cannot_make_us_write_elsewhere(tmp_path):
+    fs = fsspec.filesystem("memory")
+    for name in ("a/b.jpg", "a/../b.jpg", "../../b.jpg"):
+        fs.store[f"/hostile/in/{name}"] = MemoryFile(fs, f"/hostile/in/{name}", name.encode())
+    found = open_source("memory://hostile/in")
+    assert isinstance(found, Listed)
+    names = [item.path for item in found.items()]
+    assert len(set(names)) == len(names) and all(".." not in name for name in names)
+
+
+def test_pipes_and_links_to_folders_are_passed_over(tmp_path):
+    catalogue(tmp_path / "in", 3)
+    os.mkfifo(tmp_path / "in" / "pipe.png")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "gone.png").symlink_to(tmp_path / "nowhere")
+    assert run(str(tmp_path / "in"), str(tmp_path / "out")).done == 3
+
+
+def test_a_list_of_web_addresses(tmp_path):
+    class Handler(BaseHTTPRequestHandler):
+        busy = 2
+
+        def do_GET(self):
+            status = {"/a.jpg": 200, "/private.jpg": 403, "/b.jpg": 200}.get(
+                self.path.partition("?")[0], 404
+            )
+            if self.path == "/b.jpg" and Handler.busy:
+                Handler.busy, status = Handler.busy - 1, 503
+            self.send_response(status)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"photo")
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        paths = ["a.jpg", "a.jpg?w=2", "b.jpg", "private.jpg", "gone.jpg"]
+        (tmp_path / "list.txt").write_text("\n".join(f"http://{host}/{path}" for path in paths))
+        summary = run(str(tmp_path / "list.txt"), str(tmp_path / "out"))
+        server.shutdown()
+    found = rows(tmp_path / "out")
+    assert (summary.done, summary.failed) == (3, 2)
+    assert found[f"{host}/private.jpg"]["error"] == "the server answers 403"
+    assert found[f"{host}/gone.jpg"]["error"] == "there is no such file"
+    assert {row["fault"] for row in found.values() if row["status"] == "failed"} == {"picture"}
+    assert len(outputs(tmp_path / "out")) == 3
 
 
 # -- shards ----------------------------------------------------------------------------------------

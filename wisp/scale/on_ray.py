@@ -63,13 +63,13 @@ def over_ray(
     """Return what does tasks on a cluster, for :func:`wisp.scale.run.cut_all`."""
 
     def execute(tasks: Iterator[Task], hand: Hand) -> Generator[tuple[Task, Done], None, None]:
-        connect(address)
         while window := list(islice(tasks, _WINDOW)):
             if any(task.item.data is not None for task in window):
                 raise SettingsError(
                     "Ray takes photos by their addresses: for a table of pictures see "
                     "wisp.scale.cut_dataset, or leave --engine out"
                 )
+            connect(address)
             left = {task.number: task for task in window}
             for number, done in _together(window, hand, jobs):
                 yield left.pop(number), done

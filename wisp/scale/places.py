@@ -22,11 +22,12 @@ from fsspec.core import url_to_fs
 
 from pipeline import files
 from pipeline.batch import photo_digest
-from pipeline.errors import ImageTooLarge, SettingsError
+from pipeline.errors import ImageTooLarge, SettingsError, UnreadableImage
 from wisp.scale.patience import Patience
 
 #: Largest file of one photo, in bytes: 100 megapixels of 16-bit RGB.
 MAX_BYTES = 600_000_000
+_PASSING = (408, 425, 429)  # of HTTP's refusals: too slow, too early, too many
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "hf": "huggingface_hub"}
 
@@ -191,14 +192,22 @@ def _protocols(fs: AbstractFileSystem) -> tuple[str, ...]:
 
 
 def _read(fs: AbstractFileSystem, path: str, limit: int | None) -> bytes:
-    if limit is None or not {"http", "https"} & set(_protocols(fs)):
+    if not {"http", "https"} & set(_protocols(fs)):
         # A ranged read of a whole file is one request, and bounded.
         return bytes(fs.cat_file(path, start=None, end=None if limit is None else limit + 1))
-    blocks, left = [], limit + 1
-    with fs.open(path, "rb", block_size=0) as stream:  # a server may send without an end
-        while left > 0 and (block := stream.read(min(left, 1 << 20))):
-            blocks.append(block)
-            left -= len(block)
+    blocks, left = [], (limit or MAX_BYTES) + 1
+    try:
+        # A stream, as a server may send without an end; with a size, or it would be asked for that
+        # first, where any trouble is said to be a file that is not there.
+        with fs.open(path, "rb", block_size=0, size=1) as stream:
+            while left > 0 and (block := stream.read(min(left, 1 << 20))):
+                blocks.append(block)
+                left -= len(block)
+    except Exception as error:
+        status = getattr(error, "status", 0)
+        if 400 <= status < 500 and status not in _PASSING:
+            raise UnreadableImage(f"the server answers {status}") from error
+        raise
     return b"".join(blocks)
 
 
@@ -229,5 +238,5 @@ def _folders(place: Place) -> Iterator[Entry]:
             if info["type"] == "directory":
                 if path != folder and not posixpath.basename(path).startswith("."):
                     waiting.append(path)
-            else:
+            elif info["type"] == "file" or not place.local or os.path.isfile(path):  # no pipe
                 yield Entry(path, info.get("size"), version(place.fs, path, info))

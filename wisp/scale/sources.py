@@ -139,7 +139,7 @@ def _below(place: Place, avoid: str) -> Iterator[Item]:
             continue
         if not image_io.PICTURE.fullmatch(name) or _hidden(name):
             continue
-        yield Item(name, f"{whole}/{name}", entry.version, entry.size)
+        yield Item(safe_name(name), f"{whole}/{name}", entry.version, entry.size)
 
 
 def _is_pattern(place: Place) -> bool:
@@ -185,21 +185,29 @@ def _name_of(address: str) -> str:
     if "://" not in address:
         return safe_name(address)
     parts = urlsplit(address)
-    name = safe_name(f"{parts.netloc}/{parts.path}")
-    if not parts.query:
-        return name
-    stem, ending = posixpath.splitext(name)
-    return f"{stem}-{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}{ending}"
+    name = safe_name(f"{parts.netloc}{parts.path}")
+    return _marked(name, parts.query) if parts.query else name
 
 
 def safe_name(text: str) -> str:
-    """Make a name below a folder of any text: no "..", no empty parts, nothing unprintable."""
+    """Make a name below a folder of any text: no "..", no empty parts, nothing unprintable.
+
+    What had to be changed gets a digest, so that two texts never share a name.
+    """
+    text = text.strip("/")
     parts = [
         "".join(char if char.isprintable() and char != "\\" else "_" for char in part)
         for part in text.split("/")
         if part not in ("", ".", "..")
     ]
-    return "/".join(parts) or "photo"
+    name = "/".join(parts) or "photo"
+    return name if name == text else _marked(name, text)
+
+
+def _marked(name: str, text: str) -> str:
+    stem, ending = posixpath.splitext(name)
+    mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{stem}-{mark}{ending}"
 
 
 def _text(place: Place) -> Any:

@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -29,8 +30,8 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 def inline(tasks: Iterator[Task], hand: Hand) -> Generator[tuple[Task, Done], None, None]:
     """Do the tasks in this process, one after the other."""
-    hand.cutter.open()
-    for task in tasks:
+    for task in tasks:  # whose first one is reached where there is something to do at all
+        hand.cutter.open()
         yield task, hand.do(task)
 
 
@@ -42,9 +43,12 @@ def processes(
     Tasks are taken as they are needed. Raises :class:`WorkersError` where workers cannot start.
     When the caller stops, the workers are ended.
     """
+    first = next(tasks, None)
+    if first is None:  # nothing to do, and no need to start anybody
+        return
     team = _Team(hand, jobs)
     try:
-        yield from team.work(tasks)
+        yield from team.work(chain([first], tasks))
     finally:
         team.end()
 
