@@ -28,8 +28,9 @@ from wisp.scale.patience import Patience
 from wisp.scale.places import open_place
 from wisp.scale.plan import Slice, default_shards, shard_hash
 from wisp.scale.rows import Row
-from wisp.scale.run import Summary, Wish, cut_all
+from wisp.scale.run import cut_all
 from wisp.scale.sources import Item, Listed
+from wisp.scale.summary import Summary, Wish
 
 _MEDIAN, _SPREAD = 0.05, 0.5  # seconds of a call to the store, and of its logarithm
 _SLOW, _SLOWER = 0.01, 20.0  # share of slow calls, and how many times as long they take

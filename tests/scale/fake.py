@@ -13,8 +13,9 @@ from typing import Any
 from wisp.scale.cutter import Piece
 from wisp.scale.hand import Hand
 from wisp.scale.places import Place, open_place
-from wisp.scale.run import Summary, Wish, cut_all
+from wisp.scale.run import cut_all
 from wisp.scale.sources import open_source
+from wisp.scale.summary import Summary, Wish
 from wisp.scale.workers import inline, processes
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import socket
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,13 @@ from click.testing import CliRunner
 
 from pipeline import Settings
 from pipeline.cli import main
+from pipeline.errors import SettingsError
 from tests.conftest import encoded
 from wisp.scale import Cutter
 from wisp.scale.command import scale
+from wisp.scale.progress import prometheus
+from wisp.scale.rows import Row
+from wisp.scale.summary import Summary
 
 
 @pytest.fixture
@@ -90,3 +96,19 @@ def test_a_batch_of_columns(photos):
     pandas = pytest.importorskip("pandas")
     (frame,) = cutter.frames([pandas.DataFrame({"path": ["a"], "image": [{"bytes": data}]})])
     assert frame["image"][0] == made["image"][0] and frame.shape == (1, 6)
+
+
+def test_metrics_for_prometheus():
+    pytest.importorskip("prometheus_client")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tell, summary = prometheus(port), Summary()
+    for row in (Row("a", status="done", bytes_in=10, bytes_out=7, seconds=0.3), Row("b")):
+        tell(summary, row)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    assert 'wisp_scale_photos_total{status="done"} 1.0' in text
+    assert 'wisp_scale_bytes_total{direction="out"} 7.0' in text
+    with pytest.raises(SettingsError, match=f"metrics on port {port}"):
+        prometheus(port)

@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 from collections import Counter
@@ -29,6 +32,8 @@ from wisp.scale.patience import Patience
 from wisp.scale.places import open_place
 from wisp.scale.plan import Slice, Spill, default_shards, shard_hash
 from wisp.scale.sources import Item, Listed, open_source, safe_name
+
+ROOT = Path(__file__).parents[2]
 
 
 def fill(folder: Path, names: dict[str, bytes]) -> Path:
@@ -415,6 +420,21 @@ def test_what_an_interrupted_run_has_done_is_kept(tmp_path, to):
         run(str(tmp_path / "in"), str(tmp_path / "out"), to=to, tell=stop)
     summary = run(str(tmp_path / "in"), str(tmp_path / "out"), to=to)
     assert (summary.done, summary.skipped) == ((20, 10) if to == "files" else (30, 0))
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path):
+    catalogue(tmp_path / "in", 200)
+    command = [sys.executable, "-m", "tests.scale.fake", f"{tmp_path}/in", f"{tmp_path}/out"]
+    with subprocess.Popen(
+        [*command, "files", "1"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as driver:
+        assert driver.stdout
+        for _ in range(20):
+            driver.stdout.readline()
+        driver.send_signal(signal.SIGINT)
+    summary = run(str(tmp_path / "in"), str(tmp_path / "out"), shards=4)
+    assert summary.skipped >= 20 and summary.done + summary.skipped == 200
+    assert len(outputs(tmp_path / "out")) == 200
 
 
 # -- stores ----------------------------------------------------------------------------------------

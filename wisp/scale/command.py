@@ -129,8 +129,9 @@ def _run(
     from wisp.scale.on_ray import over_ray
     from wisp.scale.places import open_place
     from wisp.scale.progress import conclude, progress, prometheus
-    from wisp.scale.run import Wish, cut_all
+    from wisp.scale.run import cut_all
     from wisp.scale.sources import open_source
+    from wisp.scale.summary import Wish
     from wisp.scale.workers import inline, processes
 
     quiet, part = given["quiet"], _part(given["shard"])

@@ -23,6 +23,7 @@ from fsspec.core import url_to_fs
 from pipeline import files
 from pipeline.batch import photo_digest
 from pipeline.errors import ImageTooLarge, SettingsError, UnreadableImage
+from wisp.scale.errors import StoreError
 from wisp.scale.patience import Patience
 
 #: Largest file of one photo, in bytes: 100 megapixels of 16-bit RGB.
@@ -136,9 +137,11 @@ class Place:
     def listing(self) -> Iterator[Entry]:
         """Yield all files below, without hidden folders, as the store tells of them.
 
-        S3 is asked page by page, and nothing is kept; elsewhere folder by folder. Raises
+        On this machine and in S3 nothing is kept; other stores are asked folder by folder. Raises
         :class:`wisp.scale.errors.StoreError`.
         """
+        if self.local:
+            return _scanned(self)
         return _pages(self) if "s3" in _protocols(self.fs) else _folders(self)
 
     def below(self, path: str) -> str:
@@ -211,6 +214,25 @@ def _read(fs: AbstractFileSystem, path: str, limit: int | None) -> bytes:
     return b"".join(blocks)
 
 
+def _scanned(place: Place) -> Iterator[Entry]:
+    waiting = [place.root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as found:
+                for entry in found:
+                    path = Path(entry.path).as_posix()
+                    if entry.is_dir(follow_symlinks=False):
+                        if not entry.name.startswith("."):
+                            waiting.append(path)
+                    elif entry.is_file():
+                        yield Entry(path, entry.stat().st_size, photo_digest(Path(path)))
+        except FileNotFoundError:  # deleted meanwhile, or never there
+            continue
+        except OSError as error:
+            raise StoreError(f"cannot list {folder}: {str(error.strerror).lower()}") from error
+
+
 def _pages(place: Place) -> Iterator[Entry]:
     bucket, prefix, _ = place.fs.split_path(place.root)
     request = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
@@ -238,5 +260,5 @@ def _folders(place: Place) -> Iterator[Entry]:
             if info["type"] == "directory":
                 if path != folder and not posixpath.basename(path).startswith("."):
                     waiting.append(path)
-            elif info["type"] == "file" or not place.local or os.path.isfile(path):  # no pipe
+            else:
                 yield Entry(path, info.get("size"), version(place.fs, path, info))

@@ -13,7 +13,7 @@ import click
 from pipeline.cli import terminal
 from pipeline.errors import SettingsError
 from wisp.scale.rows import Row
-from wisp.scale.run import Summary, Tell
+from wisp.scale.summary import Summary, Tell
 
 _EVERY = 10.0  # seconds between the lines in a pipe
 _NAMED = 100  # failed photos that are named as they come; all are in the manifests
