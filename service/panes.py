@@ -2,63 +2,85 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
-from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from pipeline import Result, foreground, image_io
+from pipeline import Result, foreground
 from pipeline.compose import levels, rgba
 
 SIDE = 1400  # px: the longest side; the download has them all
-_QUALITY = 88
+#: How hard the encoder tries, 0..6: the least takes a quarter of the usual time. Somebody waits.
+_EFFORT, _QUALITY = 0, 88
 
 Pixels = NDArray[np.uint8]
+Map = NDArray[np.float32]
 
 
 def make(result: Result, names: tuple[str, ...] = ()) -> dict[str, bytes]:
     """Draw the pictures that are named, or all of them, as WebP."""
-    small = _reduced(result)
-    return {name: image_io.encode(_DRAW[name](small), "webp", _QUALITY) for name in names or _DRAW}
+    small = _Small(result)
+    return {name: _encoded(_DRAW[name](small)) for name in names or _DRAW}
 
 
-def _reduced(result: Result) -> Result:
-    height, width = result.alpha.shape
-    scale = SIDE / max(height, width)
-    if scale >= 1:
-        return result
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    pictures: dict[str, Any] = {
-        name: np.asarray(cv2.resize(getattr(result, name), size, interpolation=cv2.INTER_AREA))
-        for name in ("alpha", "coarse", "foreground")
-    }
-    image = np.asarray(cv2.resize(result.photo.image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    roi = cv2.resize(result.roi.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    photo = replace(result.photo, image=image, alpha=None)
-    for name in ("alpha", "coarse"):
-        np.clip(pictures[name], 0, 1, out=pictures[name])
-    return replace(result, photo=photo, roi=roi.astype(bool), **pictures)
+def _encoded(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=_QUALITY, method=_EFFORT)
+    return buffer.getvalue()
 
 
-def _unrefined(result: Result) -> Pixels:
-    return rgba(foreground.estimate(result.photo.image, result.coarse), result.coarse)
+class _Small:
+    """A result as large as a screen; each part is reduced when it is asked for."""
+
+    def __init__(self, result: Result) -> None:
+        self._result = result
+        height, width = result.alpha.shape
+        scale = min(1.0, SIDE / max(height, width))
+        self._size = (max(1, round(width * scale)), max(1, round(height * scale)))
+
+    def _reduced(self, array: NDArray[Any]) -> NDArray[Any]:
+        if array.shape[1::-1] == self._size:
+            return array
+        return np.asarray(cv2.resize(array, self._size, interpolation=cv2.INTER_AREA))
+
+    @cached_property
+    def image(self) -> Pixels:
+        return self._reduced(self._result.photo.image)
+
+    @cached_property
+    def foreground(self) -> Pixels:
+        return self._reduced(self._result.foreground)
+
+    @cached_property
+    def alpha(self) -> Map:
+        return np.clip(self._reduced(self._result.alpha), 0, 1)
+
+    @cached_property
+    def coarse(self) -> Map:
+        return np.clip(self._reduced(self._result.coarse), 0, 1)
+
+    @cached_property
+    def roi(self) -> NDArray[np.bool_]:
+        return self._reduced(self._result.roi.view(np.uint8)) > 0
 
 
-def _marked(result: Result) -> Pixels:
+def _marked(small: _Small) -> Pixels:
     """Show the ROI: the photo in it, in colour; the rest dimmed to grey."""
-    photo = result.photo.image
-    dim = (photo.mean(2) * 0.35 + 20).astype(np.uint8)
-    return np.where(result.roi[..., None], photo, dim[..., None])
+    dim = (small.image.mean(2) * 0.35 + 20).astype(np.uint8)
+    return np.where(small.roi[..., None], small.image, dim[..., None])
 
 
-_DRAW: dict[str, Callable[[Result], Pixels]] = {
-    "photo": lambda result: result.photo.image,
-    "alpha": lambda result: levels(result.alpha),
-    "coarse": lambda result: levels(result.coarse),
-    "unrefined": _unrefined,
-    "refined": lambda result: rgba(result.foreground, result.alpha),
+_DRAW: dict[str, Callable[[_Small], Pixels]] = {
+    "photo": lambda small: small.image,
+    "alpha": lambda small: levels(small.alpha),
+    "coarse": lambda small: levels(small.coarse),
+    "unrefined": lambda small: rgba(foreground.estimate(small.image, small.coarse), small.coarse),
+    "refined": lambda small: rgba(small.foreground, small.alpha),
     "roi": _marked,
 }

@@ -350,7 +350,8 @@ window.wispEditor = (() => {
     }
     layers();
   }
-  const start = () => { hook(); new MutationObserver(hook).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["src"] }); };
+  // The page may turn dark: what lies around the photo has its colour.
+  const start = () => { hook(); new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] }); new MutationObserver(hook).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["src"] }); };
   if (document.body) start();
   else document.addEventListener("DOMContentLoaded", start);
 

@@ -104,7 +104,13 @@ class Single:
             show_progress="hidden",
             trigger_mode="always_last",
         )
-        drawn.success(again, inputs, outputs, js=send, show_progress="hidden", **hidden)
+        finished = drawn.success(again, inputs, outputs, js=send, show_progress="hidden", **hidden)
+        # A stroke need not wait for the file of the one before, which nobody wants any more.
+        quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        touch.click(None, cancels=[finished], **quick)
+        touch.click(_not_yet, None, download, queue=False, **quick)
+        for event in (drawn.failure, finished.then):
+            event(_ready, None, download, queue=False, **quick)
         shown = [options[name] for name in ("background", "colour", "second_colour", "picture")]
         gr.on(
             [one.change for one in shown],
@@ -195,6 +201,14 @@ class Single:
             strokes=strokes,
             visitor=self.page.client(request),
         )
+
+
+def _not_yet() -> Any:
+    return gr.update(interactive=False)
+
+
+def _ready() -> Any:
+    return gr.update(interactive=True)
 
 
 def _shown(answer: Answer) -> bytes:

@@ -377,6 +377,20 @@ def test_a_brush_erases_and_restores_and_is_undone(page, editor, kind):
     editor.settled(0)
 
 
+def test_strokes_that_follow_at_once_are_all_in_the_file(page, editor):
+    page.click("#wisp-editor [data-tool=erase]")
+    for y in (0.3, 0.5, 0.7):
+        editor.drag((0.4, y), (0.5, y))
+    editor.settled(3)
+    assert [editor.alpha(0.45, y) for y in (0.3, 0.5, 0.7)] == [0, 0, 0]
+    page.wait(lambda: page.find("#wisp-download")[0].is_enabled())
+    for file in page.downloads.glob("astronaut-cutout*"):
+        file.unlink()
+    page.click("#wisp-download")
+    alpha = np.asarray(opened(page.fetched("astronaut-cutout*.png")))[..., 3]
+    assert [alpha[round(512 * y), 230] for y in (0.3, 0.5, 0.7)] == [0, 0, 0]
+
+
 def test_a_click_keeps_alt_click_drops_and_a_drag_is_a_box(page, editor):
     editor.drag((0.4, 0.3))
     page.wait(lambda: editor.edits()["keep"])
