@@ -22,7 +22,8 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 from pipeline.errors import SettingsError
-from tests.scale.fake import cutout, run
+from tests.scale.fake import Fake, cutout, run
+from wisp.scale.cutter import Piece
 from wisp.scale.errors import StoreError
 from wisp.scale.ledger import report
 from wisp.scale.places import Place, open_place
@@ -123,6 +124,24 @@ def test_from_bucket_to_bucket(store, photos):
     fsspec.filesystem("s3").pipe_file("shop/in/shelf0/000.jpg", b"another")
     assert run("s3://shop/in/", "s3://shop/out/").done == 1
     assert outputs("out")["shelf0/000.png"] == cutout(b"another")
+
+
+def test_an_empty_object_of_a_list_is_a_row(store, photos):
+    fs = fsspec.filesystem("s3")
+    fs.pipe_file("shop/in/empty.jpg", b"")
+    fs.pipe_file("shop/list.txt", b"in/empty.jpg\ns3://shop/in/shelf0/000.jpg\nin/gone.jpg")
+    summary = run("s3://shop/list.txt", "s3://shop/out", cutter=Strict())
+    assert (summary.done, summary.failed) == (1, 2)
+    found = {row["path"]: (row["error"], row["fault"]) for row in rows("out")}
+    assert found["in/empty.jpg"] == ("the file is empty", "picture")
+    assert found["in/gone.jpg"] == ("there is no such file", "picture")
+
+
+class Strict(Fake):
+    def cut(self, path: str, data: bytes, software: str = "") -> Piece:
+        if not data:
+            return Piece(None, "failed", "the file is empty")
+        return super().cut(path, data, software)
 
 
 def test_listings_come_page_by_page(store, photos, monkeypatch):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -395,6 +397,25 @@ def test_a_worker_that_dies_is_replaced_and_its_photo_tried_alone(tmp_path):
     assert found["unlucky.jpg"]["status"] == "done"
     good = [*photos.values(), b"once"]
     assert sorted(outputs(tmp_path / "out").values()) == sorted(map(cutout, good))
+
+
+def test_workers_that_are_killed_at_random_moments_cost_no_photo(tmp_path):
+    photos = catalogue(tmp_path / "in", 60)
+    chance = random.Random(3)
+    at = {3, 17, 18, 40}
+
+    def kill(summary, row):
+        if summary.done in at:
+            at.remove(summary.done)
+            victim = chance.choice(multiprocessing.active_children())
+            assert victim.pid
+            os.kill(victim.pid, signal.SIGKILL)
+
+    fake = Fake(seconds=0.01)
+    summary = run(str(tmp_path / "in"), str(tmp_path / "out"), jobs=2, cutter=fake, tell=kill)
+    assert not at and (summary.done, summary.failed) == (60, 0)
+    assert sorted(outputs(tmp_path / "out").values()) == sorted(map(cutout, photos.values()))
+    assert len(rows(tmp_path / "out")) == 60
 
 
 class Broken(Fake):

@@ -40,12 +40,21 @@ class Ledger:
         self._place = place
         self._names: set[str] = set()
 
+    def look(self) -> None:
+        """See which manifests there are."""
+        self._names = self._place.names(_SHARDS)
+
+    def shards(self) -> list[str]:
+        """The names of all shards that have manifests."""
+        names = {name.removesuffix(".parquet") for name in self._names}
+        return sorted(name for name in names if not _is_further(name, names))
+
     def begin(self, facts: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the place's first run wrote down; None where there was none.
 
         Raises :class:`SettingsError` where that run had other settings than ``facts``.
         """
-        self._names = self._place.names(_SHARDS)
+        self.look()
         try:
             text = self._place.read(_RUN)
             found = json.loads(text) if text.strip() else None
@@ -115,13 +124,14 @@ def part_name(shard: str, part: int) -> str:
     return f"{shard}-{part}" if part else shard
 
 
+def _is_further(name: str, names: set[str]) -> bool:
+    head, _, tail = name.rpartition("-")
+    return head in names and tail.isdigit()
+
+
 def report(place: Place) -> Iterator[Any]:
     """Yield the rows of all shards as Arrow tables, each photo once."""
     ledger = Ledger(place)
-    ledger._names = place.names(_SHARDS)
-    shards = {name.removesuffix(".parquet") for name in ledger._names}
-    for shard in sorted(shards):
-        head, _, tail = shard.rpartition("-")
-        if head in shards and tail.isdigit():  # a further part
-            continue
+    ledger.look()
+    for shard in ledger.shards():
         yield pa.Table.from_pylist([vars(row) for row in ledger.rows(shard).values()], SCHEMA)

@@ -197,7 +197,12 @@ def _protocols(fs: AbstractFileSystem) -> tuple[str, ...]:
 def _read(fs: AbstractFileSystem, path: str, limit: int | None) -> bytes:
     if not {"http", "https"} & set(_protocols(fs)):
         # A ranged read of a whole file is one request, and bounded.
-        return bytes(fs.cat_file(path, start=None, end=None if limit is None else limit + 1))
+        try:
+            return bytes(fs.cat_file(path, start=None, end=None if limit is None else limit + 1))
+        except OSError:
+            if limit is not None and fs.size(path) == 0:  # which has no first byte to begin at
+                return b""
+            raise
     blocks, left = [], (limit or MAX_BYTES) + 1
     try:
         # A stream, as a server may send without an end; with a size, or it would be asked for that
