@@ -106,14 +106,11 @@ def _mapped(
     batch_size: int,
     gpu: bool,
 ) -> Any:
-    import ray
-
-    most = max(1, int(ray.cluster_resources().get("CPU", 1)))
     return dataset.map_batches(
         worker,
         fn_constructor_kwargs=arguments,
         batch_size=batch_size,
-        concurrency=concurrency or (1, most),
+        concurrency=concurrency or (1, _processors()),
         num_cpus=1,
         num_gpus=0.25 if gpu else None,
         memory=MEMORY,
@@ -147,7 +144,8 @@ class _Tasks:
 def _together(tasks: list[Task], hand: Hand, jobs: int | None) -> Iterator[tuple[int, Done]]:
     import ray
 
-    blocks = max(1, len(tasks) // _BLOCK)
+    # A block is what an actor is given: several for each, also where there are few photos.
+    blocks = max(len(tasks) // _BLOCK, min(len(tasks), 4 * (jobs or _processors())))
     dataset = ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=blocks)
     gpu = _uses_gpu(getattr(hand.cutter, "settings", Settings()))
     for row in _mapped(dataset, _Tasks, {"hand": hand}, jobs, _BATCH, gpu).iter_rows():
@@ -172,6 +170,14 @@ def _alone(tasks: list[Task], hand: Hand) -> Iterator[tuple[Task, Done]]:
 
 def _do(hand: Hand, task: Task) -> Done:
     return hand.do(task)
+
+
+def _processors() -> int:
+    """Of the whole cluster."""
+    import ray
+
+    cluster: Any = ray
+    return max(1, int(cluster.cluster_resources().get("CPU", 1)))
 
 
 def _uses_gpu(settings: Settings) -> bool:
