@@ -37,6 +37,10 @@ bench: $(VENV)/eval $(VENV)/peers $(REMBG)
 serve: $(VENV)/serve
 	$(BIN)/wisp serve
 
+# make test-ray: a local Ray cluster of two nodes, one of which is lost. Ray is 617 MB, and not in `make test`.
+test-ray: $(VENV)/test $(VENV)/ray
+	$(BIN)/python -m pytest tests/scale/test_ray.py $(ARGS)
+
 # make soak [ARGS="--minutes 10"]: the service under attack, in one gigabyte, beside normal visitors.
 soak: $(VENV)/test $(VENV)/serve
 	$(BIN)/python examples/soak.py $(ARGS)
@@ -49,7 +53,7 @@ clean:
 	rm -rf $(VENV) $(VENV)-rembg demo report build *.egg-info
 
 # A stamp for each set of extras, made anew when the list of requirements changes.
-$(VENV)/demo $(VENV)/test $(VENV)/test-all $(VENV)/lint $(VENV)/eval $(VENV)/peers $(VENV)/serve: $(VENV)/%: setup.cfg | $(BIN)/python
+$(VENV)/demo $(VENV)/test $(VENV)/test-all $(VENV)/lint $(VENV)/eval $(VENV)/peers $(VENV)/serve $(VENV)/ray: $(VENV)/%: setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
@@ -61,4 +65,4 @@ $(VENV)-rembg/bin/rembg:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-.PHONY: demo test test-all lint bench serve soak load clean
+.PHONY: demo test test-all test-ray lint bench serve soak load clean
