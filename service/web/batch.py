@@ -82,7 +82,8 @@ class Batch:
                 await asyncio.to_thread(sent.plan, files)
                 table = [[one.name, "waiting", ""] for one in sent.planned]
                 with page.writing("wisp-cutouts.zip", request) as (target, room):
-                    job = Job(b"", options["model"], options["refine"], output)
+                    wanted = options_form.selection(options)
+                    job = Job(b"", options["model"], options["refine"], output, wanted=wanted)
                     steps = self._all(sent, table, target, room, job)
                     async with contextlib.aclosing(steps):
                         async for at in steps:

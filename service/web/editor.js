@@ -12,7 +12,7 @@ window.wispEditor = (() => {
     zoom: 1, x: 0, y: 0, // of the photo's middle from the stage's, in CSS pixels
   };
   const pointers = new Map();
-  let drawing = null, hover = null, pinch = null, space = false;
+  let drawing = null, hover = null, pinch = null, space = false, resting = 0;
 
   const root = () => document.querySelector("#wisp-editor");
   const part = (selector) => root()?.querySelector(selector);
@@ -139,8 +139,9 @@ window.wispEditor = (() => {
     send();
   }
   function send() {
+    clearTimeout(resting);
     part(".stage").classList.add("busy");
-    document.querySelector("#wisp-touch, #wisp-touch button").click();
+    document.querySelector("#wisp-touch").click();
     toolbar();
     draw();
   }
@@ -159,21 +160,28 @@ window.wispEditor = (() => {
     const name = dropped ? "drop" : "keep";
     ask({ ...state.edits, [name]: [...state.edits[name], at] });
   }
+  async function whole() { // the file as it is downloaded, or what is shown where that is a zip
+    if (state.file && !state.file.endsWith(".zip")) {
+      const image = await createImageBitmap(await (await fetch(state.file)).blob());
+      return [image, image.width, image.height];
+    }
+    return [state.cutout, state.cutout.naturalWidth, state.cutout.naturalHeight];
+  }
+  async function png() {
+    const [image, width, height] = await whole();
+    const sheet = Object.assign(document.createElement("canvas"), { width, height });
+    sheet.getContext("2d").drawImage(image, 0, 0);
+    return new Promise((made) => sheet.toBlob(made, "image/png"));
+  }
   async function copy() {
     if (!state.cutout) return;
-    const sheet = document.createElement("canvas");
-    sheet.width = state.cutout.naturalWidth;
-    sheet.height = state.cutout.naturalHeight;
-    sheet.getContext("2d").drawImage(state.cutout, 0, 0);
-    const blob = new Promise((made) => sheet.toBlob(made, "image/png"));
-    const button = part("[data-deed=copy]"), sign = button.textContent;
-    let said = "✓";
-    try {
-      await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+    const button = part("[data-deed=copy]"), sign = button.dataset.sign ??= button.textContent;
+    try { // a promise goes in: a browser asks that it is begun while the button is pressed
+      await navigator.clipboard.write([new ClipboardItem({ "image/png": png() })]);
+      button.textContent = "✓";
     } catch {
-      said = "✗";
+      button.textContent = "✗";
     }
-    button.textContent = said;
     setTimeout(() => { button.textContent = sign; }, 1500);
   }
   const deeds = {
@@ -319,12 +327,12 @@ window.wispEditor = (() => {
     arrive(alone, "cutout", "alone", alone?.dataset.strokes);
   }
   function arrive(image, name, from = name, strokes = 0) {
-    if (!image || image.src === seen[from]) return;
-    seen[from] = image.src;
+    const what = `${strokes} ${image?.src}`; // a stroke may change nothing
+    if (!image || what === seen[from]) return;
+    seen[from] = what;
     load(Object.assign(new Image(), { src: image.src }), name);
     if (name === "photo") return;
     state.done = Math.min(+strokes, state.edits.strokes.length);
-    part(".stage")?.classList.remove("busy");
   }
   function hook() {
     const view = canvas();
@@ -351,7 +359,7 @@ window.wispEditor = (() => {
     layers();
   }
   // The page may turn dark: what lies around the photo has its colour.
-  const start = () => { hook(); new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] }); new MutationObserver(hook).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["src"] }); };
+  const start = () => { hook(); new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] }); new MutationObserver(hook).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "data-strokes"] }); };
   if (document.body) start();
   else document.addEventListener("DOMContentLoaded", start);
 
@@ -365,13 +373,22 @@ window.wispEditor = (() => {
     inputs(values) {
       const path = values[0]?.path ?? null;
       if (path !== state.path) {
-        Object.assign(state, { path, photo: null, cutout: null, photoNext: null, cutoutNext: null, edits: NOTHING, done: 0, past: [], future: [], zoom: 1, x: 0, y: 0 });
+        Object.assign(state, { path, photo: null, cutout: null, file: null, photoNext: null, cutoutNext: null, edits: NOTHING, done: 0, past: [], future: [], zoom: 1, x: 0, y: 0 });
         if (canvas()) toolbar();
         draw();
       }
       const edits = state.edits === NOTHING ? "" : JSON.stringify(state.edits);
       return [...values.slice(0, -1), edits];
     },
+    // The file is made once the hand rests: no stroke waits for the file of the one before.
+    answered() {
+      part(".stage").classList.remove("busy");
+      layers();
+      clearTimeout(resting);
+      resting = setTimeout(() => document.querySelector("#wisp-finish").click(), 400);
+    },
+    // What the button downloads is what is copied.
+    offer(file) { state.file = file?.url ?? null; },
     // Show at once what will lie behind; the server draws it into the file.
     backdrop(kind, one, two, picture) {
       const place = document.querySelector("#tab-single");

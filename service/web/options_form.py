@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -12,6 +13,7 @@ from pipeline import Output
 from pipeline.background import FITS, Gradient
 from pipeline.id_photo import ID_PHOTOS
 from pipeline.output import colour
+from pipeline.selection import EVERYTHING, Selection
 from service.budget import Hold
 from service.errors import BadRequest
 from service.web.common import I18N, PageContext
@@ -113,6 +115,8 @@ def _more(prefix: str) -> dict[str, Any]:
         "opaque": gr.Checkbox(False, label=t("opaque")),
         "binary": gr.Checkbox(False, label=t("binary")),
         "only_mask": gr.Checkbox(False, label=t("only_mask"), elem_id=f"{prefix}-mask"),
+        "largest": gr.Checkbox(False, label=t("largest"), elem_id=f"{prefix}-largest"),
+        "filled": gr.Checkbox(False, label=t("filled"), elem_id=f"{prefix}-filled"),
     }
 
 
@@ -184,6 +188,15 @@ async def output(page: PageContext, options: Options, request: gr.Request, held:
         only_mask=bool(o["only_mask"]),
         binary=bool(o["binary"]),
         opaque=bool(o["opaque"]),
+    )
+
+
+def selection(options: Options, wanted: Selection = EVERYTHING) -> Selection:
+    """Add to a selection which pieces of what was found are kept, and whether it may have holes."""
+    return replace(
+        wanted,
+        keep="largest" if options["largest"] else "all",
+        holes="fill" if options["filled"] else "keep",
     )
 
 

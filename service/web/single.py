@@ -56,6 +56,7 @@ class Single:
                 gr.HTML(t("editor"), elem_id="wisp-editor", padding=False)
                 layer = gr.HTML("", elem_id="wisp-layer", padding=False, visible="hidden")
                 touch = gr.Button(visible="hidden", elem_id="wisp-touch")
+                finish = gr.Button(visible="hidden", elem_id="wisp-finish")
                 told = gr.HTML("", elem_id="wisp-status", padding=False)
                 download = gr.DownloadButton(
                     t("download"), variant="primary", elem_id="wisp-download", interactive=False
@@ -85,7 +86,7 @@ class Single:
         )
         offer(made, download)
         hidden: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
-        gr.on(
+        redone = gr.on(
             options_form.changes(options),
             again,
             inputs,
@@ -104,13 +105,19 @@ class Single:
             show_progress="hidden",
             trigger_mode="always_last",
         )
-        finished = drawn.success(again, inputs, outputs, js=send, show_progress="hidden", **hidden)
-        # A stroke need not wait for the file of the one before, which nobody wants any more.
-        quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        touch.click(None, cancels=[finished], **quick)
-        touch.click(_not_yet, None, download, queue=False, **quick)
+        finished = finish.click(again, inputs, outputs, js=send, show_progress="hidden", **hidden)
+        quick: dict[str, Any] = {
+            "api_visibility": "private",
+            "show_progress": "hidden",
+            "queue": False,
+        }
+        drawn.then(None, js="() => wispEditor.answered()", **quick)
+        touch.click(_not_yet, None, download, **quick)
         for event in (drawn.failure, finished.then):
-            event(_ready, None, download, queue=False, **quick)
+            event(_ready, None, download, **quick)
+        for event in (made, redone, finished):
+            offered = "(file) => wispEditor.offer(file)"
+            event.success(None, download, None, js=offered, **quick)
         shown = [options[name] for name in ("background", "colour", "second_colour", "picture")]
         gr.on(
             [one.change for one in shown],
@@ -197,7 +204,7 @@ class Single:
             image,
             options["model"],
             options["refine"],
-            wanted=wanted,
+            wanted=options_form.selection(options, wanted),
             strokes=strokes,
             visitor=self.page.client(request),
         )

@@ -441,6 +441,34 @@ def test_two_fingers_zoom_and_draw_nothing(page, editor):
     assert not editor.edits()["strokes"]
 
 
+def test_the_finished_picture_is_copied(page, editor):
+    """With what lies behind: the editor itself shows the cutout alone."""
+    allowed = {"origin": page.run("return location.origin")}
+    allowed |= {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    page.driver.execute_cdp_cmd("Browser.grantPermissions", allowed)
+    before = page.find("#wisp-view .pane-cutout img")[0].get_attribute("src")
+    page.segment("#one-background", "colour")
+    shown = "return document.querySelector('#wisp-view .pane-cutout img').src"
+    page.wait(lambda: page.run(shown) != before)
+    page.rest()
+    page.click("#wisp-editor [data-deed=copy]")
+    page.wait(lambda: page.text("#wisp-editor [data-deed=copy]") == "✓")
+    script = """
+    const done = arguments[0];
+    (async () => {
+      const [item] = await navigator.clipboard.read();
+      const image = await createImageBitmap(await item.getType("image/png"));
+      const pen = new OffscreenCanvas(image.width, image.height).getContext("2d");
+      pen.drawImage(image, 0, 0);
+      const { data } = pen.getImageData(0, 0, image.width, image.height);
+      let least = 255;
+      for (let at = 3; at < data.length; at += 4) least = Math.min(least, data[at]);
+      done([image.width, image.height, least]);
+    })().catch((error) => done(String(error)));"""
+    assert page.driver.execute_async_script(script) == [512, 512, 255]
+    page.segment("#one-background", "transparent")
+
+
 def test_the_background_is_seen_before_the_server_answers(page, editor):
     page.segment("#one-background", "colour")
     behind = (

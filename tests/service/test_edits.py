@@ -75,6 +75,8 @@ PLAIN = {
     "opaque": False,
     "binary": False,
     "only_mask": False,
+    "largest": False,
+    "filled": False,
 }
 
 
@@ -128,6 +130,13 @@ def test_backgrounds():
     for wrong in ({"background": "x"}, {"background": "picture"}, {"position": "x"}):
         with pytest.raises(WispError):
             output(**wrong)
+
+
+def test_pieces_and_holes_go_with_what_was_pointed_at():
+    box = Selection(box=(0, 0, 0.5, 1))
+    assert options_form.selection(PLAIN, box) == box
+    asked = options_form.selection({**PLAIN, "largest": True, "filled": True}, box)
+    assert asked == Selection(box=(0, 0, 0.5, 1), keep="largest", holes="fill")
 
 
 def test_both_languages_say_the_same_things():
