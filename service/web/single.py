@@ -113,11 +113,11 @@ class Single:
         }
         drawn.then(None, js="() => wispEditor.answered()", **quick)
         touch.click(_not_yet, None, download, **quick)
-        for event in (drawn.failure, finished.then):
-            event(_ready, None, download, **quick)
-        for event in (made, redone, finished):
+        drawn.failure(_ready, None, download, **quick)
+        finished.then(_ready, None, download, **quick)
+        for written in (made, redone, finished):
             offered = "(file) => wispEditor.offer(file)"
-            event.success(None, download, None, js=offered, **quick)
+            written.success(None, download, None, js=offered, **quick)
         shown = [options[name] for name in ("background", "colour", "second_colour", "picture")]
         gr.on(
             [one.change for one in shown],

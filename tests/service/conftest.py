@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +19,9 @@ from skimage import data
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests import networks
+
+#: What the page's options begin with, from the ninth on.
+MORE: list[Any] = ["#c8d0d8", "fill", 0, "original", 0, "", 0, *[False] * 6]
 
 
 @pytest.fixture(scope="session", autouse=True)

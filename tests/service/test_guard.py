@@ -28,7 +28,7 @@ from service.app import create_app
 from service.web.guard import GuardMiddleware
 from service.web.upload_progress import UploadProgress
 from tests.conftest import in_time
-from tests.service.conftest import encoded
+from tests.service.conftest import MORE, encoded
 
 META = {"_type": "gradio.FileData"}
 REFUSED = {
@@ -431,7 +431,7 @@ def test_a_batch_of_zips_holds_one_picture_at_a_time(base, tmp_path, photo):
         def batch(*contents):
             files = [("files", (f"{i}.zip", c.getvalue())) for i, c in enumerate(contents)]
             sent = client.post("/gradio_api/upload", files=files).json()
-            options = [False, "", "transparent", "#ffffff", None, False, 5, "png"]
+            options = [False, "", "transparent", "#ffffff", None, False, 5, "png", *MORE]
             data = [[{"path": path, "meta": META} for path in sent], *options]
             event = client.post("/gradio_api/call/batch", json={"data": data}).json()["event_id"]
             return client.get(f"/gradio_api/call/batch/{event}").text
