@@ -15,7 +15,7 @@ from PIL import Image
 from skimage import data
 
 from pipeline.explain.figure import WIDTH
-from tests.service.conftest import encoded, opened
+from tests.service.conftest import MORE, encoded, opened
 from tests.service.live import get, import_model, live, post
 from tests.tiny_u2net import tiny_u2net
 
@@ -111,7 +111,7 @@ def test_urls_and_paths_of_the_server_are_refused(client, server):
         {"path": "http://127.0.0.1:1/x.png", "meta": {"_type": "gradio.FileData"}},
         {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}},
     ):
-        body = {"data": [payload, True, *WISHES]}
+        body = {"data": [payload, True, *WISHES, *MORE, ""]}
         joined = post(f"{server.url}/gradio_api/call/cut", json=body)
         if joined.status_code == 200:
             event = joined.json()["event_id"]
