@@ -8,6 +8,7 @@ import random
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ def test_a_folder_of_odd_and_broken_pictures(tmp_path, monkeypatch, capfd, real)
         refiner = networks.stage2(tmp_path / "refiner.onnx")
         arguments += ["--model", str(coarse), "--refiner", str(refiner)]
     else:
-        monkeypatch.setattr(cut_command, "Cutout", lambda settings: fake_cutout)
+        stand_in = SimpleNamespace(cut=fake_cutout)
+        monkeypatch.setattr(cut_command, "Cutout", lambda settings: stand_in)
     result = CliRunner().invoke(cli.main, arguments)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
     said = capfd.readouterr()
