@@ -103,7 +103,9 @@ def test_gunicorn_loads_first_and_replaces_its_workers(tmp_path, photo):
         server.terminate()
         server.wait(60)
     said = log.read_text()
-    assert said.count("Booting worker") > 2 and "TIMEOUT" not in said and "SIG" not in said
+    assert said.count("Booting worker") > 2 and "TIMEOUT" not in said
+    # They are ended by SIGTERM when the server is; none may have crashed, or hung until killed.
+    assert not any(name in said for name in ("SIGKILL", "SIGSEGV", "SIGABRT"))
 
 
 def test_a_cutout_is_pickled_as_its_settings(tmp_path, photo):

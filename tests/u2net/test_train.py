@@ -172,9 +172,10 @@ def test_the_commands_of_a_whole_recipe(folder: Path, teacher_file: Path, tmp_pa
     assert other.exit_code == 1 and "no setting 'wrong'" in other.output
 
 
-def test_the_bundled_recipe_is_one_that_can_be_run():
-    phases = recipe.load("u2net", "bundled", Settings()).phases
-    assert {s.phase for s in phases.values()} == set(train_u2net.PHASES)
+def test_the_recipes_can_be_run_and_use_every_phase():
+    recipes = [recipe.load("u2net", name, Settings()) for name in ("bundled", "guided")]
+    used = {s.phase for one in recipes for s in one.phases.values()}
+    assert used == set(train_u2net.PHASES)
 
 
 def test_workers_do_not_change_what_is_learned_in_the_blocks_phase(
