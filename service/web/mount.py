@@ -100,6 +100,7 @@ def _hands_off() -> None:
         (Block, "async_move_resource_to_block_cache", stay),
         (gr.Image, "preprocess", named),
         (gr.File, "preprocess", named),
+        (gr.DownloadButton, "preprocess", named),
     ):
         setattr(kind, name, harmless)
 

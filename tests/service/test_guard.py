@@ -342,7 +342,7 @@ def test_a_route_that_a_later_gradio_adds_is_shut(page):
 
 
 def test_every_component_that_a_function_takes_is_of_a_kind_that_opens_nothing(page):
-    known = {"image", "file"}  # taken over: service.web.mount
+    known = {"image", "file", "downloadbutton"}  # taken over: service.web.mount
     plain = {"checkbox", "dropdown", "radio", "colorpicker", "slider", "textbox", "json"}
     kinds = {entry["id"]: entry["type"] for entry in page.config["components"]}
     taken = {kinds[i] for entry in page.config["dependencies"] for i in entry["inputs"]}
@@ -464,7 +464,7 @@ def test_an_event_reads_an_upload_only_where_there_is_room(page, photo, monkeypa
     sent = page.client.post("/gradio_api/upload", files=files, headers=page.cookie).json()[0]
     count = next(count for _, known, count in page.functions() if known == name)
     data = [{"path": sent, "meta": META}, False, *("", "transparent", "#ffffff", None, False, 5)]
-    data = [*data, "png"] if name == "cut" else [data[0], ""]
+    data = [*data, "png", *MORE, ""] if name == "cut" else [data[0], ""]
     assert len(data) == count
     memory = page.client.app.state.wisp.memory
 
