@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.requests import Request
 
-pytest.importorskip("gradio", reason="the page needs pip install 'wisp[serve]'")
+pytest.importorskip("gradio", reason="the page needs pip install 'wispcut[serve]'")
 
 from service.app import create_app
 from service.web.guard import GuardMiddleware
