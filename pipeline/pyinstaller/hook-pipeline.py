@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from PyInstaller.utils.hooks import collect_data_files, copy_metadata
 
-datas = collect_data_files("pipeline", includes=["weights/*.onnx"])
+datas = collect_data_files("pipeline", includes=["weights/*"])
 # The command loads its subcommands, and looks for those of other packages, when they are asked for.
 hiddenimports = ["pipeline.cli.models", "pipeline.cli.explain", "pipeline.doctor"]
 if find_spec("pillow_heif"):
