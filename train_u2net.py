@@ -26,7 +26,7 @@ from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
 from training import checkpoint, recipe
 from training.ema import averaged
-from training.precision import fastest
+from training.precision import fastest, fastest_format
 from training.progress import Progress
 from training.sampling import sampling_probs
 from training.schedule import set_rate, warmup_cosine
@@ -131,8 +131,8 @@ def train(
 
 
 def place(model: U2Net, device: torch.device) -> U2Net:
-    """Put a network on the device, channels last: which bf16 is fast in."""
-    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Put a network on the device, in the memory format that is fast there."""
+    return model.to(device).to(memory_format=fastest_format(device))  # type: ignore[call-overload]
 
 
 def make_optimizer(model: U2Net, s: Settings) -> torch.optim.Optimizer:

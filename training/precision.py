@@ -1,4 +1,4 @@
-"""Where half precision pays."""
+"""Where half precision pays, and which memory format."""
 
 from __future__ import annotations
 
@@ -29,3 +29,8 @@ def fastest(device: torch.device) -> torch.dtype:
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where it pays, else nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device))
+
+
+def fastest_format(device: torch.device) -> torch.memory_format:
+    """Channels last where bfloat16 pays: there it halves a step, and in float32 it adds a half."""
+    return torch.channels_last if bf16_pays(device) else torch.contiguous_format

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.precision import autocast
+from training.precision import autocast, fastest_format
 from training.prefetch import prefetch
 from u2net import dataset, gpu_augment, losses
 from u2net.dataset import Prepared
@@ -78,9 +78,9 @@ class Phase:
         raise NotImplementedError
 
     def placed(self, batch: Sequence[Any]) -> list[Tensor]:
-        """Put a batch on the device, photos as the network is fed them, channels last."""
+        """Put a batch on the device, photos as the network is fed them."""
         photos, *rest = (torch.as_tensor(part).to(self.device) for part in batch)
-        return [normalise(photos).to(memory_format=torch.channels_last), *rest]
+        return [normalise(photos).to(memory_format=fastest_format(self.device)), *rest]
 
     def close(self) -> None:
         """End the threads."""

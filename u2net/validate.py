@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.precision import autocast
+from training.precision import autocast, fastest_format
 from u2net.dataset import Prepared
 from u2net.network import U2Net, normalise
 
@@ -30,7 +30,7 @@ def validate(
     model.eval()
     for square in squares:
         photo = torch.from_numpy(square[None, ..., :3].transpose(0, 3, 1, 2).copy()).to(device)
-        x = normalise(photo).to(memory_format=torch.channels_last)
+        x = normalise(photo).to(memory_format=fastest_format(device))
         with autocast(device):
             student_map = model(x)[0].float().sigmoid()
         teacher_map = teacher(x.to(next(teacher.parameters()).dtype))[0].float().sigmoid()
