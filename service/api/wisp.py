@@ -18,6 +18,7 @@ from pipeline.id_photo import ID_PHOTOS
 from pipeline.selection import HOLES, KEEP, Selection
 from service.api.common import PICTURE, Wisp, cut, errors, file, headers, held, uploaded
 from service.auth import client
+from service.edits import parse_strokes
 from service.errors import BadRequest, NotFound
 from service.job import MEDIA, Answer, Job
 
@@ -159,6 +160,13 @@ async def remove_background(
     mask: Annotated[
         UploadFile | None, File(description="A mask in place of stage 1's, of any size")
     ] = None,
+    strokes: Annotated[
+        str,
+        Form(
+            description='A brush, as JSON: [{"points": [[x, y], …], "width": w, "restore": true, '
+            '"exact": false}, …] in shares of the photo; [] says that some are to come'
+        ),
+    ] = "",
     enable_gan: Annotated[bool, Form(description="Redraw the edge with stage 2")] = True,
     model: Annotated[str, Form(description="See GET /api/models")] = "",
 ) -> Response:
@@ -166,6 +174,9 @@ async def remove_background(
 
     With `Accept: image/*` (or the zip's type) the answer is the file itself; otherwise JSON with a
     URL at which the file lies for a day.
+
+    Where there are `strokes`, the networks do not run again when the client sends the same photo
+    with more of them, or fewer.
     """
     given = None if mask is None else await uploaded(mask, context)
     job = Job(
@@ -175,6 +186,8 @@ async def remove_background(
         shown,
         wanted=wanted,
         mask=given,
+        strokes=parse_strokes(strokes) if strokes else (),
+        visitor=client(request.scope) if strokes else "",
     )
     answer = await cut(request, context, job)
     if _wants_file(request.headers.get("accept", "")):

@@ -23,7 +23,7 @@ from service.web.common import (
     stem,
     words,
 )
-from service.web.edits import parse
+from service.edits import parse
 from service.web.history import History
 
 _VIEWS = ("compare", "edit", "cutout", "edge", "alpha", "roi", "beside")

@@ -15,7 +15,7 @@ from pipeline.errors import WispError
 from pipeline.retouch import Stroke
 from pipeline.selection import EVERYTHING, Selection
 from service.web import options_form
-from service.web.edits import parse
+from service.edits import parse, parse_strokes
 from service.web.text import CHINESE, ENGLISH
 
 STROKE = {"points": [[0.1, 0.2], [0.3, 0.4]], "width": 0.05, "restore": True}
@@ -46,6 +46,9 @@ def test_edits_are_a_selection_and_strokes():
         '{"strokes": [{"points": [[0, Infinity]], "width": 0.1, "restore": true}]}',
         json.dumps({"strokes": [{**STROKE, "width": 7}]}),
         json.dumps({"strokes": [STROKE] * 101}),
+        json.dumps({"strokes": [{**STROKE, "restore": "false"}]}),
+        json.dumps({"strokes": [{**STROKE, "exact": 0}]}),
+        json.dumps({"strokes": STROKE}),
         json.dumps({"keep": [[0.5, 0.5]] * 21}),
         json.dumps({"strokes": [{**STROKE, "points": [[0.123456, 0.123456]] * 9000}]}),
     ],
@@ -53,6 +56,14 @@ def test_edits_are_a_selection_and_strokes():
 def test_what_are_no_edits_is_refused(sent):
     with pytest.raises(WispError):
         parse(sent)
+
+
+def test_strokes_alone_are_a_list():
+    assert parse_strokes("[]") == ()
+    assert parse_strokes(json.dumps([STROKE])) == parse(json.dumps({"strokes": [STROKE]}))[1]
+    for wrong in ("{}", '""', "1", "x", "[1]", '[{"points": [[0, 0]], "width": 0.1}]'):
+        with pytest.raises(WispError, match="list"):
+            parse_strokes(wrong)
 
 
 PLAIN = {

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import re
 import zipfile
 
@@ -234,6 +235,23 @@ def test_what_to_cut_must_make_sense(client, photo, fields):
     answer = post(client, photo, **fields)
     assert answer.status_code == 400
     assert answer.json()["code"] == "invalid_parameter"
+
+
+def test_a_brush_changes_its_surroundings_and_runs_no_network_again(client, photo, monkeypatch):
+    engine = client.app.state.wisp.engine
+    plain = post(client, photo)
+    assert engine.mattes.used == 0  # who draws nothing takes no room
+    assert post(client, photo, strokes="[]").content == plain.content
+    monkeypatch.setattr(engine, "_seen", None)  # whoever asks for it fails
+    stroke = {"points": [[0.5, 0.1], [0.6, 0.1]], "width": 0.1, "restore": True, "exact": True}
+    drawn = post(client, photo, strokes=json.dumps([stroke]))
+    before, after = (np.asarray(opened(answer.content)) for answer in (plain, drawn))
+    height, width = after.shape[:2]
+    assert after[round(0.1 * height), round(0.55 * width), 3] == 255
+    assert np.array_equal(before[height // 2 :], after[height // 2 :])
+    assert not np.array_equal(before, after)
+    wrong = post(client, photo, strokes='[{"points": []}]')
+    assert wrong.status_code == 400 and "strokes is a JSON list" in wrong.json()["detail"]
 
 
 def test_a_mask_of_another_photo_is_refused(client, photo):
