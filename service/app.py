@@ -20,7 +20,7 @@ from pipeline import __version__
 from pipeline.errors import WispError
 from service import docs
 from service.api import health, rembg, removebg, wisp
-from service.api.common import told
+from service.api.common import error_response
 from service.auth import AuthMiddleware
 from service.body_limit import BodyLimitMiddleware
 from service.budget import Budget
@@ -67,20 +67,20 @@ class ErrorMiddleware:
             if not started:
                 await _say(Problem(499, "gone", "the client went away"), scope, answer)
         except Exception as error:
-            said = problem(error)
-            if said.status >= 500 and not isinstance(error, ServiceError):
+            refusal = problem(error)
+            if refusal.status >= 500 and not isinstance(error, ServiceError):
                 log.error("fault", exc_info=error, extra={"wisp": {"id": _request_id(scope)}})
             if started:
                 raise
-            await _say(said, scope, answer)
+            await _say(refusal, scope, answer)
 
 
-async def _say(said: Problem, scope: Scope, send: Send) -> None:
+async def _say(refusal: Problem, scope: Scope, send: Send) -> None:
     async def nothing() -> Message:
         return {"type": "http.disconnect"}
 
     with contextlib.suppress(OSError):
-        await told(said, scope["path"])(scope, nothing, send)
+        await error_response(refusal, scope["path"])(scope, nothing, send)
 
 
 def _request_id(scope: Scope) -> str:
@@ -158,18 +158,18 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
 
 
 async def _explain(request: Request, error: Exception) -> JSONResponse:
-    return told(problem(error), request.url.path)
+    return error_response(problem(error), request.url.path)
 
 
 async def _explain_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     # What a body's reader raised comes wrapped: the cause says more.
     if isinstance(error.__cause__, (WispError, Abandoned)):
-        return told(problem(error.__cause__), request.url.path)
+        return error_response(problem(error.__cause__), request.url.path)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_parameter")
     if isinstance(error.detail, str):
-        said = Problem(error.status_code, code, error.detail)
-        answer = told(said, request.url.path)
+        refusal = Problem(error.status_code, code, error.detail)
+        answer = error_response(refusal, request.url.path)
     else:
         answer = JSONResponse({"detail": error.detail, "code": code}, error.status_code)
     answer.headers.update(error.headers or {})

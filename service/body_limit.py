@@ -66,13 +66,13 @@ class BodyLimitMiddleware:
 
         with self.memory.hold(client(scope)) as held:
             state["held"] = held
-            said = dict(scope["headers"]).get(b"content-length", b"0")
+            length = dict(scope["headers"]).get(b"content-length", b"0")
             try:
                 # Not raised from receive(), so that not one byte of it is read.
-                if said.isdigit() and int(said) > limit:
+                if length.isdigit() and int(length) > limit:
                     raise self._too_large(limit)
-                if said.isdigit() and "refused" not in state:
-                    promised = int(said)
+                if length.isdigit() and "refused" not in state:
+                    promised = int(length)
                     held.grow(weight * promised)
             except ServiceError as error:
                 state["refused"] = error

@@ -50,8 +50,8 @@ class Disk:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
     async def get(self, key: str) -> bytes | None:
-        found = await self._do(self._files.get, key)
-        return found if isinstance(found, bytes) else None
+        value = await self._do(self._files.get, key)
+        return value if isinstance(value, bytes) else None
 
     async def set(self, key: str, value: bytes) -> None:
         await self._do(self._files.set, key, value)
@@ -72,8 +72,8 @@ class Redis:
         )
 
     async def get(self, key: str) -> bytes | None:
-        found = await self._client.get(f"wisp:{key}")
-        return found if isinstance(found, bytes) else None
+        value = await self._client.get(f"wisp:{key}")
+        return value if isinstance(value, bytes) else None
 
     async def set(self, key: str, value: bytes) -> None:
         await self._client.set(f"wisp:{key}", value, ex=_DAY)

@@ -37,13 +37,13 @@ def serve(**options: Any) -> None:
     Everything else is set by WISP_* variables: see docs/service.md. Stop it with Ctrl-C or
     SIGTERM: what is in work is finished first.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    if "data" in given:
-        given["data"] = Path(given["data"])
+    changes = {name: value for name, value in options.items() if value is not None}
+    if "data" in changes:
+        changes["data"] = Path(changes["data"])
     try:
         from service.settings import from_environment
 
-        run(replace(from_environment(), **given))
+        run(replace(from_environment(), **changes))
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"the service needs more packages: pip install 'wispcut[serve]' ({error})"

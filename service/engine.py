@@ -73,13 +73,13 @@ class Engine:
 
         Only these: no path that a client sends ever reaches the file system.
         """
-        found = {self.default: self.settings.model}
-        found |= {name: name for name, card in models.COARSE.items() if card.path.is_file()}
-        found |= {name: name for name in own.imported(models.CoarseModel)}
+        sources = {self.default: self.settings.model}
+        sources |= {name: name for name, card in models.COARSE.items() if card.path.is_file()}
+        sources |= {name: name for name in own.imported(models.CoarseModel)}
         # By path and not by name: what no longer is the published file must not be fetched anew
         # because a client asks for it.
-        found |= {name: str(path) for name in models.PUBLIC if (path := store.verified(name))}
-        return found
+        sources |= {name: str(path) for name in models.PUBLIC if (path := store.verified(name))}
+        return sources
 
     def resolve(self, name: str) -> str:
         """Return the full name of a model. Raises :class:`ModelMissing` for an unknown one."""

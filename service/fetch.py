@@ -37,8 +37,8 @@ _NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1:
 async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a name."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
+    entries = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in entries]
 
 
 def public(text: str) -> bool:
@@ -165,8 +165,8 @@ async def _pinned(text: str, resolve: Resolve) -> tuple[httpx.URL, dict[str, str
 async def _body(response: httpx.Response, max_bytes: int) -> bytes:
     if response.headers.get("content-encoding", "identity") != "identity":
         raise FetchFailed("the URL answered with a compressed body, which was not asked for")
-    said = response.headers.get("content-length", "")
-    if said.isdigit() and int(said) > max_bytes:
+    length = response.headers.get("content-length", "")
+    if length.isdigit() and int(length) > max_bytes:
         raise TooLarge(f"the picture behind the URL is larger than {max_bytes / 1e6:.0f} MB")
     body = bytearray()
     async for chunk in response.aiter_raw():

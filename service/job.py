@@ -160,14 +160,14 @@ class Answer:
 
     def pack(self) -> bytes:
         """Make one block of bytes, with a checksum: a cache may be torn, old or another's."""
-        told = {
+        fields = {
             name: getattr(self, name)
             for name in ("format", "width", "height", "box", "empty", "model", "refined")
             + ("patches", "seconds", "notes", "confidence", "unsure")
         }
         parts = {"": self.data, **self.previews}
-        told["parts"] = [[name, len(data)] for name, data in parts.items()]
-        head = json.dumps(told).encode()
+        fields["parts"] = [[name, len(data)] for name, data in parts.items()]
+        head = json.dumps(fields).encode()
         body = b"".join((_MAGIC, struct.pack(">I", len(head)), head, *parts.values()))
         return body + hashlib.sha256(body).digest()
 
@@ -179,10 +179,10 @@ class Answer:
             return None
         start = len(_MAGIC) + 4
         (length,) = struct.unpack(">I", body[len(_MAGIC) : start])
-        told = json.loads(body[start : start + length])
+        fields = json.loads(body[start : start + length])
         at, parts = start + length, {}
-        for name, size in told.pop("parts"):
+        for name, size in fields.pop("parts"):
             parts[name] = body[at : at + size]
             at += size
-        told["box"], told["notes"] = tuple(told["box"]), tuple(told["notes"])
-        return cls(data=parts.pop(""), previews=parts, cached=True, **told)
+        fields["box"], fields["notes"] = tuple(fields["box"]), tuple(fields["notes"])
+        return cls(data=parts.pop(""), previews=parts, cached=True, **fields)

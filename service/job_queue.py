@@ -93,8 +93,8 @@ class JobQueue:
         if self.closing:
             raise Busy("the service is stopping: try again in a moment", retry_after=5)
         key = await asyncio.to_thread(self._key, job)
-        found = await self.cache.get(key)
-        answer = Answer.unpack(found) if found else None
+        block = await self.cache.get(key)
+        answer = Answer.unpack(block) if block else None
         self.metrics.cache.labels("hit" if answer else "miss").inc()
         if answer:
             return answer

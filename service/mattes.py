@@ -82,12 +82,12 @@ class Mattes:
         """Return what was kept for a visitor under a name; None where it is not, or no more."""
         with self._lock:
             self._sweep()
-            found = self._kept.get((visitor, name)) if visitor else None
-            if found is None:
+            entry = self._kept.get((visitor, name)) if visitor else None
+            if entry is None:
                 return None
-            self._kept[visitor, name] = (*found[:2], time.monotonic())
+            self._kept[visitor, name] = (*entry[:2], time.monotonic())
             self._kept.move_to_end((visitor, name))
-            return found[0]
+            return entry[0]
 
     def keep(self, visitor: str, name: str, matte: Matte) -> None:
         """Keep a matte for a visitor, where there is one and it is not too large."""

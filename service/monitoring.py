@@ -58,8 +58,8 @@ class RequestLogMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"")
-        name = given.decode() if _ID.fullmatch(given) else uuid.uuid4().hex
+        sent = dict(scope["headers"]).get(b"x-request-id", b"")
+        name = sent.decode() if _ID.fullmatch(sent) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = name
         status, size, start = 500, 0, time.perf_counter()
 
@@ -95,7 +95,7 @@ class RequestLogMiddleware:
                         "status": status,
                         "seconds": round(seconds, 4),
                         "sent": size,
-                        **scope["state"].get("told", {}),
+                        **scope["state"].get("log", {}),
                     }
                 },
             )
@@ -114,7 +114,7 @@ class _Lines(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        entry = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -122,8 +122,8 @@ class _Lines(logging.Formatter):
             **getattr(record, "wisp", {}),
         }
         if record.exc_info:
-            told["trace"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False, default=str)
+            entry["trace"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False, default=str)
 
 
 def log_to(stream: Any = None, level: int = logging.INFO) -> None:
@@ -143,5 +143,5 @@ def memory() -> tuple[int, int]:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0, 0
-    found = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Vm")}
-    return int(found.get("VmRSS", 0)) * 1024, int(found.get("VmHWM", 0)) * 1024
+    sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Vm")}
+    return int(sizes.get("VmRSS", 0)) * 1024, int(sizes.get("VmHWM", 0)) * 1024

@@ -61,10 +61,10 @@ def check_host(headers: Headers, settings: ServiceSettings) -> None:
 def _ours(named: str, settings: ServiceSettings) -> bool:
     if "*" in settings.hosts:
         return True
-    found = _HOST.fullmatch(named.strip())
-    if not found:
+    match = _HOST.fullmatch(named.strip())
+    if not match:
         return False
-    name = found[1].lower().rstrip(".")
+    name = match[1].lower().rstrip(".")
     for host in settings.hosts:
         if name == host or (host.startswith(".") and name.endswith(host)):
             return True
@@ -105,8 +105,8 @@ def check_origin(headers: Headers, settings: ServiceSettings) -> None:
 
 def _same(origin: str, named: list[str]) -> bool:
     """Whether an origin is one of these hosts, whatever its scheme: a proxy may change that."""
-    found = _ORIGIN.fullmatch(origin.lower())
-    if not found:
+    match = _ORIGIN.fullmatch(origin.lower())
+    if not match:
         return False
-    port = f":{_PORTS[found[1]]}"
-    return found[2].removesuffix(port) in {name.lower().removesuffix(port) for name in named}
+    port = f":{_PORTS[match[1]]}"
+    return match[2].removesuffix(port) in {name.lower().removesuffix(port) for name in named}

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS kept (
     made REAL NOT NULL,         -- seconds since 1970
     expires REAL NOT NULL,
     format TEXT NOT NULL,
-    told TEXT NOT NULL,         -- JSON: title, settings, seconds, …
+    told TEXT NOT NULL,         -- the facts, as JSON: title, settings, seconds, …
     thumb BLOB,                 -- small WebP
     size INTEGER NOT NULL,
     data BLOB NOT NULL,
@@ -61,7 +61,7 @@ class Kept:
     made: float
     expires: float
     format: str
-    told: dict[str, Any]
+    facts: dict[str, Any]
     thumb: bytes
     size: int
     data: bytes = b""
@@ -166,7 +166,7 @@ class ResultStore:
         format: str,
         hours: float,
         owner: str = "",
-        told: dict[str, Any] | None = None,
+        facts: dict[str, Any] | None = None,
         thumb: bytes = b"",
         visitor: str = "",
     ) -> Kept:
@@ -180,14 +180,14 @@ class ResultStore:
         if size > min(self._max, self._each):
             raise StorageFull("the result is larger than all that may be kept")
         name, until = secrets.token_urlsafe(24), now + hours * 3600
-        entry = Kept(name, owner, now, until, format, told or {}, thumb, size, data)
+        entry = Kept(name, owner, now, until, format, facts or {}, thumb, size, data)
         visitor = visitor or owner
-        facts = (name, owner, now, until, format, json.dumps(entry.told), thumb, size)
+        row = (name, owner, now, until, format, json.dumps(entry.facts), thumb, size, data, visitor)
         with self._using() as run:
             run("BEGIN IMMEDIATE")
             try:
                 self._make_room(run, visitor, size)
-                run("INSERT INTO kept VALUES (?,?,?,?,?,?,?,?,?,?)", (*facts, data, visitor))
+                run("INSERT INTO kept VALUES (?,?,?,?,?,?,?,?,?,?)", row)
                 run("COMMIT")
             except BaseException as error:
                 with contextlib.suppress(sqlite3.Error):  # an error may have ended it already
@@ -283,10 +283,10 @@ def _damaged(error: sqlite3.Error) -> bool:
     """Whether the file is no database, or no whole one; and not only locked, or the disk full."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:  # Python 3.10
-        return any(said in str(error) for said in ("not a database", "malformed"))
+        return any(words in str(error) for words in ("not a database", "malformed"))
     return code & 0xFF in (11, 26)  # CORRUPT, NOTADB
 
 
 def _entry(row: Any) -> Kept:
-    name, owner, made, expires, format, told, thumb, size, data = row
-    return Kept(name, owner, made, expires, format, json.loads(told), thumb or b"", size, data)
+    name, owner, made, expires, format, facts, thumb, size, data = row
+    return Kept(name, owner, made, expires, format, json.loads(facts), thumb or b"", size, data)

@@ -234,19 +234,19 @@ def from_environment(environment: Mapping[str, str] | None = None) -> ServiceSet
     alone: other parts of Wisp may have their own.
     """
     environment = os.environ if environment is None else environment
-    given: dict[str, object] = {}
+    values: dict[str, object] = {}
     for entry in fields(ServiceSettings):
         text = environment.get(f"WISP_{entry.name.upper()}")
         if text is None:
             continue
         try:
-            given[entry.name] = _parse(str(entry.type), text.strip())
+            values[entry.name] = _parse(str(entry.type), text.strip())
         except (ValueError, KeyError) as error:
             raise SettingsError(
                 f"WISP_{entry.name.upper()} must be {_KINDS.get(str(entry.type), entry.type)}, "
                 f"not {text!r}"
             ) from error
-    return ServiceSettings(**given)  # type: ignore[arg-type]  # the kinds were checked above
+    return ServiceSettings(**values)  # type: ignore[arg-type]  # the kinds were checked above
 
 
 _KINDS = {

@@ -51,16 +51,16 @@ async def _gone(request: Request) -> None:
 
 def held(request: Request) -> Hold:
     """Return what the request holds of the budget for memory."""
-    found = request.scope["state"]["held"]
-    assert isinstance(found, Hold)
-    return found
+    hold = request.scope["state"]["held"]
+    assert isinstance(hold, Hold)
+    return hold
 
 
 async def cut(request: Request, context: Context, job: Job) -> Answer:
     """Do a job for as long as its client waits, and note it for the log."""
     answer = await until_gone(request, context.queue.cut(job))
     held(request).grow(len(answer.data))  # it stays in memory until the client has read it
-    request.scope.setdefault("state", {})["told"] = {
+    request.scope.setdefault("state", {})["log"] = {
         "model": answer.model,
         "pixels": answer.width * answer.height,
         "cached": answer.cached,
@@ -113,7 +113,7 @@ def file(answer: Answer, extra: dict[str, str] | None = None) -> Response:
     return Response(answer.data, media_type=answer.media, headers=headers(answer) | (extra or {}))
 
 
-def told(problem: Problem, path: str) -> JSONResponse:
+def error_response(problem: Problem, path: str) -> JSONResponse:
     """Say what went wrong in the words of the face that was asked."""
     content: dict[str, Any] = {"detail": problem.message, "code": problem.code}
     if path.startswith("/v1.0/"):

@@ -26,13 +26,13 @@ async def healthz() -> dict[str, str]:
 async def readyz(context: Wisp) -> Response:
     """Answer 200 once the models are open, and 503 from the moment it is told to stop."""
     ready = context.ready and not context.queue.closing
-    told = {
+    state = {
         "status": "ok" if ready else "stopping" if context.queue.closing else "starting",
         "queued": context.queue.queued,
         "running": context.queue.running,
         "cache": context.queue.cache.state,
     }
-    return JSONResponse(told, 200 if ready else 503)
+    return JSONResponse(state, 200 if ready else 503)
 
 
 @router.get(

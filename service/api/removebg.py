@@ -178,16 +178,16 @@ async def account(context: Wisp) -> dict[str, Any]:
 async def _read(request: Request, context: Context) -> Asked:
     """Read a form, or JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    given: Any
+    body: Any
     files: dict[str, bytes] = {}
     if kind == "application/json":
         try:
-            given = json.loads(await request.body() or b"{}")
+            body = json.loads(await request.body() or b"{}")
         except (ValueError, RecursionError) as error:
             raise BadRequest("The body is not valid JSON", code="invalid_json") from error
-        if not isinstance(given, dict):
+        if not isinstance(body, dict):
             raise BadRequest("The body must be a JSON object", code="invalid_json")
-        fields = {str(k): _text(v) for k, v in given.items() if v is not None}
+        fields = {str(k): _text(v) for k, v in body.items() if v is not None}
     else:
         async with request.form(
             max_files=4, max_fields=64, max_part_size=int(context.settings.max_bytes * 1.4) + 1024
@@ -221,20 +221,20 @@ async def _files(form: FormData, context: Context) -> dict[str, bytes]:
 
 
 async def _source(asked: Asked, request: Request, context: Context) -> bytes:
-    given = [name for name in _SOURCES if asked.fields.get(name) or asked.files.get(name)]
-    if not given:
+    sources = [name for name in _SOURCES if asked.fields.get(name) or asked.files.get(name)]
+    if not sources:
         raise BadRequest(
             "No image given: please provide the source image in the image_url, image_file or "
             "image_file_b64 parameter.",
             code="missing_source",
         )
-    if len(given) > 1:
+    if len(sources) > 1:
         raise BadRequest(
             "Multiple image sources given: please provide either the image_url, image_file or "
             "image_file_b64 parameter.",
             code="multiple_sources",
         )
-    (name,) = given
+    (name,) = sources
     if name in asked.files:
         return asked.files[name]
     text = asked.fields.pop(name)  # which may be large, and is not needed again
@@ -290,12 +290,12 @@ async def _output(asked: Asked, request: Request, context: Context) -> Output:
 
 async def _background(asked: Asked, request: Request, context: Context) -> Any:
     named = ("bg_color", "bg_image_url", "bg_image_file")
-    given = [name for name in named if asked.fields.get(name) or asked.files.get(name)]
-    if len(given) > 1:
+    present = [name for name in named if asked.fields.get(name) or asked.files.get(name)]
+    if len(present) > 1:
         raise BadRequest(f"Give only one of {', '.join(named)}")
-    if not given:
+    if not present:
         return None
-    (name,) = given
+    (name,) = present
     if name in asked.files:
         return asked.files[name]
     if name == "bg_image_file":
@@ -310,7 +310,7 @@ async def _background(asked: Asked, request: Request, context: Context) -> Any:
 
 def _answer(request: Request, answer: Answer) -> Response:
     left, top, width, height = answer.box
-    told = {
+    facts = {
         "X-Type": "other",  # what the subject is, is not looked at
         "X-Width": str(answer.width),
         "X-Height": str(answer.height),
@@ -331,8 +331,8 @@ def _answer(request: Request, answer: Answer) -> Response:
             "foreground_width": width,
             "foreground_height": height,
         }
-        return JSONResponse({"data": data}, headers=told)
-    return Response(answer.data, media_type=answer.media, headers=told)
+        return JSONResponse({"data": data}, headers=facts)
+    return Response(answer.data, media_type=answer.media, headers=facts)
 
 
 __all__ = ["ServiceError", "router"]

@@ -178,14 +178,14 @@ async def remove_background(
     Where there are `strokes`, the networks do not run again when the client sends the same photo
     with more of them, or fewer.
     """
-    given = None if mask is None else await uploaded(mask, context)
+    mask_data = None if mask is None else await uploaded(mask, context)
     job = Job(
         await uploaded(file_, context),
         context.engine.resolve(model),
         enable_gan,
         shown,
         wanted=wanted,
-        mask=given,
+        mask=mask_data,
         strokes=parse_strokes(strokes) if strokes else (),
         visitor=client(request.scope) if strokes else "",
     )

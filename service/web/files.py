@@ -85,20 +85,20 @@ class Files:
             try:
                 return room.grow(size)
             except TooMany:
-                given = self._oldest(room.visitor, _YOUNG)
-                if given is None:
+                path = self._oldest(room.visitor, _YOUNG)
+                if path is None:
                     raise TooMany(
                         "too much of yours is kept here: wait a minute, or send less",
                         code="too_much_kept",
                         retry_after=_YOUNG,
                     ) from None
             except Busy:
-                given = self._oldest(self.disk.largest(), _WANTED)
-                if given is None:
+                path = self._oldest(self.disk.largest(), _WANTED)
+                if path is None:
                     raise StorageFull(
                         "there is no room for more files: try again later", retry_after=_WANTED
                     ) from None
-            self.remove(Path(given))
+            self.remove(Path(path))
 
     def _oldest(self, client: str, age: float) -> str | None:
         """Return the oldest file of a client, where it is older than ``age`` seconds."""
@@ -188,8 +188,8 @@ def visitor(headers: Mapping[str, str]) -> str:
         jar.load(headers.get("cookie", ""))
     except CookieError:
         return ""
-    found = jar.get(COOKIE)
-    return found.value if found and 20 <= len(found.value) <= 64 else ""
+    morsel = jar.get(COOKIE)
+    return morsel.value if morsel and 20 <= len(morsel.value) <= 64 else ""
 
 
 def keeper(headers: Mapping[str, str], client: str, public: bool) -> str:

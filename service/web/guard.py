@@ -65,7 +65,7 @@ class GuardMiddleware:
             await answer(scope, receive, send)
         elif write and path.rstrip("/") == _UPLOAD:
             owner, who = self._owner(scope), client(scope)
-            with self.arriving.told(who, request) as tell:
+            with self.arriving.follow(who, request) as tell:
                 sent = await take_in(request, self.files, owner, who, self.settings, tell)
             await sent(scope, receive, send)
         elif read and path.rstrip("/") == _PROGRESS:
@@ -131,11 +131,11 @@ class GuardMiddleware:
         return {"path": named[-1], "meta": {"_type": "gradio.FileData"}}
 
 
-def _event(told: Any) -> dict[str, Any] | None:
+def _event(event: Any) -> dict[str, Any] | None:
     """Keep of an event which entry of a list was chosen: all that the page's functions ask for."""
-    if not isinstance(told, dict):
+    if not isinstance(event, dict):
         return None
-    index = told.get("index")
+    index = event.get("index")
     if isinstance(index, bool) or not isinstance(index, int):
         index = None
     return {"index": index, "value": None}
@@ -162,13 +162,13 @@ def _typed(scope: Scope, body: bytes) -> Scope:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    told = False
+    sent = False
 
     async def replay() -> Message:
-        nonlocal told
-        if told:
+        nonlocal sent
+        if sent:
             return await receive()
-        told = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay

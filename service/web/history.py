@@ -37,15 +37,15 @@ class History:
             interactive=False,
             buttons=[],
         )
-        told = gr.HTML("", elem_id="wisp-chosen", padding=False)
+        details = gr.HTML("", elem_id="wisp-chosen", padding=False)
         with gr.Row():
             download = gr.DownloadButton(t("download"), interactive=False, elem_id="wisp-fetch")
             delete = gr.Button(t("delete"), interactive=False, elem_id="wisp-delete")
             refresh = gr.Button(t("refresh"), elem_id="wisp-refresh")
-        shown = [gallery, names, told, download, delete]
+        shown = [gallery, names, details, download, delete]
         gr.on([tab.select, refresh.click, page.load], self.history, None, shown, api_name="history")
         gallery.select(
-            self.choose, names, [chosen, told, download, delete], api_visibility="private"
+            self.choose, names, [chosen, details, download, delete], api_visibility="private"
         )
         fetch = gr.Button(visible=False)
         fetch.click(self.fetch, chosen, download, api_name="history_file")
@@ -57,7 +57,7 @@ class History:
         owner = self.page.owner(request)
         if not owner or not self.page.settings.history_days:
             return
-        told = {
+        facts = {
             "title": title,
             "width": answer.width,
             "height": answer.height,
@@ -72,14 +72,14 @@ class History:
         # A full disk, or a database that is busy, costs the history, and not the result.
         with contextlib.suppress(StorageFull, Busy):
             latest = await asyncio.to_thread(self.results.list, owner, 1)
-            if latest and latest[0].told.get("key") == job.key:
+            if latest and latest[0].facts.get("key") == job.key:
                 return  # asked for again, not made again
             thumb = await asyncio.to_thread(html.thumbnail, shown)
             payer = self.page.client(request)
             await asyncio.to_thread(
-                self.results.add, answer.data, answer.format, hours, owner, told, thumb, payer
+                self.results.add, answer.data, answer.format, hours, owner, facts, thumb, payer
             )
-            if latest and latest[0].told.get("photo") == job.photo:  # one entry a photo
+            if latest and latest[0].facts.get("photo") == job.photo:  # one entry a photo
                 await asyncio.to_thread(self.results.delete, latest[0].name, owner)
 
     async def history(self, request: gr.Request) -> tuple[Any, Any, str, Any, Any]:
@@ -88,7 +88,7 @@ class History:
         kept = await asyncio.to_thread(self.results.list, owner) if owner else []
         images = await asyncio.to_thread(self._images, kept, request)
         names = [
-            {"name": e.name, "format": e.format, "bytes": e.size, "made": e.made, **e.told}
+            {"name": e.name, "format": e.format, "bytes": e.size, "made": e.made, **e.facts}
             for e in kept
         ]
         if not owner:
@@ -145,7 +145,7 @@ class History:
         kept = await asyncio.to_thread(self.results.get, str(name))
         if kept is None or not kept.owner or kept.owner != self.page.owner(request):
             raise page_error(words(request)["gone"])
-        title = stem(str(kept.told.get("title", "wisp")))
+        title = stem(str(kept.facts.get("title", "wisp")))
         return await self.page.file(kept.data, f"{title}-cutout.{kept.format}", request)
 
     async def delete(self, name: str, request: gr.Request) -> tuple[Any, Any, str, Any, Any]:

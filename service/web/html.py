@@ -203,5 +203,5 @@ def on_checker(thumb: bytes) -> bytes:
 
 
 def caption(kept: Kept) -> str:
-    title = str(kept.told.get("title", ""))[:40]
-    return f"{title} · {kept.told.get('seconds', 0):.2f} s"
+    title = str(kept.facts.get("title", ""))[:40]
+    return f"{title} · {kept.facts.get('seconds', 0):.2f} s"

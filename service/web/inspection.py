@@ -44,13 +44,13 @@ class Inside:
                     download = gr.DownloadButton(
                         t("download"), size="lg", elem_id="inside-download", interactive=False
                     )
-                told = gr.HTML("", elem_id="inside-status", padding=False)
+                status = gr.HTML("", elem_id="inside-status", padding=False)
         figure = gr.HTML(t("inside_empty"), elem_id="inside-view", padding=False)
         made = gr.on(
             [go.click, photo.upload],
             self.explain,
             [photo, model],
-            [download, figure, told],
+            [download, figure, status],
             api_name="explain",
             api_description="Look inside. Returns the figure, the page's view of it, and a line.",
             show_progress_on=figure,

@@ -133,9 +133,9 @@ def gathered(
     itself, as Gradio calls it and describes it to its clients."""
 
     def arguments(values: tuple[Any, ...]) -> list[Any]:
-        found, *more = values
+        photo, *more = values
         count = len(names)
-        return [found, dict(zip(names, more[:count], strict=True)), *more[count:]]
+        return [photo, dict(zip(names, more[:count], strict=True)), *more[count:]]
 
     if inspect.isasyncgenfunction(function):
 

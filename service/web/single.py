@@ -57,7 +57,7 @@ class Single:
                 layer = gr.HTML("", elem_id="wisp-layer", padding=False, visible="hidden")
                 touch = gr.Button(visible="hidden", elem_id="wisp-touch")
                 finish = gr.Button(visible="hidden", elem_id="wisp-finish")
-                told = gr.HTML("", elem_id="wisp-status", padding=False)
+                status = gr.HTML("", elem_id="wisp-status", padding=False)
                 download = gr.DownloadButton(
                     t("download"), variant="primary", elem_id="wisp-download", interactive=False
                 )
@@ -72,7 +72,7 @@ class Single:
             options_form.gathered(function, "photo", names, "edits")
             for function in (self.cut, self.again, self.retouch)
         )
-        outputs = [download, result, told]
+        outputs = [download, result, status]
         made = gr.on(
             [go.click, photo.upload],
             cut,
@@ -98,7 +98,7 @@ class Single:
         drawn = touch.click(
             retouch,
             inputs,
-            [told, layer],
+            [status, layer],
             js=send,
             api_name="retouch",
             api_description="Show what edits make of a picture: a line, and the cutout.",

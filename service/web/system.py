@@ -94,8 +94,8 @@ class System:
         """Look at everything, as ``wisp doctor`` does."""
         if self.page.settings.public:
             raise page_error("this is for the owner of the server: wisp doctor")
-        found = await asyncio.to_thread(doctor.examine)
-        return doctor.describe(found)
+        findings = await asyncio.to_thread(doctor.examine)
+        return doctor.describe(findings)
 
     async def get_model(
         self,
@@ -109,11 +109,11 @@ class System:
         if name not in PUBLIC:
             raise page_error(f"no such model: one of {', '.join(PUBLIC)}")
 
-        def told(done: int, length: int) -> None:
+        def report(done: int, length: int) -> None:
             progress(done / length, desc=name)
 
         try:
-            await asyncio.to_thread(store.fetch, name, True, told)
+            await asyncio.to_thread(store.fetch, name, True, report)
         except WispError as error:
             raise page_error(str(error)) from error
         gr.Info(words(request)["got"].format(name=name))

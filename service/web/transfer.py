@@ -34,10 +34,10 @@ _HEADER_BYTES = 4096  # of one part of a form
 async def hand_out(path: str) -> Response:
     """Answer with a file of the page. Raises as :meth:`Files.look_up` where it is gone."""
     try:
-        found = await asyncio.to_thread(os.lstat, path)
+        status = await asyncio.to_thread(os.lstat, path)
     except OSError as error:
         raise refusal() from error
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise refusal()
     media = _SHOWN.get(Path(path).suffix.lower())
     return FileResponse(
@@ -46,7 +46,7 @@ async def hand_out(path: str) -> Response:
         filename=Path(path).name,
         content_disposition_type="inline" if media else "attachment",
         headers={"Cache-Control": "private, max-age=3600"},
-        stat_result=found,
+        stat_result=status,
     )
 
 

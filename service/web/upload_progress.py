@@ -34,7 +34,7 @@ class UploadProgress:
         self._uploads: dict[tuple[str, str], _Upload] = {}
 
     @contextlib.contextmanager
-    def told(self, client: str, request: Request) -> Iterator[Callable[[str, int], None]]:
+    def follow(self, client: str, request: Request) -> Iterator[Callable[[str, int], None]]:
         """Follow an upload for as long as the ``with`` lasts; yields what is told of its bytes."""
         upload, key = _Upload(), (client, request.query_params.get("upload_id", ""))
         self._uploads[key] = upload
@@ -64,5 +64,5 @@ async def _events(upload: _Upload) -> AsyncIterator[str]:
     yield _event(msg="done")
 
 
-def _event(**told: object) -> str:
-    return f"data: {json.dumps(told)}\n\n"
+def _event(**fields: object) -> str:
+    return f"data: {json.dumps(fields)}\n\n"

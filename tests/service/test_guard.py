@@ -504,7 +504,7 @@ def test_an_upload_tells_how_far_it_is():
     request = Request({"type": "http", "query_string": b"upload_id=a", "headers": []})
 
     async def follow() -> str:
-        with arriving.told("me", request) as tell:
+        with arriving.follow("me", request) as tell:
             tell("x.png", 3)
             tell("x.png", 4)
             answer = await arriving.stream("me", request)

@@ -245,7 +245,7 @@ def test_a_file_of_an_earlier_version_is_taken_over(tmp_path):
     base.close()
     results = ResultStore(file, 1000)
     assert content(results, "n") == b"d"
-    kept = results.add(b"x", "png", hours=1, owner="me", told={"a": 1})
+    kept = results.add(b"x", "png", hours=1, owner="me", facts={"a": 1})
     assert [entry.name for entry in results.list("me")] == [kept.name, "n"]
     results.close()
 
@@ -268,7 +268,7 @@ def test_the_page_takes_room_by_address_and_does_without_a_busy_shelf(tmp_path, 
         asyncio.run(story)
 
     remember(b"x")
-    assert [kept.told["title"] for kept in results.list("cookie")] == ["a title"]
+    assert [kept.facts["title"] for kept in results.list("cookie")] == ["a title"]
     assert results._base
     rows = results._base.execute("SELECT visitor FROM kept").fetchall()
     assert rows == [("address 1.2.3.4",)]
