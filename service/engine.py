@@ -52,6 +52,8 @@ class Opened:
     mask: image_io.Photo | None = None
     #: The matte of the photo, where one is kept for the visitor.
     matte: Matte | None = None
+    #: What of the photo is looked at.
+    area: region.Area = region.ALL
 
 
 class Engine:
@@ -139,16 +141,18 @@ class Engine:
             watch.check()
 
         matte = None if job.inside else self.mattes.get(job.visitor, self._matte(job))
+        area = region.ALL
         if matte:
             photo = matte.result.photo
         else:
             photo = sandbox.decode(job.image, pixels, seconds, tick)
-            photo = region.reduced(photo, _LOOK_PIXELS if job.inside else job.pixels)
+            most = _LOOK_PIXELS if job.inside else job.pixels
+            photo, area = region.opened(photo, job.region, most)
         behind = None
         if isinstance(job.output.background, bytes):
             behind = sandbox.decode(job.output.background, pixels, seconds, tick)
         mask = sandbox.decode(job.mask, pixels, seconds, tick) if job.mask else None
-        return Opened(photo, behind, time.perf_counter() - start, mask, matte)
+        return Opened(photo, behind, time.perf_counter() - start, mask, matte, area)
 
     def run(self, job: Job, opened: Opened, watch: Watch) -> Answer:
         """Do a job, whose pictures are decoded already.
@@ -188,8 +192,7 @@ class Engine:
 
     def _seen(self, job: Job, opened: Opened, cutout: Cutout, step: Progress) -> Result:
         """Run the networks."""
-        photo = opened.photo
-        area = region.region(photo, job.region)
+        photo, area = opened.photo, opened.area
         wanted = replace(job.wanted, mask=selection.mask_of(opened.mask) if opened.mask else None)
         result = cutout.cut(region.as_array(photo, area), wanted, job.refine, step)
         notes = (*photo.notes, *result.photo.notes)
@@ -228,7 +231,7 @@ class Engine:
         name = self.resolve(job.model)
         cutout = self.load(name)
         photo = opened.photo
-        array = region.as_array(photo, region.region(photo, ""))
+        array = region.as_array(photo, opened.area)
         try:
             inside = explain.inspect(array, cutout, progress=step)
         except ModelInvalid as error:  # whose own words name a path

@@ -14,7 +14,7 @@ from pipeline import Output, Progress
 from pipeline.retouch import Stroke
 from pipeline.selection import EVERYTHING, Selection
 from service.errors import TimedOut
-from service.region import rectangle
+from service.region import corners
 
 MEDIA = {
     "png": "image/png",
@@ -89,7 +89,8 @@ class Job:
     output: Output = Output()
     #: Reduce the photo to at most so many pixels beforehand; None leaves it.
     pixels: int | None = None
-    #: Only what lies in this rectangle can be foreground: see :func:`service.region.rectangle`.
+    #: Only what lies in this rectangle of the photo as it was sent can be foreground: see
+    #: :func:`service.region.rectangle`.
     region: str = ""
     #: What is to be cut, but for a mask.
     wanted: Selection = EVERYTHING
@@ -107,9 +108,9 @@ class Job:
     inside: bool = False
 
     def __post_init__(self) -> None:
-        """Raise :class:`pipeline.SettingsError` for a region that is none."""
+        """Raise :class:`BadRequest` for a region that is none."""
         if self.region:
-            rectangle(self.region, 100, 100)
+            corners(self.region)
 
     @cached_property
     def photo(self) -> str:

@@ -11,31 +11,50 @@ from numpy.typing import NDArray
 
 from pipeline import compose, image_io
 from pipeline.cutout import Result
-from pipeline.errors import SettingsError
+from service.errors import BadRequest
 
 Pixels = NDArray[np.uint8]
+Area = tuple[slice, slice]
+ALL: Area = (slice(None), slice(None))
 
 
 def rectangle(text: str, width: int, height: int) -> tuple[int, int, int, int]:
-    """Understand "x1 y1 x2 y2" in a picture, each in px or %; what lies outside is cut off.
+    """Understand "x1 y1 x2 y2" in a picture, each in px or %.
 
-    Returns (left, top, right, bottom) in pixels. Raises :class:`SettingsError` for anything else,
-    and for no area.
+    Returns (left, top, right, bottom) in pixels. Raises :class:`BadRequest` for anything else, for
+    no area, and for what lies outside of the picture.
+    """
+    ends = corners(text)
+    sides = (width, height, width, height)
+    x1, y1, x2, y2 = (
+        round(number / 100 * side if share else number)
+        for (number, share), side in zip(ends, sides, strict=True)
+    )
+    if max(x1, x2) > width or max(y1, y2) > height:
+        raise BadRequest(
+            f"roi {text!r} reaches outside of the picture, which is {width}x{height} px",
+            code="roi_exceeds_bounds",
+        )
+    left, right = sorted((x1, x2))
+    top, bottom = sorted((y1, y2))
+    if left == right or top == bottom:
+        raise BadRequest(f"roi {text!r} has no area", code="roi_region_empty")
+    return left, top, right, bottom
+
+
+def corners(text: str) -> list[tuple[float, bool]]:
+    """Understand "x1 y1 x2 y2": each number, and whether it is a percentage.
+
+    Raises :class:`BadRequest` for anything else.
     """
     values = text.split()
     matches = [re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)(px|%)?", value) for value in values]
-    if len(values) != 4 or not all(matches):
-        raise SettingsError(f"roi must be 'x1 y1 x2 y2', each in px or %, not {text!r}")
-    x1, y1, x2, y2 = (
-        round(float(m[1]) / 100 * side) if m[2] == "%" else round(float(m[1]))
-        for m, side in zip(matches, (width, height, width, height), strict=True)
-        if m
-    )
-    left, right = sorted((min(x1, width), min(x2, width)))
-    top, bottom = sorted((min(y1, height), min(y2, height)))
-    if left == right or top == bottom:
-        raise SettingsError(f"roi {text!r} has no area")
-    return left, top, right, bottom
+    found = [(float(match[1]), match[2] == "%") for match in matches if match]
+    if len(values) != 4 or len(found) != 4:
+        raise BadRequest(
+            f"roi must be 'x1 y1 x2 y2', each in px or %, not {text[:64]!r}", code="invalid_roi"
+        )
+    return found
 
 
 def reduced(photo: image_io.Photo, pixels: int | None) -> image_io.Photo:
@@ -52,14 +71,24 @@ def reduced(photo: image_io.Photo, pixels: int | None) -> image_io.Photo:
     return replace(photo, image=image, alpha=alpha)
 
 
-def region(photo: image_io.Photo, roi: str) -> tuple[slice, slice]:
-    """Turn a region of interest into rows and columns; all of them where there is none."""
+def opened(photo: image_io.Photo, roi: str, pixels: int | None) -> tuple[image_io.Photo, Area]:
+    """Reduce a photo to at most so many pixels, and turn a region of interest into its rows and
+    columns; all of them where there is none. The region's own pixels are those of the photo as it
+    was sent."""
     height, width = photo.image.shape[:2]
     left, top, right, bottom = rectangle(roi, width, height) if roi else (0, 0, width, height)
-    return slice(top, bottom), slice(left, right)
+    photo = reduced(photo, pixels)
+    rows, columns = photo.image.shape[:2]
+    return photo, (_span(top, bottom, rows, height), _span(left, right, columns, width))
 
 
-def as_array(photo: image_io.Photo, area: tuple[slice, slice]) -> Pixels:
+def _span(start: int, end: int, now: int, before: int) -> slice:
+    """Scale a span of a side of ``before`` px to one of ``now`` px; at least a pixel stays."""
+    first = min(start * now // before, now - 1)
+    return slice(first, max(first + 1, -(-end * now // before)))
+
+
+def as_array(photo: image_io.Photo, area: Area) -> Pixels:
     """Return a part of a photo as the (H, W, 3 | 4) uint8 array that a cutout takes."""
     image = photo.image[area]
     if photo.alpha is None:
@@ -67,7 +96,7 @@ def as_array(photo: image_io.Photo, area: tuple[slice, slice]) -> Pixels:
     return np.dstack([image, compose.levels(np.ascontiguousarray(photo.alpha[area]))])
 
 
-def embedded(result: Result, photo: image_io.Photo, area: tuple[slice, slice]) -> Result:
+def embedded(result: Result, photo: image_io.Photo, area: Area) -> Result:
     """Put a cutout of a part of a photo back into the whole; outside, alpha is 0."""
     shape = photo.image.shape[:2]
     if result.alpha.shape == shape:

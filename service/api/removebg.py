@@ -152,10 +152,7 @@ async def removebg(request: Request, context: Wisp) -> Response:
     image = await _source(asked, request, context)
     pixels = SIZES[asked.choice("size", "preview", tuple(SIZES))]
     region = asked.fields.get("roi") or ""
-    try:
-        job = Job(image, context.engine.resolve(""), output=shown, pixels=pixels, region=region)
-    except SettingsError as error:
-        raise BadRequest(str(error)) from error
+    job = Job(image, context.engine.resolve(""), output=shown, pixels=pixels, region=region)
     answer = await cut(request, context, job)
     if answer.empty:
         raise NoForeground("Could not identify foreground in image.")

@@ -151,6 +151,17 @@ def test_roi_keeps_the_rest_out(service, scene):
     assert alpha[100, 120] > 200
 
 
+def test_roi_in_pixels_is_of_the_photo_as_it_was_sent(service):
+    pixels = np.zeros((900, 1200, 3), np.uint8)
+    pixels[300:600, 200:1000] = 255
+    answer = post(service, encoded(pixels, "PNG"), format="png", roi="600px 0px 1200px 900px")
+    alpha = np.asarray(opened(answer.content))[..., 3]
+    rows, columns = alpha.shape
+    assert rows * columns <= 250_000  # the preview
+    assert alpha[:, : columns // 2 - 1].max() == 0
+    assert alpha[rows // 2, int(columns * 0.6)] > 200
+
+
 def test_semitransparency_off_makes_the_inside_opaque(serve, nets):
     pixels = np.zeros((200, 300, 3), np.uint8)
     pixels[40:160, 60:240] = 255
@@ -174,8 +185,9 @@ def test_semitransparency_off_makes_the_inside_opaque(serve, nets):
         ({"scale": "half"}, "invalid_parameter"),
         ({"position": "middle"}, "invalid_parameter"),
         ({"crop_margin": "x"}, "invalid_parameter"),
-        ({"roi": "0 0 0 0"}, "invalid_parameter"),
-        ({"roi": "1 2 3"}, "invalid_parameter"),
+        ({"roi": "0 0 0 0"}, "roi_region_empty"),
+        ({"roi": "0 0 513px 100%"}, "roi_exceeds_bounds"),
+        ({"roi": "1 2 3"}, "invalid_roi"),
         ({"bg_color": "nope"}, "invalid_parameter"),
         ({"type": "ghost"}, "invalid_parameter"),
         ({"add_shadow": "true"}, "unsupported_parameter"),
