@@ -13,6 +13,7 @@ from pipeline.errors import ModelMissing
 from pipeline.models import (
     checksum,
     coarse_model,
+    listing,
     open_coarse,
     open_refiner,
     own,
@@ -36,7 +37,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    rows = list(_rows())
+    rows = listing()
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -57,41 +58,6 @@ def models(ctx: click.Context, as_json: bool) -> None:
         click.echo("  ".join(map(str.ljust, line, widths)).rstrip())
     if any(row["noncommercial"] for row in rows):
         click.echo("\n(!) not for commercial use")
-
-
-def _rows() -> Iterator[dict[str, Any]]:
-    """All models: bundled, public, the user's own."""
-    for name, card in COARSE.items():
-        yield _row(name, card, "bundled", card.path)
-    for name, refiner in REFINERS.items():
-        yield _row(name, refiner, "bundled", refiner.path)
-    for name, card in PUBLIC.items():
-        path = store.find(name)
-        here = "downloaded" if path == store.model_path(name) else "rembg's"
-        yield _row(name, card, here if path else "available", path)
-    for name, card in own.imported(CoarseModel).items():
-        yield _row(name, card, "imported", card.path)
-    for name, refiner in own.imported(RefinerModel).items():
-        yield _row(name, refiner, "imported", refiner.path)
-
-
-def _row(
-    name: str, card: CoarseModel | RefinerModel, state: str, path: Path | None
-) -> dict[str, Any]:
-    there = path is not None and path.is_file()
-    public = card if isinstance(card, CoarseModel) else None
-    return {
-        "name": name,
-        "stage": 1 if public else 2,
-        "state": state if there or state == "available" else "missing",
-        "path": str(path) if path else None,
-        "bytes": path.stat().st_size if path and there else public.length if public else 0,
-        "licence": "see its card" if card.licence.startswith("see ") else card.licence,
-        "noncommercial": bool(public and public.noncommercial),
-        "purpose": card.purpose,
-        "source": card.source,
-        "url": public.url if public else "",
-    }
 
 
 @models.command()

@@ -9,6 +9,7 @@ from pipeline.models.catalogue import (
     CoarseModel,
     RefinerModel,
 )
+from pipeline.models.listing import listing
 from pipeline.models.lookup import coarse_model, refiner_model
 from pipeline.models.opening import Refiner, open_coarse, open_refiner
 from pipeline.models.session import Network, Session
@@ -28,6 +29,7 @@ __all__ = [
     "Session",
     "checksum",
     "coarse_model",
+    "listing",
     "open_coarse",
     "open_refiner",
     "refiner_model",
