@@ -11,6 +11,7 @@ import gradio as gr
 
 from pipeline.errors import WispError
 from service.budget import Hold
+from service.edits import parse
 from service.job import Answer, Job
 from service.web import html, options_form
 from service.web.common import (
@@ -23,7 +24,6 @@ from service.web.common import (
     stem,
     words,
 )
-from service.edits import parse
 from service.web.history import History
 
 _VIEWS = ("compare", "edit", "cutout", "edge", "alpha", "roi", "beside")

@@ -14,8 +14,8 @@ from pipeline import Output
 from pipeline.errors import WispError
 from pipeline.retouch import Stroke
 from pipeline.selection import EVERYTHING, Selection
-from service.web import options_form
 from service.edits import parse, parse_strokes
+from service.web import options_form
 from service.web.text import CHINESE, ENGLISH
 
 STROKE = {"points": [[0.1, 0.2], [0.3, 0.4]], "width": 0.05, "restore": True}
