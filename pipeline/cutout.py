@@ -32,6 +32,7 @@ from pipeline import (
     transparency,
 )
 from pipeline.image_io import Photo
+from pipeline.looks import Looks
 from pipeline.memory import enough_memory
 from pipeline.output import Layer, Output, layer
 from pipeline.retouch import Patch, Stroke
@@ -249,10 +250,17 @@ class Cutout:
         refine: bool = True,
         progress: Progress | None = None,
         tiles: Tiles | None = None,
+        looks: Looks | None = None,
     ) -> Result:
-        """Cut out what a :class:`pipeline.selection.Selection` says; else as calling it does."""
+        """Cut out what a :class:`pipeline.selection.Selection` says; else as calling it does.
+
+        ``looks`` remembers what stage 1 says, for the next time that the photo is cut out.
+        """
+        stage1: models.Session = self._stage1
+        if looks:
+            stage1 = looks.through(stage1, str(self.model.path))
         with enough_memory(), models.watched(models.within(self.settings.network_seconds)):
-            return self._cut(source, wanted, refine, progress or _ignore, tiles)
+            return self._cut(source, wanted, refine, progress or _ignore, tiles, stage1)
 
     def _cut(
         self,
@@ -261,6 +269,7 @@ class Cutout:
         refine: bool,
         progress: Progress,
         known: Tiles | None,
+        stage1: models.Session,
     ) -> Result:
         s, clock = self.settings, _Clock(progress)
         place, redraw = (
@@ -274,9 +283,7 @@ class Cutout:
                 said = "so long that stage 1 sees little of it: cut it out in parts"
                 photo = replace(photo, notes=(*photo.notes, said))
         with clock("coarse"):
-            sight, notes = selection.see(
-                self._stage1, self.model, seen, wanted, s.views, s.max_pixels
-            )
+            sight, notes = selection.see(stage1, self.model, seen, wanted, s.views, s.max_pixels)
             photo = replace(photo, notes=(*photo.notes, *notes))
             mask = sight.mask
             sure = 1.0 if wanted.mask is not None else confidence.of(sight)

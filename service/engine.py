@@ -29,6 +29,7 @@ from pipeline import (
 from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.explain.figure import draw
 from pipeline.image_io import sandbox
+from pipeline.looks import Looks
 from pipeline.memory import enough_memory
 from pipeline.models import own, store
 from service import panes, region
@@ -63,7 +64,8 @@ class Engine:
         self.settings = settings
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, Cutout] = OrderedDict()
-        total = settings.matte_bytes
+        self.looks = Looks(settings.matte_bytes // 10)
+        total = settings.matte_bytes - self.looks.most
         self.mattes = Mattes(total, total // 2 if settings.public else total)
         self._sums: dict[tuple[int, str], str] = {}  # of a stage's model: SHA-256
         self.default = (
@@ -86,7 +88,8 @@ class Engine:
     def resolve(self, name: str) -> str:
         """Return the full name of a model. Raises :class:`ModelMissing` for an unknown one."""
         name = name or self.default
-        if name not in (known := self.names()):
+        # What is open need not be looked for: with each stroke that took as long as drawing it.
+        if name not in self._loaded and name not in (known := self.names()):
             raise ModelMissing(f"no model {name[:64]!r}: use one of {', '.join(known)}")
         return name
 
@@ -94,13 +97,18 @@ class Engine:
         """Return the SHA-256 of both stages' weights together."""
         sums = ""
         for stage, known, look_up in (
-            (1, self.names()[name], models.coarse_model),
+            (1, self._file(name), models.coarse_model),
             (2, self.settings.refiner, models.refiner_model),
         ):
             if (stage, known) not in self._sums:
                 self._sums[stage, known] = models.checksum(look_up(known).path)
             sums += self._sums[stage, known]
         return hashlib.sha256(sums.encode()).hexdigest()
+
+    def _file(self, name: str) -> str:
+        """Return what :class:`Settings` takes for a model."""
+        opened = self._loaded.get(name)
+        return opened.settings.model if opened else self.names()[name]
 
     def loaded(self) -> list[str]:
         return list(self._loaded)
@@ -194,7 +202,8 @@ class Engine:
         """Run the networks."""
         photo, area = opened.photo, opened.area
         wanted = replace(job.wanted, mask=selection.mask_of(opened.mask) if opened.mask else None)
-        result = cutout.cut(region.as_array(photo, area), wanted, job.refine, step)
+        looks = self.looks if job.visitor else None  # who is at work on it will look again
+        result = cutout.cut(region.as_array(photo, area), wanted, job.refine, step, looks=looks)
         notes = (*photo.notes, *result.photo.notes)
         return region.embedded(result, replace(photo, notes=notes), area)
 

@@ -7,7 +7,9 @@ import pytest
 
 from pipeline import Output, Result
 from pipeline.image_io import Photo
+from pipeline.models import Network
 from pipeline.retouch import Patch, Stroke
+from pipeline.selection import Selection
 from pipeline.views import Box
 from service import mattes as module
 from service.engine import Engine
@@ -124,6 +126,27 @@ def test_another_output_and_a_stroke_do_not_run_the_networks_again(engine, photo
     ):
         with pytest.raises(TypeError):
             done(engine, other)
+
+
+def test_a_click_and_a_box_do_not_look_at_the_whole_again(engine, photo, monkeypatch):
+    shown = []
+    run = Network.run
+
+    def counted(network, outputs, inputs):
+        if "input" in inputs:  # stage 1
+            shown.append(1)
+        return run(network, outputs, inputs)
+
+    monkeypatch.setattr(Network, "run", counted)
+    job = Job(photo, visitor="one")
+    done(engine, job)
+    assert len(shown) == 2
+    done(engine, replace(job, wanted=Selection(points=((0.5, 0.5),))))
+    assert len(shown) == 4  # the looks around the point
+    done(engine, replace(job, wanted=Selection(box=(0.1, 0.1, 0.8, 0.8))))
+    assert len(shown) == 5  # the look at the box
+    done(engine, Job(photo))  # nobody at work on it: nothing is remembered for it
+    assert len(shown) == 7
 
 
 def test_without_a_place_for_mattes_strokes_are_drawn_all_the_same(settings, photo):
