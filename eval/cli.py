@@ -6,14 +6,14 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from eval.request import Request, size
+
 # Everything heavy is imported where it is used: the worker processes import this module too, and
 # their memory is measured.
-if TYPE_CHECKING:
-    from eval.methods import Spec
 
 
 @click.command()
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     "--backgrounds", type=click.Path(path_type=Path), help="Photos to put foregrounds on."
 )
 @click.option(
-    "--size", default="640x480", show_default=True, help="Size of the built-in set's images."
+    "--size",
+    default="640x480",
+    callback=size,
+    show_default=True,
+    help="Size of the built-in set's images.",
 )
 @click.option(
     "--video", is_flag=True,
@@ -100,7 +104,7 @@ if TYPE_CHECKING:
     metavar="FIGURE=AMOUNT[%]",
     help="With --compare: how much worse a figure may get, such as psnr=0.1 or sad=2%.",
 )
-def bench(dataset: str | None, **options: Any) -> None:
+def bench(**options: Any) -> None:
     """Measure background removal methods on DATASET, and compare them.
 
     DATASET is 'builtin', or a folder: images/ with alphas/ or masks/ (and trimaps/, foregrounds/),
@@ -110,17 +114,18 @@ def bench(dataset: str | None, **options: Any) -> None:
     """
     from pipeline.errors import WispError
 
+    request = Request(**options)
     try:
-        if options["listing"]:
+        if request.listing:
             _list()
-        elif options["compare"]:
-            _compare(options["compare"][0], options["compare"][1], options["bounds"])
-        elif dataset is None:
+        elif request.compare:
+            _compare(*request.compare, request.bounds)
+        elif request.dataset is None:
             raise click.UsageError("name a DATASET, or --list, or --compare OLD NEW")
-        elif options["video"]:
-            _video(Path(dataset), options)
+        elif request.video:
+            _video(Path(request.dataset), request)
         else:
-            _bench(dataset, options)
+            _bench(request.dataset, request)
     except WispError as error:
         raise click.ClickException(str(error)) from error
     except ModuleNotFoundError as error:
@@ -130,84 +135,69 @@ def bench(dataset: str | None, **options: Any) -> None:
         sys.exit(130)
 
 
-def _specs(options: dict[str, Any], names: str) -> list[Spec]:
-    from eval.methods import Spec, distinct, parse
-
-    defaults = {key: options[key] for key in ("model", "refiner") if options[key]}
-    specs = parse(names, defaults)
-    for kind, option, values in (
-        ("command", "run", options["commands"]),
-        ("folder", "path", options["folders"]),
-    ):
-        for value in values:
-            label, line = _named(value, kind)
-            specs.append(Spec(kind, ((option, line),), label))
-    return distinct(specs)
-
-
-def _video(root: Path, options: dict[str, Any]) -> None:
+def _video(root: Path, request: Request) -> None:
     from eval import video
     from eval.methods import Spec
 
-    names = options["methods"].split(",")
-    specs = _specs(options, ",".join(name for name in names if name.strip() != video.VIDEO))
+    names = request.methods.split(",")
+    specs = request.specs(",".join(name for name in names if name.strip() != video.VIDEO))
     if video.VIDEO in (name.strip() for name in names):
         specs.append(Spec(video.VIDEO, (), video.VIDEO))
-    clips = video.find(root, options["limit"])
-    found = video.run(clips, specs, lambda line: None if options["quiet"] else _tell(line))
-    click.echo(video.table(found))
-    if options["output"]:
-        video.save(options["output"], found, _typed())
+    clips = video.find(root, request.limit)
+    figures = video.run(clips, specs, lambda line: None if request.quiet else _tell(line))
+    click.echo(video.table(figures))
+    if request.output:
+        video.save(request.output, figures, _typed())
 
 
 def _tell(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _bench(name: str, options: dict[str, Any]) -> None:
+def _bench(name: str, request: Request) -> None:
     from dataclasses import replace
 
     from eval import cache, footprint, results, run
     from eval.datasets import find
     from eval.metrics import perceptual
     from pipeline import Settings
+    from pipeline.settings import changed
 
-    defaults = {key: options[key] for key in ("model", "refiner") if options[key]}
-    specs = _specs(options, options["methods"])
+    specs = request.specs()
     if not specs:
         raise click.UsageError("no method: see --list")
-    reference = _reference(options["against"], specs)
+    reference = request.reference(specs)
 
-    dataset = find(name, options["layout"], options["backgrounds"], _size(options["size"]))
-    if options["limit"]:
-        dataset = replace(dataset, samples=dataset.samples[: options["limit"]])
+    dataset = find(name, request.layout, request.backgrounds, request.size)
+    if request.limit:
+        dataset = replace(dataset, samples=dataset.samples[: request.limit])
     for spec in specs:
         cache.model_files(spec)  # a model that is not there is better told now than in an hour
-    lpips = perceptual.why_unavailable() if options["lpips"] else "switched off"
+    lpips = perceptual.why_unavailable() if request.lpips else "switched off"
     plan = run.Plan(
-        repeats=options["repeats"],
-        timeout=options["timeout"],
-        jobs=options["jobs"],
-        fresh=options["fresh"],
-        skip_bad=options["skip_bad"],
+        repeats=request.repeats,
+        timeout=request.timeout,
+        jobs=request.jobs,
+        fresh=request.fresh,
+        skip_bad=request.skip_bad,
         lpips=lpips is None,
     )
-    store = cache.Cache(options["cache_root"] or cache.default_root())
-    shown = run.silent if options["quiet"] else progress
+    store = cache.Cache(request.cache_root or cache.default_root())
+    shown = run.silent if request.quiet else progress
     finished = run.execute(dataset, specs, plan, store, shown)
     document = results.collect(dataset, specs, plan, finished, _typed(), lpips)
-    if options["footprint"]:
-        settings = Settings(**defaults)
+    if request.footprint:
+        settings = changed(Settings(), request.models)
         document["footprint"] = footprint.measure(settings, plan.repeats, progress=shown)
     if reference not in document["subsets"]["all"]["means"]:
         reference = next(iter(document["subsets"]["all"]["means"]), reference)
 
-    if options["output"]:
+    if request.output:
         from eval.report import save
 
-        save(options["output"], document, finished, store, reference, options["crops"])
-        click.echo(f"report: {options['output'] / 'index.html'}", err=True)
-    _print(document, reference, options["table"])
+        save(request.output, document, finished, store, reference, request.crops)
+        click.echo(f"report: {request.output / 'index.html'}", err=True)
+    _print(document, reference, request.table)
     if finished.unavailable or any(sample["failures"] for sample in document["samples"]):
         sys.exit(1)
 
@@ -251,35 +241,12 @@ def _list() -> None:
         click.echo(f"  {layout.name:20} {layout.title}\n{'':23}{layout.where}; {layout.terms}")
 
 
-def _named(value: str, kind: str) -> tuple[str, str]:
-    """Split NAME=what; a name has no blank, slash or brace in it."""
-    head, equals, rest = value.partition("=")
-    if equals and head and not set(head) & set(" /\\{}"):
-        return head, rest
-    shown = shlex.split(value)[0] if kind == "command" else value
-    return f"{kind} {Path(shown).name}", value
-
-
-def _reference(asked: str | None, specs: list[Spec]) -> str:
-    labels = [spec.label for spec in specs]
-    if asked is not None and asked not in labels:
-        raise click.UsageError(f"--against {asked!r} is none of {', '.join(labels)}")
-    return asked or next((spec.label for spec in specs if spec.kind == "wisp"), labels[0])
-
-
 def _typed() -> str:
     """Return the command line, however it was started (wisp bench, python -m eval)."""
     words = sys.argv[1:]
     return shlex.join(
         ["wisp", "bench", *words[words.index("bench") + 1 if "bench" in words else 0 :]]
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
-        raise click.UsageError(f"--size is WIDTHxHEIGHT, at least 64x64, not {text!r}")
-    return int(height), int(width)
 
 
 def progress(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:

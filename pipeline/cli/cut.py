@@ -15,59 +15,30 @@ import click
 from pipeline import batch, files, models
 from pipeline.batch import Job, Outcome, State
 from pipeline.cli import terminal
-from pipeline.cli.options import output_options, parsed
+from pipeline.cli.options import (
+    chosen_settings,
+    format_option,
+    network_options,
+    output_options,
+    parsed,
+    reading_options,
+)
 from pipeline.cli.selecting import selected, selection_options
 from pipeline.cutout import Cutout
 from pipeline.errors import UnsupportedFormat
-from pipeline.models.providers import DEVICES, providers
 from pipeline.output import FORMATS, Output, format_of
 from pipeline.settings import Settings
-
-_ALIASES = {"jpeg": "jpg", "tif": "tiff"}
 
 
 @click.command()
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("-o", "--out", metavar="OUT", help="File, folder, or - for standard output.")
-@click.option("--no-refine", is_flag=True, help="Stage 1 alone: faster, without fine edges.")
-@click.option(
-    "--model", metavar="NAME|FILE", default=Settings.model, help="Stage 1; see `wisp models`."
-)
-@click.option(
-    "--views",
-    type=click.IntRange(1, 2),
-    default=Settings.views,
-    help="Looks of stage 1 at a photo; 1 is faster, and less sure.",
-)
-@click.option("--refiner", metavar="NAME|FILE", default=Settings.refiner, help="Stage 2.")
-@click.option(
-    "--device", type=click.Choice(list(DEVICES)), default="cpu", help="What computes; default: cpu."
-)
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice([*FORMATS, "auto", *_ALIASES], case_sensitive=False),
-    help="Default: by the name of OUT, else png.",
-)
+@network_options
+@format_option("Default: by the name of OUT, else png.")
 @selection_options
 @output_options
 @click.option("--save-stages", metavar="DIR", type=Path, help="Also write coarse, ROI, alpha, …")
-@click.option(
-    "--max-pixels",
-    metavar="N",
-    type=int,
-    default=Settings.max_pixels,
-    show_default=True,
-    help="Refuse larger photos.",
-)
-@click.option(
-    "--decode-seconds",
-    metavar="S",
-    type=float,
-    default=Settings.decode_seconds,
-    show_default=True,
-    help="Refuse photos that take longer to decode.",
-)
+@reading_options
 @click.option("--jobs", metavar="N", type=click.IntRange(1), default=1, help="Photos at a time.")
 @click.option("--overwrite", is_flag=True, help="Redo what is finished.")
 @click.option("--report", metavar="FILE", type=Path, help="Write what was done, as JSON.")
@@ -77,15 +48,8 @@ def cut(
     ctx: click.Context,
     inputs: tuple[str, ...],
     out: str | None,
-    no_refine: bool,
-    model: str,
-    views: int,
-    refiner: str,
-    device: str,
     format_: str | None,
     save_stages: Path | None,
-    max_pixels: int,
-    decode_seconds: float,
     jobs: int,
     overwrite: bool,
     report: Path | None,
@@ -119,20 +83,12 @@ def cut(
     if not found:
         terminal.say(quiet, f"no pictures in {', '.join(inputs)}")
         return
-    output = parsed(ctx, _format(inputs, found, out, _ALIASES.get(format_ or "", format_)))
+    output = parsed(ctx, _format(inputs, found, out, format_))
     wanted = selected(ctx)
     planned = wanted.planned(batch.plan(inputs, found, out, output.ending))
     if planned[0].target == batch.STREAM and terminal.on_terminal(sys.stdout):
         raise click.UsageError("a picture is nothing for a terminal: redirect it, or give -o FILE")
-    settings = Settings(
-        model=model,
-        views=views,
-        refine=not no_refine,
-        refiner=refiner,
-        providers=providers(device),
-        max_pixels=max_pixels,
-        decode_seconds=decode_seconds,
-    )
+    settings = chosen_settings(ctx, Settings())
     digests = {  # where a model's name is wrong, this says so
         mask: batch.settings_digest(settings, output, wanted.selection, mask)
         for mask in {job.mask for job in planned}
@@ -141,8 +97,8 @@ def cut(
         job: State.MISSING if overwrite else batch.state(job, digests[job.mask]) for job in planned
     }
     todo = [job for job in planned if states[job] is State.MISSING]
-    if todo and model in models.PUBLIC:
-        models.coarse_model(model, quiet)  # fetched here, where nothing else shows a bar
+    if todo and settings.model in models.PUBLIC:
+        models.coarse_model(settings.model, quiet)  # fetched here, where nothing else shows a bar
     journal = _report(report, planned, settings)
     for folder in {job.target.parent for job in planned}:
         files.remove_leftovers(folder)

@@ -1,8 +1,10 @@
-"""The options that describe an output, shared by all commands that write one."""
+"""The options that several commands share: how photos are cut out, and what is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -11,21 +13,59 @@ from pipeline import output
 from pipeline.background import FITS
 from pipeline.errors import ImageError, SettingsError
 from pipeline.id_photo import ID_PHOTOS
-from pipeline.output import Output
+from pipeline.models.providers import DEVICES, providers
+from pipeline.output import FORMATS, Output
+from pipeline.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_KEY = "pipeline.output"  # where click's context keeps the values
+_OUTPUT, _SETTINGS = "pipeline.output", "pipeline.settings"  # where click's context keeps values
+_ALIASES = {"jpeg": "jpg", "tif": "tiff"}
 
 
-def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Keep a value with its command; one left out stays the default of :class:`Output`."""
-    if value is not None:
-        ctx.meta.setdefault(_KEY, {})[param.name] = value
+def _option(*names: str, of: str = _OUTPUT, **settings: Any) -> Callable[[Function], Function]:
+    """An option whose value is kept with its command; one left out stays the default."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value is not None:
+            ctx.meta.setdefault(of, {})[param.name] = value
+
+    return click.option(*names, callback=keep, expose_value=False, default=None, **settings)
 
 
-def _option(*names: str, **settings: Any) -> Callable[[Function], Function]:
-    return click.option(*names, callback=_keep, expose_value=False, default=None, **settings)
+_setting = partial(_option, of=_SETTINGS)
 
+#: What computes.
+NETWORKS = (
+    _setting("--no-refine", is_flag=True, help="Stage 1 alone: faster, without fine edges."),
+    _setting("--model", metavar="NAME|FILE", help="Stage 1; see `wisp models`."),
+    _setting(
+        "--views",
+        type=click.IntRange(1, 2),
+        help="Looks of stage 1; 1 is faster, and less sure. Default: 2, and 1 for clips.",
+    ),
+    _setting("--refiner", metavar="NAME|FILE", help="Stage 2."),
+    _setting(
+        "--device",
+        type=click.Choice(list(DEVICES)),
+        help="What computes; default: cpu.",
+    ),
+)
+
+#: What is refused.
+READING = (
+    _setting(
+        "--max-pixels",
+        metavar="N",
+        type=int,
+        help=f"Refuse larger photos; default: {Settings.max_pixels}.",
+    ),
+    _setting(
+        "--decode-seconds",
+        metavar="S",
+        type=float,
+        help=f"Refuse photos that take longer to decode; default: {Settings.decode_seconds:g}.",
+    ),
+)
 
 #: One for each field of :class:`Output`, but for the format, which a file's name can tell.
 OPTIONS = (
@@ -53,11 +93,49 @@ OPTIONS = (
 )
 
 
-def output_options(function: Function) -> Function:
-    """Give a command the options; :func:`parsed` reads them."""
-    for option in reversed(OPTIONS):
+def _with(options: Iterable[Callable[[Function], Function]], function: Function) -> Function:
+    for option in reversed(tuple(options)):
         function = option(function)
     return function
+
+
+def output_options(function: Function) -> Function:
+    """Give a command the options; :func:`parsed` reads them."""
+    return _with(OPTIONS, function)
+
+
+def network_options(function: Function) -> Function:
+    """Give a command the options of the networks; :func:`chosen_settings` reads them."""
+    return _with(NETWORKS, function)
+
+
+def reading_options(function: Function) -> Function:
+    """Give a command the limits for photos; :func:`chosen_settings` reads them."""
+    return _with(READING, function)
+
+
+def format_option(help: str) -> Callable[[Function], Function]:
+    """Give a command ``format_``: one of :data:`FORMATS`, "auto", or None where it is left out."""
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice([*FORMATS, "auto", *_ALIASES], case_sensitive=False),
+        callback=lambda ctx, param, value: _ALIASES.get(value, value),
+        help=help,
+    )
+
+
+def chosen_settings(ctx: click.Context, usual: Settings) -> Settings:
+    """The settings that a command was asked for; what was not is as ``usual``.
+
+    Raises :class:`SettingsError` for what cannot be.
+    """
+    values = dict(ctx.meta.get(_SETTINGS, {}))
+    if "device" in values:
+        values["providers"] = providers(values.pop("device"))
+    if values.pop("no_refine", False):
+        values["refine"] = False
+    return replace(usual, **values)
 
 
 def parsed(ctx: click.Context, format: str) -> Output:
@@ -65,7 +143,7 @@ def parsed(ctx: click.Context, format: str) -> Output:
 
     Raises :class:`SettingsError` for what cannot be, also for a background that is no picture.
     """
-    values = dict(ctx.meta.get(_KEY, {}))
+    values = dict(ctx.meta.get(_OUTPUT, {}))
     if "margin" in values and not values.get("crop"):
         raise click.UsageError("--margin is for --crop")
     for name in ("scale", "position"):

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import click
 
 from pipeline import Output, Settings, batch
 from pipeline.cli import terminal
-from pipeline.cli.options import output_options, parsed
-from pipeline.models.providers import DEVICES, providers, usable_cores
-from pipeline.output import FORMATS
+from pipeline.cli.options import (
+    chosen_settings,
+    format_option,
+    network_options,
+    output_options,
+    parsed,
+    reading_options,
+)
+from pipeline.models.providers import usable_cores
 
 KINDS = ("files", "webdataset", "parquet")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command was asked for, beside how photos are cut out and written."""
+
+    source: str
+    target: str
+    to: str
+    column: str | None
+    name_column: str | None
+    shard: str | None
+    shards: int | None
+    jobs: int | None
+    engine: str
+    address: str | None
+    retry_failed: bool
+    format_: str | None
+    report: str | None
+    metrics: int | None
+    quiet: bool
 
 
 @click.command()
@@ -52,30 +79,10 @@ KINDS = ("files", "webdataset", "parquet")
 @click.option(
     "--retry-failed", is_flag=True, help="Try photos again that failed in an earlier run."
 )
-@click.option("--no-refine", is_flag=True, help="Stage 1 alone: faster, without fine edges.")
-@click.option(
-    "--model", metavar="NAME|FILE", default=Settings.model, help="Stage 1; see `wisp models`."
-)
-@click.option("--refiner", metavar="NAME|FILE", default=Settings.refiner, help="Stage 2.")
-@click.option(
-    "--device", type=click.Choice(list(DEVICES)), default="cpu", help="What computes; default: cpu."
-)
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice([*FORMATS, "auto"]),
-    default="png",
-    help="Default: png.",
-)
+@network_options
+@format_option("Default: png.")
 @output_options
-@click.option(
-    "--max-pixels",
-    metavar="N",
-    type=int,
-    default=Settings.max_pixels,
-    show_default=True,
-    help="Refuse larger photos.",
-)
+@reading_options
 @click.option(
     "--report", metavar="FILE", help="Write a row for each photo of all runs, as Parquet."
 )
@@ -84,7 +91,7 @@ KINDS = ("files", "webdataset", "parquet")
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.pass_context
-def scale(ctx: click.Context, /, source: str, target: str, **given: Any) -> None:
+def scale(ctx: click.Context, /, **options: Any) -> None:
     """Cut the subject out of very many photos.
 
     SRC is a folder or prefix, a pattern, a list of addresses (.txt, .csv, .tsv, .jsonl, .parquet),
@@ -109,21 +116,13 @@ def scale(ctx: click.Context, /, source: str, target: str, **given: Any) -> None
             "this needs more packages: pip install 'wispcut[scale]'"
         ) from None
     terminal.hush_libraries()
-    output = parsed(ctx, given["format_"])
-    settings = Settings(
-        model=given["model"],
-        refine=not given["no_refine"],
-        refiner=given["refiner"],
-        providers=providers(given["device"]),
-        max_pixels=given["max_pixels"],
-        threads=1,
-    )
-    ctx.exit(_run(source, target, settings, output, given))
+    request = Request(**options)
+    output = parsed(ctx, request.format_ or Output.format)
+    settings = chosen_settings(ctx, Settings(threads=1))
+    ctx.exit(_run(request, settings, output))
 
 
-def _run(
-    source: str, target: str, settings: Settings, output: Output, given: dict[str, Any]
-) -> int:
+def _run(request: Request, settings: Settings, output: Output) -> int:
     from wisp.scale.cutter import Cutter
     from wisp.scale.hand import Hand
     from wisp.scale.on_ray import over_ray
@@ -134,20 +133,22 @@ def _run(
     from wisp.scale.summary import Wish
     from wisp.scale.workers import inline, processes
 
-    quiet, part = given["quiet"], _part(given["shard"])
-    out = open_place(target)
-    found = open_source(source, given["column"], given["name_column"], avoid=out.address)
-    if found.address.rstrip("/") == out.address.rstrip("/"):
-        raise click.UsageError(f"{target} holds the photos: give another place for the cutouts")
+    quiet, part = request.quiet, _part(request.shard)
+    out = open_place(request.target)
+    source = open_source(request.source, request.column, request.name_column, avoid=out.address)
+    if source.address.rstrip("/") == out.address.rstrip("/"):
+        raise click.UsageError(
+            f"{request.target} holds the photos: give another place for the cutouts"
+        )
     wish = Wish(
-        given["to"], batch.settings_digest(settings, output), _facts(settings, output),
-        output.ending, part, given["shards"], given["retry_failed"],
+        request.to, batch.settings_digest(settings, output), _facts(settings, output),
+        output.ending, part, request.shards, request.retry_failed,
     )  # fmt: skip
-    jobs = given["jobs"] or usable_cores()
-    alone = out.here_alone or "memory://" in source  # other processes see another memory
-    hand = Hand(Cutter(settings, output), out if given["to"] == "files" and not alone else None)
-    if given["engine"] == "ray":
-        execute = over_ray(given["address"], given["jobs"])
+    jobs = request.jobs or usable_cores()
+    alone = out.here_alone or "memory://" in request.source  # other processes see another memory
+    hand = Hand(Cutter(settings, output), out if request.to == "files" and not alone else None)
+    if request.engine == "ray":
+        execute = over_ray(request.address, request.jobs)
     elif alone:
         execute = inline
     else:
@@ -155,19 +156,19 @@ def _run(
         def execute(tasks: Any, hand: Hand) -> Any:
             return processes(tasks, hand, jobs)
 
-    metrics = prometheus(given["metrics"]) if given["metrics"] else None
+    metrics = prometheus(request.metrics) if request.metrics else None
     try:
         with terminal.interruptible(), progress(quiet, part.total == 1, metrics) as tell:
-            summary = cut_all(found, out, hand, wish, execute, tell)
+            summary = cut_all(source, out, hand, wish, execute, tell)
     except KeyboardInterrupt:
         click.echo("interrupted: the same command goes on from here", err=True)
         return 130
     conclude(summary, quiet)
-    if given["report"]:
-        _report(given["report"], out)
+    if request.report:
+        _report(request.report, out)
     seen = summary.listed or summary.done or summary.failed or summary.skipped
     if not seen and part.total == 1:
-        raise click.ClickException(f"no pictures in {source}")
+        raise click.ClickException(f"no pictures in {request.source}")
     return 1 if summary.failed or summary.failed_before else 0
 
 

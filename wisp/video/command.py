@@ -14,9 +14,9 @@ from typing import Any
 import click
 
 from pipeline import Output, Settings
+from pipeline.cli.options import chosen_settings, network_options
 from pipeline.cli.terminal import hush_libraries, on_terminal, say
 from pipeline.errors import ImageError, SettingsError
-from pipeline.models.providers import DEVICES, providers
 
 _EVERY = 10.0  # seconds between the lines of progress in a pipe
 
@@ -32,19 +32,8 @@ _EVERY = 10.0  # seconds between the lines of progress in a pipe
 @click.option("--fit", default="fill", metavar="fill|fit|tile", help="How a picture is laid.")
 @click.option("--linear", is_flag=True, help="Blend with the background in linear light.")
 @click.option("--only-mask", is_flag=True, help="Write the alpha as a grey clip.")
-@click.option(
-    "--views", type=click.IntRange(1, 2), default=1, show_default=True,
-    help="Looks of stage 1 at a frame; the second is slower, and a photo's default.",
-)  # fmt: skip
-@click.option("--no-refine", is_flag=True, help="Stage 1 alone: faster, without fine edges.")
+@network_options
 @click.option("--no-steady", is_flag=True, help="Each frame by itself, as if it were a photo.")
-@click.option(
-    "--model", metavar="NAME|FILE", default=Settings.model, help="Stage 1; see `wisp models`."
-)
-@click.option("--refiner", metavar="NAME|FILE", default=Settings.refiner, help="Stage 2.")
-@click.option(
-    "--device", type=click.Choice(list(DEVICES)), default="cpu", help="What computes; default: cpu."
-)
 @click.option("--fps", metavar="N", help="Frames a second, of pictures and raw frames. [25]")
 @click.option(
     "--raw", nargs=2, metavar="FORMAT SIZE", help="CLIP - is raw frames: --raw rgb24 1920x1080."
@@ -61,12 +50,7 @@ def video(
     fit: str,
     linear: bool,
     only_mask: bool,
-    views: int,
-    no_refine: bool,
     no_steady: bool,
-    model: str,
-    refiner: str,
-    device: str,
     fps: str | None,
     raw: tuple[str, str] | None,
     resume: bool,
@@ -95,19 +79,13 @@ def video(
     from wisp.video.run import cut_clip
 
     hush_libraries()
-    given = {
+    settings = chosen_settings(ctx, Settings(views=1))
+    choices = {
         "background": background, "fit": fit, "linear": linear, "only_mask": only_mask,
-        "model": model, "views": views, "refiner": refiner, "refine": not no_refine,
-        "steady": not no_steady,
+        "model": settings.model, "views": settings.views,
+        "refiner": settings.refiner, "refine": settings.refine, "steady": not no_steady,
     }  # fmt: skip
-    source, sink, behind = _open(clip, out, raw, fps, resume, overwrite, given)
-    settings = Settings(
-        model=model,
-        views=views,
-        refine=not no_refine,
-        refiner=refiner,
-        providers=providers(device),
-    )
+    source, sink, behind = _open(clip, out, raw, fps, resume, overwrite, choices)
     from wisp.video.cutout import Cutout, CutoutVideo
 
     cutout = CutoutVideo(Cutout(settings), steady=not no_steady)
@@ -126,7 +104,7 @@ def _open(
     fps: str | None,
     resume: bool,
     overwrite: bool,
-    given: dict[str, Any],
+    choices: dict[str, Any],
 ) -> tuple[Any, Any, Any]:
     """Open what is read and what is written; both are checked before a network is loaded."""
     from wisp.video.behind import Behind, clip_behind
@@ -143,17 +121,17 @@ def _open(
         source: Any = Raw(sys.stdin.buffer, raw[0], raw_size(raw[1]), rate or Fraction(25))
     else:
         source = open_source(clip, rate)
-    moving = clip_behind(given["background"])
+    moving = clip_behind(choices["background"])
     try:
         output = Output(
-            background=None if moving else given["background"],
-            fit=given["fit"],
-            linear=given["linear"] and moving is None,
-            only_mask=given["only_mask"],
+            background=None if moving else choices["background"],
+            fit=choices["fit"],
+            linear=choices["linear"] and moving is None,
+            only_mask=choices["only_mask"],
         )
     except ImageError as error:
         raise SettingsError(str(error)) from error
-    behind = Behind(output, source.size, moving, linear=given["linear"])
+    behind = Behind(output, source.size, moving, linear=choices["linear"])
     if out == "-":
         if on_terminal(sys.stdout):
             raise click.UsageError("frames are nothing for a terminal: pipe them on")
@@ -170,7 +148,7 @@ def _open(
             raise click.UsageError(f"{out} is there already: {ways}--overwrite writes over it")
     facts = Path(clip).stat() if source.path.exists() else None
     fingerprint = {
-        **given,
+        **choices,
         "clip": None if facts is None else [facts.st_size, facts.st_mtime_ns],
         "frame": [*source.size],
     }
@@ -221,13 +199,13 @@ def _progress(done: int, total: int | None, quiet: bool) -> Iterator[Callable[..
         with tqdm(total=total, initial=done, unit="frame", dynamic_ncols=True) as bar:
             yield lambda now, _: bar.update(now - bar.n)
     else:
-        begun = told = time.monotonic()
+        begun = last = time.monotonic()
 
         def line(now: int, total: int | None) -> None:
-            nonlocal told
-            if (moment := time.monotonic()) - told < _EVERY:
+            nonlocal last
+            if (moment := time.monotonic()) - last < _EVERY:
                 return
-            told = moment
+            last = moment
             each = (moment - begun) / (now - done)
             left = "" if total is None else f" of {total}, {_minutes((total - now) * each)} left"
             click.echo(f"{now} frames{left}, {each:.2f} s a frame", err=True)
@@ -246,8 +224,8 @@ def _conclude(report: Any, clip: str, out: str, quiet: bool) -> None:
     notes = list(report.notes)
     if report.damaged:
         notes.append(f"{report.damaged} damaged, which repeat the frame before")
-    said = "".join(f"; {note}" for note in notes)
+    remarks = "".join(f"; {note}" for note in notes)
     if not report.whole:
         goes_on = "" if out == "-" else "; with --resume the same command goes on"
         click.echo(f"stopped: {target} holds the first {report.frames} frames{goes_on}", err=True)
-    say(quiet, f"{clip} → {target}  {report.frames} frames, {report.seconds:.1f} s{said}")
+    say(quiet, f"{clip} → {target}  {report.frames} frames, {report.seconds:.1f} s{remarks}")
