@@ -10,11 +10,12 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pipeline.models import Session
+from pipeline.models import Prompted, Session
 
 
 class Looks:
@@ -37,6 +38,12 @@ class Looks:
 
         ``name`` tells its answers from those of other networks.
         """
+        if isinstance(session, Prompted):  # its second half is quick, and asked anew each time
+            plain, encoder = (
+                self.through(half, f"{name} {half_name}")
+                for half, half_name in ((session.plain, "plain"), (session.encoder, "encoder"))
+            )
+            return replace(session, plain=plain, encoder=encoder)
         return _Remembering(self, session, name)
 
     def get(self, key: bytes) -> list[Any] | None:

@@ -3,7 +3,8 @@
 After that the way of the data is the same. A network that was trained with hints (an input
 ``hints``, (N, 2, h, w): what to keep, what to drop) is given them; without such a one a box is
 looked at from nearer by, and around a point the photo is looked at from several distances: the
-thing under the point wins that is seen most surely and most wholly.
+thing under the point wins that is seen most surely and most wholly. SAM and its kin are asked in
+their own way: :mod:`pipeline.prompted`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import coarse, image_io, pieces, views
+from pipeline import coarse, image_io, pieces, prompted, views
 from pipeline.errors import SettingsError
-from pipeline.models import CoarseModel, Session
+from pipeline.models import CoarseModel, Prompted, Session
 from pipeline.settings import Settings
 from pipeline.views import Box, Map, Sight
 
@@ -162,7 +163,9 @@ def see(
             for points in (wanted.points, wanted.not_points)
         )
         hint = Hint(frame, tuple(keep), tuple(drop)) if wanted.hinted else None
-        if card.hints or not (keep or drop):
+        if hint and isinstance(session, Prompted):
+            sight = _prompted(session, card, image, hint, looks)
+        elif card.hints or not (keep or drop):
             sight = views.see(session, card, image, looks, frame, hint)
         else:
             sight, notes = _under(session, card, image, frame, keep, drop, looks)
@@ -270,6 +273,17 @@ class Hint:
     @staticmethod
     def _in(seen: Box, y: float, x: float, scale: NDArray[np.float64]) -> tuple[float, float]:
         return (y - seen.top) * scale[0], (x - seen.left) * scale[1]
+
+
+def _prompted(
+    network: Prompted, card: CoarseModel, image: NDArray[np.uint8], hint: Hint, looks: int
+) -> Sight:
+    """Ask a network that is told what to cut; with points to drop alone, for all but that thing."""
+    if hint.box or hint.keep:
+        return prompted.see(network, image, hint.box, hint.keep, hint.drop)
+    plain = views.see(network, card, image, looks)
+    thing = prompted.see(network, image, None, hint.drop, ())
+    return replace(plain, mask=np.minimum(plain.mask, 1 - thing.mask))
 
 
 # -- points, for a network without hints -----------------------------------------------------------

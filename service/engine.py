@@ -82,7 +82,7 @@ class Engine:
         sources |= {name: name for name in own.imported(models.CoarseModel)}
         # By path and not by name: what no longer is the published file must not be fetched anew
         # because a client asks for it.
-        sources |= {name: str(path) for name in models.PUBLIC if (path := store.verified(name))}
+        sources |= {name: str(path) for name in models.PUBLIC if (path := store.usable(name))}
         return sources
 
     def resolve(self, name: str) -> str:

@@ -62,6 +62,79 @@ def constant_stage1(path: Path, level: float) -> Path:
     )
 
 
+def sam(encoder: Path, decoder: Path) -> None:
+    """Two halves that are fed and read like MobileSAM's: what is bright within 200 px of a point
+    to keep (of 1024 on the photo's longer side) is the thing that is meant."""
+    node = helper.make_node
+    axes = {f"axes{a}": np.array(list(map(int, a)), np.int64) for a in ("0", "3", "12", "01")}
+    seen = [
+        node("Shape", ["input_image"], ["size"]),
+        node("Sub", ["square", "size"], ["after"]),
+        node("Concat", ["nothing", "after"], ["pads"], axis=0),
+        node("Pad", ["input_image", "pads"], ["padded"]),
+        node("ReduceMean", ["padded"], ["grey"], axes=[2], keepdims=0),
+        node("Unsqueeze", ["grey", "axes01"], ["plane"]),
+        node("AveragePool", ["plane"], ["small"], kernel_shape=[16, 16], strides=[16, 16]),
+        node("Expand", ["small", "channels"], ["image_embeddings"]),
+    ]
+    constants = {
+        "square": np.array([1024, 1024, 3], np.int64),
+        "nothing": np.zeros(3, np.int64),
+        "channels": np.array([1, 256, 64, 64], np.int64),
+        "axes01": axes["axes01"],
+    }
+    image = [value("input_image", ["height", "width", 3])]
+    embeddings = value("image_embeddings", [1, 256, 64, 64])
+    save(encoder, seen, image, [embeddings], constants)
+    near = [
+        node("Squeeze", ["point_coords", "axes0"], ["points"]),
+        node("Unsqueeze", ["points", "axes12"], ["apart"]),
+        node("Sub", ["grid", "apart"], ["way"]),
+        node("Mul", ["way", "way"], ["squares"]),
+        node("ReduceSum", ["squares", "axes3"], ["sum"], keepdims=0),
+        node("Sqrt", ["sum"], ["distance"]),
+        node("Squeeze", ["point_labels", "axes0"], ["labels"]),
+        node("Equal", ["labels", "keep"], ["kept"]),
+        node("Where", ["kept", "zero", "far"], ["farther"]),
+        node("Unsqueeze", ["farther", "axes12"], ["added"]),
+        node("Add", ["distance", "added"], ["off"]),
+        node("ReduceMin", ["off"], ["nearest"], axes=[0], keepdims=1),
+        node("Sub", ["radius", "nearest"], ["inside"]),
+        node("ReduceMean", ["image_embeddings"], ["mean"], axes=[1], keepdims=1),
+        node("Resize", ["mean", "", "", "fine"], ["brightness"], mode="nearest"),
+        node("Sub", ["brightness", "half"], ["bright"]),
+        node("Min", ["inside", "bright"], ["low_res_masks"]),
+        node("Identity", ["low_res_masks"], ["masks"]),
+        node("Identity", ["sure"], ["iou_predictions"]),
+    ]
+    middles = (np.arange(256, dtype=np.float32) + 0.5) * 4
+    constants = {
+        "grid": np.stack(np.meshgrid(middles, middles), -1)[None],
+        "keep": np.array(1, np.float32),
+        "zero": np.array(0, np.float32),
+        "far": np.array(1e6, np.float32),
+        "radius": np.array(200, np.float32),
+        "half": np.array(127, np.float32),
+        "fine": np.array([1, 1, 256, 256], np.int64),
+        "sure": np.array([[0.9]], np.float32),
+        **{name: axes[name] for name in ("axes0", "axes3", "axes12")},
+    }
+    said = [
+        embeddings,
+        value("point_coords", [1, "n", 2]),
+        value("point_labels", [1, "n"]),
+        value("mask_input", [1, 1, 256, 256]),
+        value("has_mask_input", [1]),
+        value("orig_im_size", [2]),
+    ]
+    given = [
+        value("masks", [1, 1, 256, 256]),
+        value("iou_predictions", [1, 1]),
+        value("low_res_masks", [1, 1, 256, 256]),
+    ]
+    save(decoder, near, said, given, constants)
+
+
 def stage2(path: Path, order: tuple[int, ...] = (3, 0, 1, 2)) -> Path:
     """A generator that returns its input: alpha = coarse, foreground = photo."""
     return save(

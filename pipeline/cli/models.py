@@ -11,6 +11,7 @@ import click
 
 from pipeline.errors import ModelMissing
 from pipeline.models import (
+    Prompted,
     checksum,
     coarse_model,
     listing,
@@ -69,8 +70,8 @@ def download(names: Sequence[str], quiet: bool) -> None:
         if name not in PUBLIC:
             raise ModelMissing(f"no public model {name!r}: one of {', '.join(PUBLIC)}")
     for name in names:
-        path = store.ensure(name, quiet)
-        click.echo(path)
+        for half in filter(None, (name, PUBLIC[name].decoder)):
+            click.echo(store.ensure(half, quiet))
 
 
 @models.command()
@@ -232,7 +233,10 @@ def _opened(name: str) -> Iterator[tuple[CoarseModel | RefinerModel, Any]]:
             except ModelInvalid:
                 raise error from None
         else:
-            yield opened, network
+            if isinstance(network, Prompted):
+                yield card, network.encoder
+            else:
+                yield opened, network
 
 
 def _cards(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from pipeline.models.catalogue import (
     COARSE,
+    DECODERS,
     HINTS,
     PUBLIC,
     REFINERS,
@@ -11,19 +12,21 @@ from pipeline.models.catalogue import (
 )
 from pipeline.models.listing import listing
 from pipeline.models.lookup import coarse_model, refiner_model
-from pipeline.models.opening import Refiner, open_coarse, open_refiner
+from pipeline.models.opening import Prompted, Refiner, open_coarse, open_refiner
 from pipeline.models.session import Network, Session
 from pipeline.models.store import checksum
 from pipeline.models.watch import watched, within
 
 __all__ = [
     "COARSE",
+    "DECODERS",
     "HINTS",
     "PUBLIC",
     "REFINERS",
     "WEIGHTS",
     "CoarseModel",
     "Network",
+    "Prompted",
     "Refiner",
     "RefinerModel",
     "Session",

@@ -48,6 +48,9 @@ class CoarseModel:
     purpose: str = ""
     noncommercial: bool = False  # the licence forbids commercial use
     fp32_variant: str = ""  # the entry of the same network in 32 bits, where this one is for CPUs
+    #: Of a model in two halves: the entry (once it was looked up: the file) of the one that is told
+    #: points and a box, and answers with a mask. ``path`` is the one that sees the photo.
+    decoder: str = ""
     url: str = ""  # of the public release; none for what is bundled or a user's own
     length: int = 0  # bytes
     md5: str = ""  # where the publisher gives one; checked beside sha256
@@ -118,6 +121,10 @@ REFINERS: dict[str, RefinerModel] = {
 }
 
 _REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
+
+
+_ACLY = "https://huggingface.co/Acly/MobileSAM/resolve/0d3b403339b4674a82493d5e97964dd78089ddc8/"
+_SAM = "Apache-2.0 (the ONNX export: MIT)"
 
 
 def _birefnet(file: str, length: int, md5: str, sha256: str, purpose: str) -> CoarseModel:
@@ -245,6 +252,26 @@ PUBLIC: dict[str, CoarseModel] = {
         ),
         length=25_888_640,
     ),
+    "mobile-sam": CoarseModel(
+        path=Path(),
+        licence=_SAM,
+        source="Zhang et al., 2023, github.com/ChaoningZhang/MobileSAM; ONNX as hosted by Acly",
+        sha256="580f5fb648ea1062c0aabc26217aed56921985f03f0cbbd852bba81d760cc749",
+        size=(1024, 1024),
+        decoder="mobile-sam-decoder",
+        purpose="what is said by points and a box; the rest as wisp",
+        url=_ACLY + "mobile_sam_image_encoder.onnx",
+        length=28_157_093,
+    ),
+    "mobile-sam-decoder": CoarseModel(
+        path=Path(),
+        licence=_SAM,
+        source="Kirillov et al., 2023, github.com/facebookresearch/segment-anything; as above",
+        sha256="93915fc7c993ab9d59ab8c9ccd3bce37f7509c81ab4150a74abd4d2abbd8570d",
+        purpose="the second half of mobile-sam",
+        url=_ACLY + "sam_mask_decoder_single.onnx",
+        length=16_501_323,
+    ),
     "bria-rmbg": CoarseModel(
         path=Path(),
         licence="CC BY-NC 4.0",
@@ -257,3 +284,6 @@ PUBLIC: dict[str, CoarseModel] = {
         length=1_024_331_469,
     ),
 }
+
+#: Those that are the second half of another one, and no model by themselves.
+DECODERS = frozenset(card.decoder for card in PUBLIC.values() if card.decoder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,28 @@ def coarse_model(name: str, quiet: bool = False) -> CoarseModel:
     if name in COARSE:
         return COARSE[name]
     if name in PUBLIC:
-        return replace(PUBLIC[name], path=store.ensure(name, quiet))
+        path = store.ensure(name, quiet)
+        return _whole(PUBLIC[name], path, lambda half: store.ensure(half, quiet))
     mine = own.imported(CoarseModel)
     if name in mine:
         return mine[name]
     path = _file(name, [*COARSE, *PUBLIC, *mine])
     known = store.recognise(path)
     if known:
-        return replace(PUBLIC[known], path=path)
+        return _whole(PUBLIC[known], path, store.verified)
     return CoarseModel(path, "unknown", name, "", output_range=CONFIDENT)
+
+
+def _whole(card: CoarseModel, path: Path, half: Callable[[str], Path | None]) -> CoarseModel:
+    """Say where the files of a public model are; ``half`` finds the second, where there is one."""
+    if not card.decoder:
+        return replace(card, path=path)
+    decoder = half(card.decoder)
+    if decoder is None:
+        raise ModelMissing(
+            f"{path} is of no use alone: `wisp models download {card.decoder}` fetches the rest"
+        )
+    return replace(card, path=path, decoder=str(decoder))
 
 
 def refiner_model(name: str) -> RefinerModel:

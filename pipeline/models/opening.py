@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,6 +38,22 @@ class Refiner:
 
 
 @dataclass(frozen=True)
+class Prompted:
+    """A network in two halves that is told what to cut, as SAM is (Kirillov et al., 2023).
+
+    Where nothing is said, a plain stage-1 network looks: ``run`` is that one's. How the halves are
+    asked is in :mod:`pipeline.prompted`.
+    """
+
+    plain: Session
+    encoder: Session
+    decoder: Session
+
+    def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]:
+        return self.plain.run(outputs, inputs)
+
+
+@dataclass(frozen=True)
 class _Generator:
     """One of the two generators of a file, chosen by its input ``afar``."""
 
@@ -49,15 +66,18 @@ class _Generator:
 
 def open_coarse(
     card: CoarseModel, providers: Sequence[str], threads: int
-) -> tuple[Network, CoarseModel]:
+) -> tuple[Network | Prompted, CoarseModel]:
     """Open a stage-1 network; one in 8 bits only on a CPU, elsewhere the same in 32 bits.
 
-    Returns the network and the card with input, output and size as the file itself has them.
+    Returns the network and the card with input, output and size as the file itself has them; of one
+    in two halves, the card of the bundled network that looks where nothing is said.
     Raises :class:`ModelInvalid` where the file is not U²-Net-shaped: one input (N, 3, H, W), at
     most ``hints`` (N, 2, H, W) beside it, and first an output (N, 1, H, W) (the fused map; side
     outputs may follow);
     :class:`pipeline.errors.ProviderMissing` where an accelerator is not there.
     """
+    if card.decoder:
+        return _open_prompted(card, providers, threads)
     card = _fitting(card, COARSE, providers)
     network = Network(card.path, providers, threads)
     entry, *more = network.session.get_inputs()
@@ -97,6 +117,33 @@ def open_coarse(
         second=(0, 0) if fixed else card.second,
         multiple=0 if fixed else card.multiple,
     )
+
+
+#: What the halves are called by SAM's own export to ONNX, and MobileSAM's.
+SEEN, SAID = ["input_image"], ["image_embeddings"]
+ASKED = [*SAID, "point_coords", "point_labels", "mask_input", "has_mask_input", "orig_im_size"]
+ANSWERED = ["iou_predictions", "low_res_masks"]
+
+
+def _open_prompted(
+    card: CoarseModel, providers: Sequence[str], threads: int
+) -> tuple[Prompted, CoarseModel]:
+    halves = []
+    for path, inputs, outputs in (
+        (card.path, SEEN, SAID),
+        (Path(card.decoder), ASKED, ANSWERED),
+    ):
+        network = Network(path, providers, threads)
+        taken = {end.name for end in network.session.get_inputs()}
+        given = {end.name for end in network.session.get_outputs()}
+        if taken != set(inputs) or not given.issuperset(outputs):
+            raise ModelInvalid(
+                f"{path}: this half of a SAM needs the inputs {', '.join(inputs)} and the outputs "
+                f"{', '.join(outputs)}; it has {', '.join(sorted(taken | given))}"
+            )
+        halves.append(network)
+    plain, plain_card = open_coarse(COARSE["wisp"], providers, threads)
+    return Prompted(plain, *halves), plain_card
 
 
 def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> Refiner:

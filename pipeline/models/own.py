@@ -99,7 +99,7 @@ def take_in(file: Path, like: str | None, name: str | None, licence: str = "unkn
         raise SettingsError(f"{name!r} is taken: choose another with --name")
     if like == "refiner":
         open_refiner(RefinerModel(file, licence, str(file), ""), _CPU, 1)
-    elif like in COARSE or like in PUBLIC:
+    elif (like in COARSE or like in PUBLIC) and not {**COARSE, **PUBLIC}[like].decoder:
         open_coarse(replace({**COARSE, **PUBLIC}[like], path=file), _CPU, 1)
     else:
         raise SettingsError(

@@ -91,6 +91,8 @@ def quantize(name: str, photos: Sequence[Path], kind: str = "int8") -> Report:
     except ImportError as error:
         raise ModelError("this needs the onnx package: pip install 'wispcut[models]'") from error
     card = models.coarse_model(name)
+    if card.decoder:
+        raise ModelInvalid(f"{name} is in two files, and stays as it is")
     if card.fp32_variant:
         card = models.COARSE[card.fp32_variant]
     before, card = models.open_coarse(card, _CPU, 0)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import files
 from pipeline.errors import ModelError, ModelInvalid, ModelMissing, OutputError, SettingsError
-from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
+from pipeline.models.catalogue import COARSE, DECODERS, PUBLIC, REFINERS, CoarseModel, RefinerModel
 
 if TYPE_CHECKING:
     from pipeline.models.download import Progress
@@ -104,6 +104,15 @@ def verified(name: str) -> Path | None:
             return None
         mark_verified(path)
     return path
+
+
+def usable(name: str) -> Path | None:
+    """Return the file of a public model that is here as it was published, with all that it needs;
+    None of others, and of what is only half a model."""
+    card = PUBLIC[name]
+    if name in DECODERS or (card.decoder and not verified(card.decoder)):
+        return None
+    return verified(name)
 
 
 def ensure(name: str, quiet: bool = False) -> Path:

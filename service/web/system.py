@@ -10,7 +10,7 @@ import gradio as gr
 
 from pipeline import doctor, models
 from pipeline.errors import WispError
-from pipeline.models import PUBLIC, store
+from pipeline.models import DECODERS, PUBLIC, store
 from service.monitoring import memory
 from service.web import html
 from service.web.common import I18N, PageContext, page_error, words
@@ -35,6 +35,7 @@ class System:
             choices = [
                 (f"{name} · {store.megabytes(card.length)} · {card.licence}", name)
                 for name, card in PUBLIC.items()
+                if name not in DECODERS
             ]
             model = gr.Dropdown(choices, value=choices[0][1], label=t("get_model"))
             get = gr.Button(t("get"), elem_id="wisp-get")
@@ -62,7 +63,7 @@ class System:
         size = refiner.path.stat().st_size / 1e6
         shown.append((f"stage 2: {refiner.path.stem}", f"{size:.1f} MB"))
         shown.append((labels["checksum"], models.checksum(refiner.path)))
-        shown += [(name, labels["not_here"]) for name in PUBLIC if name not in known]
+        shown += [(name, labels["not_here"]) for name in PUBLIC if name not in {*known, *DECODERS}]
         groups.append((labels["models"], shown))
         count, kept = context.results.used()
         resident, peak = memory()
@@ -113,7 +114,8 @@ class System:
             progress(done / length, desc=name)
 
         try:
-            await asyncio.to_thread(store.fetch, name, True, report)
+            for half in filter(None, (name, PUBLIC[name].decoder)):
+                await asyncio.to_thread(store.fetch, half, True, report)
         except WispError as error:
             raise page_error(str(error)) from error
         gr.Info(words(request)["got"].format(name=name))
