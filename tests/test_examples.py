@@ -1,4 +1,4 @@
-"""The examples' own code: what an ablation keeps and prints."""
+"""The examples' own code: what an ablation keeps and prints, what a sheet of subjects shows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from pipeline.errors import SettingsError
 
@@ -18,14 +20,18 @@ FIGURES = {"psnr": 17.25, "coarse psnr": 16.2, "sad ratio": 0.655, "colour ratio
 FIGURES["worse"] = 0.125
 
 
-@pytest.fixture(scope="module")
-def ablate() -> ModuleType:
-    path = Path(__file__).parent.parent / "examples" / "ablate.py"
-    spec = importlib.util.spec_from_file_location("ablate", path)
+def loaded(name: str) -> ModuleType:
+    path = Path(__file__).parent.parent / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def ablate() -> ModuleType:
+    return loaded("ablate")
 
 
 def test_what_has_been_run_is_not_run_again(ablate: ModuleType, tmp_path: Path) -> None:
@@ -51,3 +57,23 @@ def test_a_training_that_fails_leaves_no_figures(ablate: ModuleType, tmp_path: P
     with pytest.raises(SettingsError, match="no train-"):
         ablate.train(tmp_path, tmp_path / "run", 1, [])
     assert not (tmp_path / "run" / "figures.json").exists()
+
+
+def test_the_sheet_of_subjects_shows_held_out_photos_only(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(20):
+        picture = np.full((40, 60, 3), 255, np.uint8)
+        picture[10:30, 20:40] = (200, 40, 20)
+        Image.fromarray(picture).save(photos / f"things_{number:02}.png")
+    subjects = loaded("subjects")
+    chosen = subjects.chosen(tmp_path, "^things", 60)
+    assert 0 < len(chosen) < 20 and subjects.chosen(tmp_path, "^nothing", 60) == []
+    sheet = tmp_path / "sheet.png"
+    done = CliRunner().invoke(
+        subjects.main, [str(tmp_path), "--count", "1", "-o", str(sheet)], catch_exceptions=False
+    )
+    assert done.output.strip() == str(sheet)
+    with Image.open(sheet) as page:
+        green = (np.asarray(page.convert("RGB")) == subjects.GREEN).all(-1)
+    assert green.mean() > 0.02
