@@ -23,7 +23,7 @@ from training.split import held_out_scenes
 from u2net.dataset import evenly
 from u2net.prepare import find
 
-GREEN = (0, 177, 64)
+GREEN = "#00b140"
 CELL, GAP, LABEL = 200, 6, 16  # px
 PHOTOS_A_ROW = 4
 
@@ -54,15 +54,15 @@ def cell(picture: Image.Image | NDArray[np.uint8]) -> Image.Image:
 def sheet(rows: list[list[Result]]) -> Image.Image:
     """Draw the sheet: for each photo its results, one of each model."""
     wide, high = (1 + len(rows[0])) * (CELL + GAP) + GAP, CELL + LABEL + GAP
-    down = -(-len(rows) // PHOTOS_A_ROW)
-    page = Image.new("RGB", (PHOTOS_A_ROW * wide, down * high), "white")
+    across = min(len(rows), PHOTOS_A_ROW)
+    page = Image.new("RGB", (across * wide, -(-len(rows) // across) * high), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(12)
     for number, results in enumerate(rows):
-        left, top = number % PHOTOS_A_ROW * wide, number // PHOTOS_A_ROW * high
+        left, top = number % across * wide, number // across * high
         page.paste(cell(results[0].photo.image), (left, top + LABEL))
         for place, result in enumerate(results, 1):
             at = left + place * (CELL + GAP)
-            page.paste(cell(result.composite("#%02x%02x%02x" % GREEN)), (at, top + LABEL))
+            page.paste(cell(result.composite(GREEN)), (at, top + LABEL))
             label = f"{result.confidence:.2f}" + (" unsure" if result.unsure else "")
             draw.text((at, top + 2), "nothing found" if result.empty else label, "black", font)
     return page
