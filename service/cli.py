@@ -7,8 +7,6 @@ import logging
 import os
 import socket
 import threading
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,12 +36,10 @@ def serve(**options: Any) -> None:
     SIGTERM: what is in work is finished first.
     """
     changes = {name: value for name, value in options.items() if value is not None}
-    if "data" in changes:
-        changes["data"] = Path(changes["data"])
     try:
-        from service.settings import from_environment
+        from service.settings import ServiceSettings
 
-        run(replace(from_environment(), **changes))
+        run(ServiceSettings(**changes))
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"the service needs more packages: pip install 'wispcut[serve]' ({error})"

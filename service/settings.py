@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated, Any
 
 from limits import parse as parse_rate
 from platformdirs import user_data_path
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
 
-_BOOLS = {"1": True, "true": True, "yes": True, "on": True, "": False} | {
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_REDIS = ("redis://", "rediss://", "unix://")
 
 
-def _home() -> Path:
-    return user_data_path("wisp", appauthor=False)
+def _flag(value: Any) -> Any:
+    return value.strip() or False if isinstance(value, str) else value
 
 
-@dataclass(frozen=True)
-class ServiceSettings:
-    """How the service runs. Raises :class:`SettingsError` when a value is out of range.
+def _choice(value: Any) -> Any:
+    return value.strip() or None if isinstance(value, str) else value
 
-    Every field can be set by an environment variable: ``max_bytes`` by ``WISP_MAX_BYTES``.
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0.1)]
+Span = Annotated[float, Field(ge=0)]
+
+
+class ServiceSettings(BaseSettings):
+    """How the service runs; what is not given comes from ``WISP_*`` variables.
+
+    ``max_bytes`` is ``WISP_MAX_BYTES``. Unknown variables are left alone: other parts of Wisp may
+    have their own. Raises :class:`SettingsError` for a value that is out of range or not of its
+    kind.
     """
+
+    model_config = SettingsConfigDict(env_prefix="WISP_", frozen=True, str_strip_whitespace=True)
 
     #: Where to listen: this machine only, unless someone decides otherwise.
     host: str = "127.0.0.1"
     port: int = 8000
 
     #: Strangers use it: no fetching of URLs, and everyone sees only their own history.
-    public: bool = False
+    public: Flag = False
 
     #: Models of both stages, as :class:`pipeline.Settings` has them.
     model: str = Settings.model
@@ -49,136 +65,118 @@ class ServiceSettings:
     threads: int = 0
 
     #: Pictures cut out at a time. One already keeps every core busy; more only cost memory.
-    concurrency: int = 1
+    concurrency: Count = 1
 
     #: Requests that may wait; beyond it the answer is 503 at once, because a client that is told
     #: to come back is better off than one that hangs.
-    queue: int = 16
+    queue: Size = 16
 
     #: Seconds a request may take, waiting included.
-    timeout: float = 60.0
+    timeout: Seconds = 60.0
 
     #: Seconds a request's body may take to arrive: a slow sender holds memory.
-    upload_timeout: float = 60.0
+    upload_timeout: Seconds = 60.0
 
     #: Connections that may be open at a time, and those of one address: a browser opens six, an
     #: office behind one address some dozens. An idle one gives way to a new one.
-    connections: int = 1000
-    client_connections: int = 100
+    connections: Count = 1000
+    client_connections: Count = 100
 
     #: Seconds a client may take to send a request's head, and not to read any of an answer.
-    header_timeout: float = 10.0
-    send_timeout: float = 30.0
+    header_timeout: Seconds = 10.0
+    send_timeout: Seconds = 30.0
 
     #: Largest upload in bytes: a 25-megapixel JPEG of the best quality.
-    max_bytes: int = 30_000_000
+    max_bytes: Count = 30_000_000
 
     #: Bytes that uploads, jobs and answers may hold in memory at a time; half of it for one
     #: visitor. 0: seven of the largest uploads, so that one visitor may send one as base64.
-    held_bytes: int = 0
+    held_bytes: Size = 0
 
     #: Bytes of memory for the mattes of photos that visitors of the page are at work on, so that a
     #: stroke or another background need not run the networks again: 12 megapixels take 190 MB.
     #: Where strangers share the page, half of it for one of them; 0 keeps none.
-    matte_bytes: int = 400_000_000
+    matte_bytes: Size = 400_000_000
 
     #: Largest upload of a batch (several files, or a zip) in bytes, packed and unpacked.
-    max_batch_bytes: int = 200_000_000
+    max_batch_bytes: Count = 200_000_000
 
     #: Most pictures in a batch.
-    max_batch_files: int = 200
+    max_batch_files: Count = 200
 
     #: Bytes of the disk that the page's uploads and results may take, a quarter of it for one
     #: client. 0: ten of the largest batches.
-    page_bytes: int = 0
+    page_bytes: Size = 0
 
     #: Largest picture in pixels: 25 megapixels need about 1.2 GB. On a machine of one gigabyte
     #: set it to 12000000.
-    max_pixels: int = 25_000_000
+    max_pixels: Count = 25_000_000
 
     #: Seconds of a processor that decoding a picture may take: one of 25 megapixels needs a fifth.
-    decode_seconds: float = Settings.decode_seconds
+    decode_seconds: Seconds = Settings.decode_seconds
 
     #: Folder of results, history and cache.
-    data: Path = field(default_factory=_home)
+    data: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=lambda: user_data_path("wisp", appauthor=False)
+    )
 
     #: Where answers are cached: "disk", "off", or a redis:// URL.
     cache: str = "disk"
 
     #: Size of the cache on disk, in bytes.
-    cache_bytes: int = 256_000_000
+    cache_bytes: Size = 256_000_000
 
     #: Hours after which a result that was handed out as a URL is gone.
-    result_hours: float = 24.0
+    result_hours: Span = 24.0
 
     #: Days, and bytes, of history (with the results that are handed out).
-    history_days: float = 30.0
-    history_bytes: int = 1_000_000_000
+    history_days: Span = 30.0
+    history_bytes: Size = 1_000_000_000
 
     #: Bytes of it for one visitor; 0: all of them, or a tenth where strangers share it.
-    history_each: int = 0
+    history_each: Size = 0
 
     #: Whether clients may name URLs to be fetched; empty means: unless public.
-    fetch: bool | None = None
+    fetch: Annotated[bool | None, BeforeValidator(_choice)] = None
 
     #: Seconds a fetch may take in all.
-    fetch_timeout: float = 15.0
+    fetch_timeout: Seconds = 15.0
 
     #: Keys that clients must show; none means that everyone may. Separated by commas.
-    api_keys: tuple[str, ...] = ()
+    api_keys: Listed = ()
 
     #: Requests allowed to a key (or to an address, where there are no keys), as "60/minute".
     rate: str = ""
 
     #: Addresses or networks of the proxies in front, separated by commas: only what these say of
     #: the client (X-Forwarded-For, X-Forwarded-Proto) is believed.
-    proxies: tuple[str, ...] = ()
+    proxies: Listed = ()
 
     #: Names that the service is known by, separated by commas; ".example.org" means all names
     #: under it, "*" any. Loopback names always are, and addresses where it listens to others.
-    hosts: tuple[str, ...] = ()
+    hosts: Listed = ()
 
     #: Origins whose pages may call the API. None: browsers keep other sites' pages out.
-    cors: tuple[str, ...] = ()
+    cors: Listed = ()
 
     #: Origins whose pages may show this one in a frame. None: a page around it could lay its own
     #: buttons over ours.
-    frames: tuple[str, ...] = ()
+    frames: Listed = ()
 
     #: Whether to serve the web page (Gradio, about 75 MB of memory).
-    web: bool = True
+    web: Flag = True
 
     #: Seconds that requests in work are given when the service is told to stop.
-    drain: float = 30.0
+    drain: Span = 30.0
 
-    def __post_init__(self) -> None:
-        for name, low in (
-            ("concurrency", 1),
-            ("queue", 0),
-            ("timeout", 0.1),
-            ("upload_timeout", 0.1),
-            ("connections", 1),
-            ("client_connections", 1),
-            ("header_timeout", 0.1),
-            ("send_timeout", 0.1),
-            ("max_bytes", 1),
-            ("held_bytes", 0),
-            ("matte_bytes", 0),
-            ("max_batch_bytes", 1),
-            ("page_bytes", 0),
-            ("max_batch_files", 1),
-            ("max_pixels", 1),
-            ("decode_seconds", 0.1),
-            ("cache_bytes", 0),
-            ("result_hours", 0),
-            ("history_days", 0),
-            ("history_bytes", 0),
-            ("history_each", 0),
-            ("fetch_timeout", 0.1),
-            ("drain", 0),
-        ):
-            if getattr(self, name) < low:
-                raise SettingsError(f"{name} must be at least {low}, not {getattr(self, name)}")
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_message(error)) from error
+
+    @model_validator(mode="after")
+    def _check(self) -> ServiceSettings:
         if 0 < self.held_bytes < (least := 6 * self.max_bytes):
             raise SettingsError(f"held_bytes must be at least {least} for uploads of max_bytes")
         if 0 < self.page_bytes < (least := 4 * self.max_batch_bytes + 16_000_000):
@@ -207,6 +205,7 @@ class ServiceSettings:
                 raise SettingsError(f"frames must be origins such as https://a.org: {origin!r}")
         if "*" in self.cors and self.api_keys:
             raise SettingsError("cors: name the origins; * together with API keys is too open")
+        return self
 
     @property
     def held(self) -> int:
@@ -224,50 +223,20 @@ class ServiceSettings:
         return not self.public if self.fetch is None else self.fetch
 
 
-_REDIS = ("redis://", "rediss://", "unix://")
-
-
-def from_environment(environment: Mapping[str, str] | None = None) -> ServiceSettings:
-    """Read the settings from ``WISP_*`` variables.
-
-    Raises :class:`SettingsError` for a value that is not of its kind. Unknown variables are left
-    alone: other parts of Wisp may have their own.
-    """
-    environment = os.environ if environment is None else environment
-    values: dict[str, object] = {}
-    for entry in fields(ServiceSettings):
-        text = environment.get(f"WISP_{entry.name.upper()}")
-        if text is None:
-            continue
-        try:
-            values[entry.name] = _parse(str(entry.type), text.strip())
-        except (ValueError, KeyError) as error:
-            raise SettingsError(
-                f"WISP_{entry.name.upper()} must be {_KINDS.get(str(entry.type), entry.type)}, "
-                f"not {text!r}"
-            ) from error
-    return ServiceSettings(**values)  # type: ignore[arg-type]  # the kinds were checked above
+def _message(error: ValidationError) -> str:
+    """Say what is wrong with the first value that is, in one line."""
+    wrong = error.errors(include_url=False)[0]
+    name, kind, value = str(wrong["loc"][0]), wrong["type"], wrong["input"]
+    if kind == "greater_than_equal":
+        return f"{name} must be at least {wrong['ctx']['ge']:g}, not {value}"
+    if kind == "extra_forbidden":
+        return f"there is no setting {name!r}"
+    return f"WISP_{name.upper()} must be {_KINDS.get(kind, wrong['msg'])}, not {value!r}"
 
 
 _KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "bool | None": "true or false",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "bool_parsing": "true or false",
 }
-
-
-def _parse(kind: str, text: str) -> object:
-    if kind == "int":
-        return int(text.replace("_", ""))
-    if kind == "float":
-        return float(text)
-    if kind == "bool":
-        return _BOOLS[text.lower()]
-    if kind == "bool | None":
-        return _BOOLS[text.lower()] if text else None
-    if kind == "Path":
-        return Path(text).expanduser()
-    if kind == "tuple[str, ...]":
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    return text

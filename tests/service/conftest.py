@@ -6,7 +6,6 @@ Needs ``pip install 'wispcut[serve]'``, which is part of ``wispcut[test]``.
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def base(nets) -> ServiceSettings:
 
 @pytest.fixture
 def settings(base, tmp_path) -> ServiceSettings:
-    return replace(base, data=tmp_path / "data")
+    return base.model_copy(update={"data": tmp_path / "data"})
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def serve(settings):
     open_clients = []
 
     def start(fetch_options=None, **changes) -> TestClient:
-        app = create_app(replace(settings, **changes), **(fetch_options or {}))
+        app = create_app(settings.model_copy(update=changes), **(fetch_options or {}))
         client = TestClient(app, raise_server_exceptions=False)
         client.__enter__()
         open_clients.append(client)
@@ -80,7 +79,7 @@ def serve(settings):
 @pytest.fixture(scope="module")
 def client(base, tmp_path_factory):
     """One service for all tests of a module that change nothing in it."""
-    app = create_app(replace(base, data=tmp_path_factory.mktemp("data")))
+    app = create_app(base.model_copy(update={"data": tmp_path_factory.mktemp("data")}))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -3,7 +3,6 @@
 import base64
 import struct
 import zlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from skimage import data
 
-from service.settings import ServiceSettings, SettingsError, from_environment
+from service.settings import ServiceSettings, SettingsError
 from tests.service.conftest import encoded
 from tests.service.test_wisp_api import post
 
@@ -201,39 +200,48 @@ def test_other_sites_pages_are_kept_out(serve, photo):
 # -- settings --------------------------------------------------------------------------------------
 
 
-def test_settings_from_the_environment(tmp_path):
-    given = from_environment(
-        {
-            "WISP_PORT": "9000",
-            "WISP_MAX_BYTES": "10_000_000",
-            "WISP_PUBLIC": "yes",
-            "WISP_API_KEYS": "a, b,",
-            "WISP_FETCH": "on",
-            "WISP_DATA": str(tmp_path),
-            "WISP_TIMEOUT": "2.5",
-            "WISP_OTHER": "ignored",
-        }
-    )
-    assert (given.port, given.max_bytes, given.timeout) == (9000, 10_000_000, 2.5)
-    assert given.public and given.fetches
-    assert given.api_keys == ("a", "b")
-    assert given.data == tmp_path
-    assert not replace(given, fetch=None).fetches
+def test_settings_from_the_environment(monkeypatch, tmp_path):
+    for name, text in {
+        "WISP_PORT": " 9000",
+        "WISP_MAX_BYTES": "10_000_000",
+        "WISP_PUBLIC": "Yes ",
+        "WISP_WEB": "",
+        "WISP_API_KEYS": "a, b,",
+        "WISP_FETCH": "on",
+        "WISP_DATA": str(tmp_path),
+        "WISP_TIMEOUT": "2.5",
+        "WISP_OTHER": "ignored",
+    }.items():
+        monkeypatch.setenv(name, text)
+    settings = ServiceSettings()
+    assert (settings.port, settings.max_bytes, settings.timeout) == (9000, 10_000_000, 2.5)
+    assert settings.public and not settings.web and settings.fetches
+    assert settings.api_keys == ("a", "b")
+    assert settings.data == tmp_path
+    assert ServiceSettings(port=1).port == 1
+    monkeypatch.setenv("WISP_FETCH", "")
+    assert not ServiceSettings().fetches and ServiceSettings(public=False).fetches
+
+
+def test_settings_without_an_environment():
     assert ServiceSettings().fetches
 
 
 @pytest.mark.parametrize(
-    "environment",
+    ("environment", "message"),
     [
-        {"WISP_PORT": "many"},
-        {"WISP_PORT": "70000"},
-        {"WISP_PUBLIC": "perhaps"},
-        {"WISP_CONCURRENCY": "0"},
-        {"WISP_CACHE": "memcached://x"},
-        {"WISP_RATE": "often"},
-        {"WISP_CORS": "*", "WISP_API_KEYS": "a"},
+        ({"PORT": "many"}, "WISP_PORT must be a whole number, not 'many'"),
+        ({"PORT": "70000"}, "port must lie within 0..65535, not 70000"),
+        ({"PUBLIC": "perhaps"}, "WISP_PUBLIC must be true or false, not 'perhaps'"),
+        ({"TIMEOUT": "soon"}, "WISP_TIMEOUT must be a number, not 'soon'"),
+        ({"CONCURRENCY": "0"}, "concurrency must be at least 1, not 0"),
+        ({"CACHE": "memcached://x"}, "cache must be disk, off or a redis"),
+        ({"RATE": "often"}, "rate must look like 60/minute"),
+        ({"CORS": "*", "API_KEYS": "a"}, "cors: name the origins"),
     ],
 )
-def test_settings_that_cannot_be(environment):
-    with pytest.raises(SettingsError):
-        from_environment(environment)
+def test_settings_that_cannot_be(monkeypatch, environment, message):
+    for name, text in environment.items():
+        monkeypatch.setenv(f"WISP_{name}", text)
+    with pytest.raises(SettingsError, match=message):
+        ServiceSettings()

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -138,7 +137,7 @@ def test_the_disk_cache_keeps_to_its_size(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_no_cache(settings, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    cache = open_cache(replace(settings, cache="disk", data=tmp_path / "file"))
+    cache = open_cache(settings.model_copy(update={"cache": "disk", "data": tmp_path / "file"}))
     assert cache.state == "off"
 
 

@@ -391,7 +391,7 @@ def test_a_broken_upload_is_refused_and_leaves_nothing(page, kind, body):
 def test_uploads_are_bounded_before_they_are_written(base, tmp_path):
     """By what is announced, and by what comes; a stranger is not kept out by it."""
     settings = replace(base, web=True, data=tmp_path / "data", public=True)
-    settings = replace(settings, max_batch_bytes=2_000_000, page_bytes=24_000_000)
+    settings = settings.model_copy(update={"max_batch_bytes": 2_000_000, "page_bytes": 24_000_000})
     app = create_app(settings)
     folder = settings.data / "page"
     with TestClient(app, raise_server_exceptions=False) as client:
@@ -424,7 +424,7 @@ def test_a_batch_of_zips_holds_one_picture_at_a_time(base, tmp_path, photo):
             archive.writestr(f"{i}.jpg", photo)
         archive.writestr("broken.jpg", photo[:500])
     settings = replace(base, web=True, data=tmp_path / "data")
-    settings = replace(settings, max_batch_bytes=20_000_000, max_bytes=2_000_000)
+    settings = settings.model_copy(update={"max_batch_bytes": 20_000_000, "max_bytes": 2_000_000})
     app = create_app(settings)
     with TestClient(app, raise_server_exceptions=False) as client:
 

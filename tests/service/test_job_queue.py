@@ -55,7 +55,7 @@ def run(settings, story, cache=None, **changes):
     """Tell a story in an event loop, with a queue over a slow engine."""
 
     async def main():
-        changed = replace(settings, **changes)
+        changed = settings.model_copy(update=changes)
         engine = Slow(changed)
         queue = JobQueue(changed, engine, cache or Cache(None), Metrics())
         try:
@@ -219,7 +219,9 @@ def test_who_joins_late_has_as_much_time_as_the_first(settings):
     async def story(queue, engine):
         first = asyncio.create_task(queue.cut(Job(b"shared")))
         await until(lambda: queue._flights)
-        queue.settings = replace(queue.settings, timeout=60.0)  # as if the first had come long ago
+        queue.settings = queue.settings.model_copy(
+            update={"timeout": 60.0}
+        )  # as if the first had come long ago
         second = asyncio.create_task(queue.cut(Job(b"shared")))
         with pytest.raises(TimedOut):
             await first
@@ -316,7 +318,7 @@ def test_a_look_inside_is_a_job_like_others(settings, photo, nets):
     model = tiny_u2net(nets / "inner.onnx")
     stages = []
     watch = Watch(60, lambda stage, share: stages.append(stage))
-    engine = Engine(replace(settings, model=str(model)))
+    engine = Engine(settings.model_copy(update={"model": str(model)}))
     answer = done(engine, Job(photo, inside=True), watch)
     assert opened(answer.data).format == answer.format.upper() == "PNG"
     assert opened(answer.data).size == (answer.width, answer.height)
@@ -336,7 +338,7 @@ def test_a_look_inside_reduces_a_large_photo(settings, nets, monkeypatch):
         return inspect(array, cutout, progress=progress)
 
     monkeypatch.setattr(explain, "inspect", spy)
-    engine = Engine(replace(settings, model=str(tiny_u2net(nets / "inner.onnx"))))
+    engine = Engine(settings.model_copy(update={"model": str(tiny_u2net(nets / "inner.onnx"))}))
     done(engine, Job(encoded(np.zeros((1600, 3200, 3), np.uint8)), inside=True), Watch(60))
     ((height, width, _),) = seen
     assert height * width <= 1920 * 1080 < 1.01 * height * width

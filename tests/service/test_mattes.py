@@ -98,7 +98,7 @@ def test_nobody_sees_anothers_and_all_goes_in_time(monkeypatch):
 
 @pytest.fixture
 def engine(settings) -> Engine:
-    return Engine(replace(settings, web=True))
+    return Engine(settings.model_copy(update={"web": True}))
 
 
 def done(engine: Engine, job: Job):
@@ -151,7 +151,7 @@ def test_a_click_and_a_box_do_not_look_at_the_whole_again(engine, photo, monkeyp
 
 def test_without_a_place_for_mattes_strokes_are_drawn_all_the_same(settings, photo):
     stroke = Stroke(((0.5, 0.5), (0.6, 0.5)), 0.2, restore=False)
-    with_, without = Engine(settings), Engine(replace(settings, matte_bytes=0))
+    with_, without = Engine(settings), Engine(settings.model_copy(update={"matte_bytes": 0}))
     job = Job(photo, visitor="one", strokes=(stroke,))
     done(with_, replace(job, strokes=()))
     assert done(with_, job).data == done(without, job).data
