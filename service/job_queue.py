@@ -90,8 +90,7 @@ class JobQueue:
         TimedOut
             It took longer than ``settings.timeout``, waiting included.
         """
-        if self.closing:
-            raise Busy("the service is stopping: try again in a moment", retry_after=5)
+        self._check_open()
         key = await asyncio.to_thread(self._key, job)
         block = await self.cache.get(key)
         answer = Answer.unpack(block) if block else None
@@ -127,7 +126,12 @@ class JobQueue:
         name = self.engine.resolve(job.model)
         return f"{__version__}-{self.engine.checksum(name)[:16]}-{job.key}"
 
+    def _check_open(self) -> None:
+        if self.closing:
+            raise Busy("the service is stopping: try again in a moment", retry_after=5)
+
     def _launch(self, key: str, job: Job) -> _Running:
+        self._check_open()  # again: it may have been closed while the cache was asked
         slots = self.settings.concurrency - self.running
         if self.queued >= self.settings.queue + max(0, slots):
             self.metrics.refused.inc()
