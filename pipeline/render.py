@@ -68,8 +68,9 @@ def draw(result: Cut, output: Output | None = None, software: str = "") -> Drawi
     dpi = (id_photo.DPI, id_photo.DPI) if output.id_photo else photo.dpi
     exif = image_io.with_software(photo.exif, software) if software else photo.exif
     if kind == "zip":
-        height, width = alpha.shape
-        data = _zipped(alpha, foreground, output.quality, dpi, exif)
+        grey, colours = _apart(alpha, foreground, image, result, output)
+        height, width = grey.shape
+        data = _zipped(grey, colours, output.quality, dpi, exif)
     else:
         picture = _composite(alpha, foreground, image, result, output)
         height, width = picture.shape[:2]
@@ -125,7 +126,7 @@ def _composite(
     """Put the laid-out cutout on its background; see :func:`render`."""
     if output.only_mask:
         return compose.levels(alpha)
-    shade = output.shadow * behind.shadow(alpha) if output.shadow else None
+    shade = _shade(alpha, output)
     background = output.background
     if background is None and output.file_format == "jpg":
         background = WHITE
@@ -153,6 +154,28 @@ def _composite(
     return picture
 
 
+def _shade(alpha: Matte, output: Output) -> Matte | None:
+    return output.shadow * behind.shadow(alpha) if output.shadow else None
+
+
+def _apart(
+    alpha: Matte, foreground: Colours, image: Colours, result: Cut, output: Output
+) -> tuple[Colours, Colours]:
+    """Alpha as grey and colours of what :func:`_composite` draws: (h, w), (h, w, 3) uint8.
+
+    Without a background the colours go on around the subject: a JPEG would mix black into its edge.
+    """
+    if output.background is None:
+        shade = _shade(alpha, output)
+        if shade is not None:
+            alpha, foreground = behind.add_shadow(alpha, foreground, shade)
+        return compose.levels(alpha), foreground
+    picture = _composite(alpha, foreground, image, result, output)
+    if picture.shape[2] == 4:
+        return picture[..., 3], picture[..., :3]
+    return np.full(picture.shape[:2], 255, np.uint8), picture
+
+
 def _on_half_transparent(
     alpha: Matte, foreground: Colours, colour: RGBA, shade: Matte | None
 ) -> Colours:
@@ -170,17 +193,17 @@ def _decoded(layer: Backdrop | bytes) -> Backdrop:
 
 
 def _zipped(
-    alpha: Matte,
-    foreground: Colours,
+    grey: Colours,
+    colours: Colours,
     quality: int | None,
     dpi: tuple[float, float] | None,
     exif: bytes,
 ) -> bytes:
     buffer = io.BytesIO()
-    colours = image_io.encode(np.ascontiguousarray(foreground), "jpg", quality, dpi, exif)
-    matte = image_io.encode(compose.levels(alpha), "png")
+    colour = image_io.encode(np.ascontiguousarray(colours), "jpg", quality, dpi, exif)
+    alpha = image_io.encode(np.ascontiguousarray(grey), "png")
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in (("color.jpg", colours), ("alpha.png", matte)):
+        for name, data in (("color.jpg", colour), ("alpha.png", alpha)):
             # A fixed moment: equal answers are equal files.
             archive.writestr(zipfile.ZipInfo(name), data)
     return buffer.getvalue()

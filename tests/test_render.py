@@ -153,6 +153,24 @@ def test_zip_holds_colour_and_alpha(result):
     assert (drawing.width, drawing.height) == (96, 64)
 
 
+def _unzipped(drawing):
+    with zipfile.ZipFile(io.BytesIO(drawing.data)) as archive:
+        pictures = (Image.open(archive.open(name)) for name in ("alpha.png", "color.jpg"))
+        alpha, colour = (np.asarray(picture).astype(int) for picture in pictures)
+    assert alpha.shape == colour.shape[:2] == (drawing.height, drawing.width)
+    return alpha, colour
+
+
+def test_zip_holds_background_and_shadow_too(result):
+    shaded = render.render(result, Output(shadow=1.0))
+    alpha, _ = _unzipped(render.draw(result, Output(format="zip", shadow=1.0)))
+    assert np.array_equal(alpha, shaded[..., 3])
+    alpha, colour = _unzipped(render.draw(result, Output(format="zip", background="blue")))
+    assert alpha.min() == 255 and np.abs(colour[0, 0] - (0, 0, 255)).max() < 8
+    alpha, _ = _unzipped(render.draw(result, Output(format="zip", background="#0000ff80")))
+    assert alpha[0, 0] == 128
+
+
 def test_a_drawing_says_where_the_subject_is(result):
     drawing = render.draw(result, Output(crop=True, margin="3px"))
     left, top, width, height = drawing.box
