@@ -20,7 +20,7 @@ from pipeline import __version__
 from pipeline.errors import WispError
 from service import docs
 from service.api import health, rembg, removebg, wisp
-from service.api.common import error_response
+from service.api.problems import error_response
 from service.auth import AuthMiddleware
 from service.body_limit import BodyLimitMiddleware
 from service.budget import Budget

@@ -7,13 +7,12 @@ from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request, UploadFile
-from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from service.body_limit import check_size
 from service.budget import Hold
 from service.context import Context
-from service.errors import BadRequest, Problem
+from service.errors import BadRequest
 from service.fetch import fetch
 from service.job import Answer, Job
 
@@ -111,15 +110,6 @@ def headers(answer: Answer) -> dict[str, str]:
 def file(answer: Answer, extra: dict[str, str] | None = None) -> Response:
     """Answer with the file itself."""
     return Response(answer.data, media_type=answer.media, headers=headers(answer) | (extra or {}))
-
-
-def error_response(problem: Problem, path: str) -> JSONResponse:
-    """Say what went wrong in the words of the face that was asked."""
-    content: dict[str, Any] = {"detail": problem.message, "code": problem.code}
-    if path.startswith("/v1.0/"):
-        error = {"title": problem.message, "code": problem.code}
-        content = {"errors": [error]}
-    return JSONResponse(content, problem.status, headers=problem.headers)
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -84,8 +84,7 @@ def test_a_background_has_the_limit_of_pixels(serve, photo):
     large = encoded(np.zeros((600, 600, 3), np.uint8), "PNG")
     client = serve(max_pixels=512 * 512)
     answer = client.post("/v1.0/removebg", files={"image_file": photo, "bg_image_file": large})
-    assert answer.status_code == 413
-    assert answer.json()["errors"][0]["code"] == "image_too_large"
+    assert answer.json()["errors"][0]["code"] == "resolution_too_high"
 
 
 #: Decoders that never get on.

@@ -178,37 +178,100 @@ def test_semitransparency_off_makes_the_inside_opaque(serve, nets):
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"size": "huge"}, "invalid_parameter"),
-        ({"format": "gif"}, "invalid_parameter"),
-        ({"channels": "cmyk"}, "invalid_parameter"),
-        ({"scale": "5%"}, "invalid_parameter"),
-        ({"scale": "half"}, "invalid_parameter"),
-        ({"position": "middle"}, "invalid_parameter"),
-        ({"crop_margin": "x"}, "invalid_parameter"),
+        ({"size": "huge"}, "invalid_size"),
+        ({"format": "gif"}, "invalid_format"),
+        ({"channels": "cmyk"}, "invalid_channels"),
+        ({"channels": "alpha", "bg_color": "red"}, "invalid_channels"),
+        ({"channels": "alpha", "add_shadow": "true"}, "invalid_channels"),
+        ({"scale": "5%"}, "invalid_scale"),
+        ({"scale": "half"}, "invalid_scale"),
+        ({"position": "middle"}, "invalid_position"),
+        ({"crop_margin": "x"}, "invalid_crop_margin"),
+        ({"crop_margin": "1px 2px 3px"}, "invalid_crop_margin"),
         ({"roi": "0 0 0 0"}, "roi_region_empty"),
         ({"roi": "0 0 513px 100%"}, "roi_exceeds_bounds"),
         ({"roi": "1 2 3"}, "invalid_roi"),
-        ({"bg_color": "nope"}, "invalid_parameter"),
-        ({"type": "ghost"}, "invalid_parameter"),
-        ({"add_shadow": "true"}, "unsupported_parameter"),
-        ({"shadow_type": "drop"}, "unsupported_parameter"),
+        ({"bg_color": "nope"}, "invalid_bg_color"),
+        ({"bg_color": "red", "bg_image_url": "https://a.b/c"}, "multiple_bg_sources"),
+        ({"bg_image_url": "file:///etc/passwd"}, "invalid_bg_image_url"),
+        ({"semitransparency": "maybe"}, "invalid_semitransparency"),
+        ({"type": "ghost"}, "invalid_type"),
+        ({"type_level": "3"}, "invalid_type_level"),
+        ({"shadow_type": "long"}, "invalid_shadow_type"),
+        ({"shadow_opacity": "101"}, "invalid_shadow_opacity"),
+        ({"shadow_opacity": "nan"}, "invalid_shadow_opacity"),
+        ({"shadow_opacity": "dark"}, "invalid_shadow_opacity"),
         ({"croop": "true"}, "unsupported_parameter"),
         ({"image_file_b64": "aaaa"}, "multiple_sources"),
     ],
 )
-def test_wrong_and_not_offered_in_its_error_format(client, photo, fields, expected):
+def test_wrong_parameters_in_its_error_format(client, photo, fields, expected):
     answer = post(client, photo, **fields)
     assert answer.status_code == 400
     assert code(answer) == expected
 
 
+def test_shadow(service, scene):
+    def alpha(**fields):
+        answer = post(service, scene, format="png", size="full", **fields)
+        return np.asarray(opened(answer.content))[..., 3].astype(int)
+
+    plain, dark = alpha(shadow_type="none"), alpha(add_shadow="true")
+    faint = alpha(add_shadow="true", shadow_opacity="40")
+    foot = np.s_[141:144, 130:190]
+    assert plain[foot].max() < 3
+    assert 30 < faint[foot].mean() < dark[foot].mean() < 255
+    for kind in ("auto", "car", "3D", "drop"):
+        assert np.array_equal(alpha(shadow_type=kind), dark)
+    assert np.array_equal(alpha(shadow_opacity="40"), plain)
+
+
+def test_shadow_in_the_zip_of_the_official_clients(service, scene):
+    answer = post(service, scene, format="zip", size="full", add_shadow="true")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert np.asarray(opened(archive.read("alpha.png")))[142, 160] > 50
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "other"),
+        ({"type": "auto", "type_level": "2"}, "other"),
+        ({"type": "car", "type_level": "latest"}, "car"),
+        ({"type": "car", "type_level": "none"}, None),
+    ],
+)
+def test_the_type_is_the_clients_own(service, scene, fields, expected):
+    assert post(service, scene, **fields).headers.get("x-type") == expected
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/octet-stream"])
+def test_the_picture_as_the_whole_body(service, scene, kind):
+    def raw(body, **query):
+        return service.post(URL, content=body, params=query, headers={"Content-Type": kind})
+
+    answer = raw(scene, size="full", bg_color="red", format="png")
+    expected = post(service, scene, size="full", bg_color="red", format="png")
+    assert answer.content == expected.content
+    assert code(raw(scene, croop="true")) == "unsupported_parameter"
+    assert code(raw(b"")) == "failed_to_read_image"
+
+
 def test_sources_missing_broken_and_empty(client, serve, nets, photo):
     assert code(client.post(URL, data={"size": "auto"})) == "missing_source"
-    assert code(client.post(URL, data={"image_file_b64": "***"})) == "invalid_file"
+    assert code(client.post(URL, data={"image_file_b64": "***"})) == "failed_to_read_image"
     assert code(client.post(URL, json=[1])) == "invalid_json"
-    assert code(post(client, b"no picture")) == "invalid_image"
+    assert code(post(client, b"no picture")) == "failed_to_read_image"
+    assert code(client.post(URL, data={"image_file": "a.jpg"})) == "failed_to_read_image"
     empty = serve(model=str(nets / "nothing.onnx"))
     assert code(post(empty, photo)) == "unknown_foreground"
+
+
+def test_what_is_too_large_is_400_as_there(serve, photo):
+    long = post(serve(max_bytes=1000), photo)
+    wide = post(serve(max_pixels=1000), photo)
+    assert long.status_code == wide.status_code == 400
+    assert (code(long), code(wide)) == ("file_too_large", "resolution_too_high")
 
 
 def test_account(client):

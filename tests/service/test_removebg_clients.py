@@ -97,4 +97,4 @@ def test_the_node_client(server, folder):
         assert picture.format == "JPEG"
         assert str(picture.width) == told[way]["resultWidth"]
     assert told["url"]["errors"][0]["code"] == "invalid_image_url"
-    assert told["broken"]["errors"][0]["code"] == "invalid_image"
+    assert told["broken"]["errors"][0]["code"] == "failed_to_read_image"

@@ -1,0 +1,29 @@
+"""What went wrong, in the words of the face that was asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from service.errors import Problem
+
+#: remove.bg's code where it has one of its own for what we name otherwise.
+_REMOVEBG = {
+    "invalid_image": "failed_to_read_image",
+    "invalid_file": "failed_to_read_image",
+    "image_too_large": "resolution_too_high",
+}
+#: What remove.bg answers with 400, the largest file too.
+_TOO_LARGE = ("file_too_large", "resolution_too_high")
+
+
+def error_response(problem: Problem, path: str) -> JSONResponse:
+    """Say what went wrong to a client that asked for ``path``."""
+    status = problem.status
+    body: dict[str, Any] = {"detail": problem.message, "code": problem.code}
+    if path.startswith("/v1.0/"):
+        code = _REMOVEBG.get(problem.code, problem.code)
+        body = {"errors": [{"title": problem.message, "code": code}]}
+        status = 400 if code in _TOO_LARGE else status
+    return JSONResponse(body, status, headers=problem.headers)
