@@ -128,8 +128,6 @@ def bench(**options: Any) -> None:
             _bench(request.dataset, request)
     except WispError as error:
         raise click.ClickException(str(error)) from error
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error}; install wispcut[eval]") from error
     except KeyboardInterrupt:
         click.echo("Stopped. The same command goes on where this one was.", err=True)
         sys.exit(130)

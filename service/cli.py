@@ -36,14 +36,9 @@ def serve(**options: Any) -> None:
     SIGTERM: what is in work is finished first.
     """
     changes = {name: value for name, value in options.items() if value is not None}
-    try:
-        from service.settings import ServiceSettings
+    from service.settings import ServiceSettings
 
-        run(ServiceSettings(**changes))
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"the service needs more packages: pip install 'wispcut[serve]' ({error})"
-        ) from error
+    run(ServiceSettings(**changes))
 
 
 def run(settings: ServiceSettings) -> None:

@@ -365,6 +365,11 @@ def hello() -> None:
     click.echo("hello")
 
 
+@click.command()
+def lacking() -> None:
+    raise ModuleNotFoundError("No module named 'no_such_package'")
+
+
 def test_another_packages_command(run, monkeypatch):
     plugins(monkeypatch, hello=f"{__name__}:hello", cut="nowhere:cut")
     assert run("hello").output == "hello\n"
@@ -385,6 +390,25 @@ def test_a_broken_one_is_told_only_when_called(run, jpeg, monkeypatch):
         assert result.stderr.startswith("Error: the command") and says in result.stderr
         assert result.stderr.count("\n") == 1
     assert run("nonsense").exit_code == 2
+
+
+@pytest.mark.parametrize("name, value, extra", [
+    ("bench", "eval.cli:bench", "eval"),
+    ("mcp", "wisp.mcp.command:mcp", "mcp"),
+    ("scale", "wisp.scale.command:scale", "scale"),
+    ("serve", "service.cli:serve", "serve"),
+    ("video", "wisp.video.command:video", "video"),
+])  # fmt: skip
+def test_without_its_extra_a_command_says_what_to_install(run, monkeypatch, name, value, extra):
+    plugins(monkeypatch, **{name: value})
+    assert "from " + value.partition(":")[0] not in run("--help").output  # its line of help
+    for found in (f"{__name__}:lacking", "no_such_package:main"):  # when it runs, or is loaded
+        plugins(monkeypatch, **{name: found})
+        result = run(name)
+        assert result.exit_code == 1 and result.stderr == (
+            f"Error: `wisp {name}` needs more packages: pip install 'wispcut[{extra}]' "
+            "(No module named 'no_such_package')\n"
+        )
 
 
 def test_cut_does_not_look_for_others(run, jpeg, monkeypatch):

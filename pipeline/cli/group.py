@@ -26,6 +26,16 @@ _LAZY = {
 }
 
 
+#: The rest of ours, which are plugins too: the extra that each needs, and its line of help.
+_EXTRAS = {
+    "bench": ("eval", "Measure quality, speed and memory, beside other tools."),
+    "mcp": ("mcp", "Offer cutouts to an agent, as tools."),
+    "scale": ("scale", "Cut the subject out of very many photos."),
+    "serve": ("serve", "Serve the web page and the API."),
+    "video": ("video", "Cut the subject out of a clip."),
+}
+
+
 class _WrongUsage(click.ClickException):
     exit_code = 2
 
@@ -45,11 +55,12 @@ class _Group(click.Group):
             return own
         try:
             command = plugins[cmd_name].load()
+        except ModuleNotFoundError as error:
+            if cmd_name in _EXTRAS:
+                raise _lacking(cmd_name, error) from error
+            raise _broken(plugins[cmd_name], f"{type(error).__name__}: {error}") from error
         except Exception as error:  # it is another's code
-            raise click.ClickException(
-                f"the command {cmd_name!r} ({plugins[cmd_name].value}) cannot be loaded: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            raise _broken(plugins[cmd_name], f"{type(error).__name__}: {error}") from error
         if not isinstance(command, click.Command):
             raise click.ClickException(
                 f"the command {cmd_name!r} ({plugins[cmd_name].value}) is no click command"
@@ -71,11 +82,11 @@ class _Group(click.Group):
         own = {name: command.get_short_help_str(60) for name, command in self.commands.items()}
         own |= {name: line for name, (_, line) in _LAZY.items()}
         rows = sorted(own.items())
-        rows += [
-            (name, f"from {plugin.value.partition(':')[0]}")
-            for name, plugin in sorted(_plugins().items())
-            if name not in own
-        ]
+        for name, plugin in sorted(_plugins().items()):
+            if name in _EXTRAS:
+                rows.append((name, _EXTRAS[name][1]))
+            elif name not in own:
+                rows.append((name, f"from {plugin.value.partition(':')[0]}"))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -85,8 +96,24 @@ class _Group(click.Group):
         except WispError as error:
             wrong = isinstance(error, (SettingsError, ModelMissing, ProviderMissing))
             raise (_WrongUsage if wrong else click.ClickException)(str(error)) from error
+        except ModuleNotFoundError as error:
+            if ctx.invoked_subcommand in _EXTRAS:
+                raise _lacking(ctx.invoked_subcommand, error) from error
+            raise
         except KeyboardInterrupt:
             ctx.exit(130)
+
+
+def _lacking(name: str, error: ModuleNotFoundError) -> click.ClickException:
+    return click.ClickException(
+        f"`wisp {name}` needs more packages: pip install 'wispcut[{_EXTRAS[name][0]}]' ({error})"
+    )
+
+
+def _broken(plugin: Any, why: str) -> click.ClickException:
+    return click.ClickException(
+        f"the command {plugin.name!r} ({plugin.value}) cannot be loaded: {why}"
+    )
 
 
 def _plugins() -> dict[str, Any]:

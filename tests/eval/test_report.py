@@ -116,16 +116,6 @@ def test_wrong_usage() -> None:
         assert "Traceback" not in result.output
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, pairs: Path) -> None:
-    def refuse(*_: object) -> None:
-        raise ModuleNotFoundError("No module named 'skimage'")
-
-    monkeypatch.setattr("eval.run.execute", refuse)
-    result = invoke(pairs, "--methods", "coarse", "--no-lpips")
-    assert result.exit_code == 1
-    assert "Error: No module named 'skimage'; install wispcut[eval]" in result.output
-
-
 def test_the_list_names_everything() -> None:
     output = invoke("--list").output
     for name in ("rembg-matting", "grabcut", "aim-500", "dis5k-te4", "builtin", "http"):

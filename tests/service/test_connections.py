@@ -17,7 +17,7 @@ from pipeline.errors import SettingsError
 from service.folder import taken
 from tests.conftest import in_time
 from tests.service.conftest import encoded
-from tests.service.live import COMMAND, ROOT, get, live, post
+from tests.service.live import ROOT, get, live, post
 
 
 @pytest.fixture(scope="module")
@@ -241,9 +241,9 @@ def test_a_read_only_folder_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("missing", ["limits", "uvicorn", "fastapi", "gradio"])
 def test_without_its_extra_the_service_says_what_to_install(missing, tmp_path):
-    code = f"import sys; sys.modules[{missing!r}] = None; {COMMAND}"
+    code = f"import sys; sys.modules[{missing!r}] = None; from pipeline.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "--port", "0", "--data", str(tmp_path)],
+        [sys.executable, "-c", code, "serve", "--port", "0", "--data", str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -24,13 +24,8 @@ def mcp(folders: tuple[Path, ...]) -> None:
     \b
       wisp mcp ~/Pictures
     """
-    try:
-        from wisp.mcp.server import server
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"this needs more packages: pip install 'wispcut[mcp]' ({error})"
-        ) from None
     from pipeline.cli.terminal import hush_libraries
+    from wisp.mcp.server import server
 
     hush_libraries()
     server(folders).run("stdio")

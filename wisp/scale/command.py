@@ -108,13 +108,6 @@ def scale(ctx: click.Context, /, **options: Any) -> None:
       wisp scale photos.parquet out/ --column image --to webdataset
       wisp scale s3://… s3://… --engine ray --address auto
     """
-    try:
-        import fsspec  # noqa: F401
-        import pyarrow  # noqa: F401
-    except ModuleNotFoundError:
-        raise click.ClickException(
-            "this needs more packages: pip install 'wispcut[scale]'"
-        ) from None
     terminal.hush_libraries()
     request = Request(**options)
     output = parsed(ctx, request.format_ or Output.format)

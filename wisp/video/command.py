@@ -72,10 +72,6 @@ def video(
       wisp video clip.mp4 -o clip.mp4 --background green
       … | wisp video - --raw rgb24 1920x1080 -o - | …
     """
-    try:
-        import av  # noqa: F401
-    except ModuleNotFoundError:
-        raise click.ClickException("clips need PyAV: pip install 'wispcut[video]'") from None
     from wisp.video.run import cut_clip
 
     hush_libraries()
