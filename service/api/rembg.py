@@ -19,34 +19,9 @@ from pipeline.output import RGBA
 from service.api.common import PICTURE, Wisp, cut, errors, fetched, file, uploaded
 from service.context import Context
 from service.job import Job
+from wisp.rembg import MODELS
 
 router = APIRouter(tags=["rembg"])
-
-#: What a rembg client may ask for (rembg 2.0.86, ``sessions_names``).
-MODELS = (
-    "atlascloud",
-    "ben_custom",
-    "birefnet-cod",
-    "birefnet-dis",
-    "birefnet-general",
-    "birefnet-general-fp16",
-    "birefnet-general-lite",
-    "birefnet-hrsod",
-    "birefnet-massive",
-    "birefnet-portrait",
-    "bria-rmbg",
-    "dis_custom",
-    "isnet-anime",
-    "isnet-general-use",
-    "sam",
-    "silueta",
-    "u2net",
-    "u2net_cloth_seg",
-    "u2net_custom",
-    "u2net_human_seg",
-    "u2netp",
-    "withoutbg",
-)
 
 _PNG: dict[int | str, dict[str, Any]] = {
     200: {"description": "PNG", "content": {"image/png": PICTURE}},
