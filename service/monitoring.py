@@ -126,10 +126,35 @@ class _Lines(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False, default=str)
 
 
+class _Plain(logging.Formatter):
+    """A line for a person who sits before it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = getattr(record, "wisp", {})
+        line = record.getMessage()
+        if "url" in facts:  # no browser opens the address of all networks
+            line = f"open {facts['url'].replace('0.0.0.0', 'localhost')} (Ctrl-C ends it)"
+        elif "route" in facts:
+            line = "{method} {route} {status} in {seconds:.2f} s".format(**facts)
+        if record.levelno > logging.INFO:
+            line = f"{record.levelname.lower()}: {line}"
+        line = f"{self.formatTime(record, '%H:%M:%S')} {line}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Leave the page's own requests out, dozens a visit, where nothing is wrong with them."""
+    facts = getattr(record, "wisp", {})
+    return facts.get("route") != "page" or facts["status"] >= 400
+
+
 def log_to(stream: Any = None, level: int = logging.INFO) -> None:
-    """Send the log, as JSON lines, to a stream (standard error)."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(_Lines())
+    """Send the log to a stream (standard error): as plain lines to a terminal, else as JSON."""
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Plain() if stream.isatty() else _Lines())
+    if stream.isatty():
+        handler.addFilter(_worth_a_line)
     for name in ("wisp", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]

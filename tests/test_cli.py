@@ -17,7 +17,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from pipeline import __version__, cli, image_io
-from pipeline.cli import cut, group, terminal
+from pipeline.cli import group, terminal
+from pipeline.cli import run as running
 from tests import networks
 from tests.conftest import encoded, fake_cutout
 
@@ -39,7 +40,7 @@ def run(tmp_path, monkeypatch):
 
     loaded: list = []
     asked: list = []
-    monkeypatch.setattr(cut, "Cutout", Fake)
+    monkeypatch.setattr(running, "Cutout", Fake)
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str, stdin: bytes = b"") -> Result:
@@ -496,7 +497,7 @@ def test_start_up_loads_only_what_it_needs(models, photo, tmp_path):
 SLOW = """
 import sys, time
 from pipeline import cli
-from pipeline.cli import cut
+from pipeline.cli import run
 from tests.conftest import fake_cutout
 
 class Slow:
@@ -505,7 +506,7 @@ class Slow:
         time.sleep(0.1)
         return fake_cutout(source)
 
-cut.Cutout = Slow
+run.Cutout = Slow
 cli.main(sys.argv[1:], prog_name="wisp")
 """
 
@@ -561,3 +562,37 @@ def test_a_killed_run_leaves_its_report_and_goes_on(tmp_path, jpeg):
     assert len(list((tmp_path / "out").iterdir())) == 30
     found = json.loads(report.read_text())
     assert not found["interrupted"] and found["totals"]["skipped"] >= 3
+
+
+def test_json_is_a_line_for_each_photo(run, jpeg):
+    Path("a.jpg").write_bytes(jpeg)
+    Path("b.jpg").write_bytes(b"no picture")
+    result = run("cut", "a.jpg", "b.jpg", "-o", "out", "--json", "-q")
+    assert result.exit_code == 1
+    good, bad = map(json.loads, result.stdout.splitlines())
+    assert good["status"] == "done" and good["output"] == str(Path("out/a.png"))
+    assert bad["status"] == "failed" and bad["error"]
+    again = json.loads(run("cut", "a.jpg", "-o", "out/", "--json", "-q").stdout)
+    assert again["status"] == "skipped"
+    assert "give -o FILE" in run("cut", "-", "--json", stdin=jpeg).stderr
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    ("wisp mod", {"models"}),
+    ("wisp cut --wat", {"--watch"}),
+    ("wisp cut --format w", {"webp"}),
+    ("wisp models dow", {"download"}),
+])  # fmt: skip
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete(shell, words, expected):
+    *_, begun = words.split()
+    environment = {"_WISP_COMPLETE": f"{shell}_complete", "COMP_WORDS": words}
+    environment["COMP_CWORD"] = begun if shell == "fish" else str(len(words.split()) - 1)
+    done = CliRunner().invoke(cli.main, [], env=environment, prog_name="wisp")
+    found = {part for line in done.output.splitlines() for part in line.replace(",", " ").split()}
+    assert expected <= found and "--version" not in found
+
+
+def test_the_documented_script_for_a_shell_is_there():
+    done = CliRunner().invoke(cli.main, [], env={"_WISP_COMPLETE": "zsh_source"}, prog_name="wisp")
+    assert "#compdef wisp" in done.output

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pipeline import cli
-from pipeline.cli import cut as cut_command
+from pipeline.cli import run as cut_command
 from tests import networks
 from tests.conftest import fake_cutout
 from tests.test_image_io import icc, png, tiff

@@ -7,7 +7,7 @@ tested, and thrown away. The command, and any other front end, only strings thes
 from pipeline.batch.finished import State, mark, photo_digest, settings_digest, state
 from pipeline.batch.jobs import STREAM, Job, Outcome
 from pipeline.batch.planning import find, named, names_file, plan
-from pipeline.batch.report import Report, counts
+from pipeline.batch.report import Report, counts, entry
 from pipeline.batch.running import attempt, notes_of, process, run
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "State",
     "attempt",
     "counts",
+    "entry",
     "find",
     "mark",
     "named",

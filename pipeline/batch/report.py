@@ -68,7 +68,7 @@ class Report:
         """Add what became of a photo. Raises :class:`OutputError`."""
         comma = "," if any(self._count.values()) else ""
         self._count[outcome.status] += 1
-        self._write(f"{comma}\n    {json.dumps(_entry(outcome))}", True)
+        self._write(f"{comma}\n    {json.dumps(entry(outcome))}", True)
 
     def close(self, interrupted: bool) -> None:
         """Say how the run ended. Raises :class:`OutputError`."""
@@ -103,7 +103,8 @@ class Report:
         self._end += len(data)
 
 
-def _entry(outcome: Outcome) -> dict[str, Any]:
+def entry(outcome: Outcome) -> dict[str, Any]:
+    """Return what became of a photo, as JSON can hold it."""
     return {
         "input": os.fsdecode(outcome.job.source),
         "output": os.fsdecode(outcome.job.target),

@@ -6,14 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import click
 
-from pipeline import batch, files, models
-from pipeline.batch import Job, Outcome, State
+from pipeline import batch
+from pipeline.batch import Job
 from pipeline.cli import terminal
 from pipeline.cli.options import (
     chosen_settings,
@@ -23,8 +21,8 @@ from pipeline.cli.options import (
     parsed,
     reading_options,
 )
+from pipeline.cli.run import Task, on_and_on, once
 from pipeline.cli.selecting import selected, selection_options
-from pipeline.cutout import Cutout
 from pipeline.errors import UnsupportedFormat
 from pipeline.output import FORMATS, Output, format_of
 from pipeline.settings import Settings
@@ -42,6 +40,8 @@ from pipeline.settings import Settings
 @click.option("--jobs", metavar="N", type=click.IntRange(1), default=1, help="Photos at a time.")
 @click.option("--overwrite", is_flag=True, help="Redo what is finished.")
 @click.option("--report", metavar="FILE", type=Path, help="Write what was done, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Write a line of JSON for each photo.")
+@click.option("--watch", is_flag=True, help="Go on with what comes into the folders.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.pass_context
 def cut(
@@ -53,6 +53,8 @@ def cut(
     jobs: int,
     overwrite: bool,
     report: Path | None,
+    as_json: bool,
+    watch: bool,
     quiet: bool,
 ) -> None:
     """Cut the subject out of photos.
@@ -71,6 +73,7 @@ def cut(
       wisp cut a.jpg -o b.jpg --background white
       wisp cut a.jpg --box 0.1,0.2,0.6,0.9     nothing outside of it
       wisp cut a.jpg --mask a-mask.png        another tool's mask, with a better edge
+      wisp cut inbox/ -o cutouts/ --watch     what is there, and what comes
       curl … | wisp cut - > cutout.png        a pipe
     """
     terminal.hush_libraries()
@@ -80,86 +83,38 @@ def cut(
         )
     avoid = [folder for folder in (out and Path(out), save_stages) if folder]
     found = batch.find(inputs, avoid)
-    if not found:
+    if not found and not watch:
         terminal.say(quiet, f"no pictures in {', '.join(inputs)}")
         return
     output = parsed(ctx, _format(inputs, found, out, format_))
-    wanted = selected(ctx)
-    planned = wanted.planned(batch.plan(inputs, found, out, output.ending))
-    if planned[0].target == batch.STREAM and terminal.on_terminal(sys.stdout):
-        raise click.UsageError("a picture is nothing for a terminal: redirect it, or give -o FILE")
-    settings = chosen_settings(ctx, Settings())
-    digests = {  # where a model's name is wrong, this says so
-        mask: batch.settings_digest(settings, output, wanted.selection, mask)
-        for mask in {job.mask for job in planned}
-    }
-    states = {
-        job: State.MISSING if overwrite else batch.state(job, digests[job.mask]) for job in planned
-    }
-    todo = [job for job in planned if states[job] is State.MISSING]
-    if todo and settings.model in models.PUBLIC:
-        models.coarse_model(settings.model, quiet)  # fetched here, where nothing else shows a bar
-    journal = _report(report, planned, settings)
-    for folder in {job.target.parent for job in planned}:
-        files.remove_leftovers(folder)
+    wanted, settings = selected(ctx), chosen_settings(ctx, Settings())
+    task = Task(settings, output, wanted, save_stages, jobs, overwrite, as_json, quiet)
 
-    outcomes: list[Outcome] = []
-    interrupted = False
+    def planned(found: Sequence[Job]) -> list[Job]:
+        return wanted.planned(batch.plan(inputs, found, out, output.ending))
 
-    def work(job: Job) -> Outcome:
-        asked = replace(wanted.selection, mask=job.mask)
-        take = partial(cutout.cut, wanted=asked)
-        return batch.process(job, take, output, save_stages, digests[job.mask], wanted.each)
-
-    def note(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        if journal:
-            journal.add(outcome)
-
-    for job, state in states.items():
-        if state is not State.MISSING:
-            note(Outcome(job, "skipped", notes=_NOTES[state]))
-    try:
-        with (
-            terminal.interruptible(),
-            terminal.progress(len(planned), len(outcomes), quiet) as tell,
-        ):
-            if todo:
-                cutout = Cutout(settings)
-                for outcome in batch.run(todo, work, jobs):
-                    note(outcome)
-                    tell(outcome)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        ended = interrupted or len(outcomes) < len(planned)
-        if journal:
-            journal.close(interrupted=ended)
-    terminal.conclude(outcomes, len(planned), interrupted, quiet)
-    if interrupted:
-        ctx.exit(130)
-    ctx.exit(1 if any(outcome.status == "failed" for outcome in outcomes) else 0)
+    if watch:
+        _check_watched(inputs, out, report)
+        ctx.exit(on_and_on(task, inputs, lambda: planned(batch.find(inputs, avoid))))
+    todo = planned(found)
+    if todo[0].target == batch.STREAM:
+        if as_json:
+            raise click.UsageError("standard output takes the picture or the JSON: give -o FILE")
+        if terminal.on_terminal(sys.stdout):
+            raise click.UsageError(
+                "a picture is nothing for a terminal: redirect it, or give -o FILE"
+            )
+    ctx.exit(once(task, todo, report))
 
 
-_NOTES = {
-    State.FINISHED: (),
-    State.UNKNOWN: ("nothing in the file tells how it was made",),
-}
-
-
-def _report(path: Path | None, jobs: Sequence[Job], settings: Settings) -> batch.Report | None:
-    """Begin the report, before any work: one that cannot be written ends the run here."""
-    if path is None:
-        return None
-    if any(
-        os.path.realpath(path) == os.path.realpath(p) for j in jobs for p in (j.source, j.target)
-    ):
-        raise click.UsageError(f"the report would overwrite the picture {path}")
-    from pipeline.doctor import versions
-
-    named = ("model", "views", "refine", "refiner")
-    facts = {name: getattr(settings, name) for name in named}
-    return batch.Report(path, len(jobs), {"versions": versions(), "settings": facts})
+def _check_watched(inputs: Sequence[str], out: str | None, report: Path | None) -> None:
+    for name in inputs:
+        if not os.path.isdir(name):
+            raise click.UsageError(f"--watch is for folders, and {name} is none")
+    if out is None or out == str(batch.STREAM) or os.path.isfile(out):
+        raise click.UsageError("--watch needs a folder for the cutouts: -o FOLDER")
+    if report:
+        raise click.UsageError("--report is for a run that ends: with --watch take --json")
 
 
 def _format(inputs: Sequence[str], found: Sequence[Job], out: str | None, asked: str | None) -> str:

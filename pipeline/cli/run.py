@@ -1,0 +1,162 @@
+"""A run of ``wisp cut``: once over what is there, or on and on over what comes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import click
+
+from pipeline import batch, files, models
+from pipeline.batch import Job, Outcome, State
+from pipeline.cli import terminal
+from pipeline.cli.selecting import Wanted
+from pipeline.cutout import Cutout
+from pipeline.output import Output
+from pipeline.settings import Settings
+
+_NOTES = {
+    State.FINISHED: (),
+    State.UNKNOWN: ("nothing in the file tells how it was made",),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run was asked to do with each photo, and how."""
+
+    settings: Settings
+    output: Output
+    wanted: Wanted
+    stages: Path | None
+    jobs: int
+    overwrite: bool
+    as_json: bool
+    quiet: bool
+
+    def digests(self, planned: Iterable[Job]) -> dict[Path | None, str]:
+        """Return the settings' digest for each mask; a wrong name of a model is told here."""
+        return {
+            mask: batch.settings_digest(self.settings, self.output, self.wanted.selection, mask)
+            for mask in {job.mask for job in planned}
+        }
+
+    def states(self, planned: Iterable[Job], digests: dict[Path | None, str]) -> dict[Job, State]:
+        """Tell what is to be made, and what is there."""
+        return {
+            job: State.MISSING if self.overwrite else batch.state(job, digests[job.mask])
+            for job in planned
+        }
+
+    def fetch(self) -> None:
+        """Fetch the model here, where nothing else shows a bar."""
+        if self.settings.model in models.PUBLIC:
+            models.coarse_model(self.settings.model, self.quiet)
+
+    def worker(self, cutout: Cutout, digests: dict[Path | None, str]) -> Callable[[Job], Outcome]:
+        """Return what does one job."""
+
+        def work(job: Job) -> Outcome:
+            asked = replace(self.wanted.selection, mask=job.mask)
+            take = partial(cutout.cut, wanted=asked)
+            digest = digests[job.mask]
+            return batch.process(job, take, self.output, self.stages, digest, self.wanted.each)
+
+        return work
+
+    def tell(self, outcome: Outcome) -> None:
+        """Write an outcome for a script, where one reads."""
+        if self.as_json:
+            click.echo(json.dumps(batch.entry(outcome)))
+
+
+def once(task: Task, planned: Sequence[Job], report: Path | None) -> int:
+    """Do what is not finished yet; return the exit code."""
+    digests = task.digests(planned)
+    states = task.states(planned, digests)
+    todo = [job for job in planned if states[job] is State.MISSING]
+    if todo:
+        task.fetch()
+    journal = _report(report, planned, task.settings)
+    for folder in {job.target.parent for job in planned}:
+        files.remove_leftovers(folder)
+    outcomes: list[Outcome] = []
+    interrupted = False
+
+    def note(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        task.tell(outcome)
+        if journal:
+            journal.add(outcome)
+
+    for job, state in states.items():
+        if state is not State.MISSING:
+            note(Outcome(job, "skipped", notes=_NOTES[state]))
+    try:
+        with (
+            terminal.interruptible(),
+            terminal.progress(len(planned), len(outcomes), task.quiet) as tell,
+        ):
+            if todo:
+                work = task.worker(Cutout(task.settings), digests)
+                for outcome in batch.run(todo, work, task.jobs):
+                    note(outcome)
+                    tell(outcome)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        if journal:
+            journal.close(interrupted=interrupted or len(outcomes) < len(planned))
+    terminal.conclude(outcomes, len(planned), interrupted, task.quiet)
+    if interrupted:
+        return 130
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def on_and_on(task: Task, folders: Sequence[str], planned: Callable[[], Sequence[Job]]) -> int:
+    """Cut out what is in the folders and what comes into them, until Ctrl-C; return the exit code.
+
+    ``planned`` looks anew and plans all that is there.
+    """
+    from pipeline.cli.arrivals import at_rest
+
+    task.fetch()
+    cutout = Cutout(task.settings)
+    failed = False
+    terminal.say(task.quiet, f"watching {', '.join(folders)}; Ctrl-C ends it")
+    try:
+        with terminal.interruptible():
+            for photos in at_rest(folders, lambda: [job.source for job in planned()]):
+                jobs = [job for job in planned() if job.source in photos]
+                digests = task.digests(jobs)
+                states = task.states(jobs, digests)
+                todo = [job for job in jobs if states[job] is State.MISSING]
+                with terminal.progress(len(todo), 0, task.quiet) as tell:
+                    for outcome in batch.run(todo, task.worker(cutout, digests), task.jobs):
+                        task.tell(outcome)
+                        tell(outcome)
+                        failed |= outcome.status == "failed"
+                        if outcome.final:
+                            return 1
+    except KeyboardInterrupt:
+        terminal.say(task.quiet, "ended; the same command goes on from here")
+    return 1 if failed else 0
+
+
+def _report(path: Path | None, jobs: Sequence[Job], settings: Settings) -> batch.Report | None:
+    """Begin the report, before any work: one that cannot be written ends the run here."""
+    if path is None:
+        return None
+    if any(
+        os.path.realpath(path) == os.path.realpath(p) for j in jobs for p in (j.source, j.target)
+    ):
+        raise click.UsageError(f"the report would overwrite the picture {path}")
+    from pipeline.doctor import versions
+
+    named = ("model", "views", "refine", "refiner")
+    facts = {name: getattr(settings, name) for name in named}
+    return batch.Report(path, len(jobs), {"versions": versions(), "settings": facts})
