@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
@@ -110,6 +111,18 @@ def headers(answer: Answer) -> dict[str, str]:
 def file(answer: Answer, extra: dict[str, str] | None = None) -> Response:
     """Answer with the file itself."""
     return Response(answer.data, media_type=answer.media, headers=headers(answer) | (extra or {}))
+
+
+def prefers_json(request: Request) -> bool:
+    """Whether the client asks for JSON before anything else."""
+    accept = request.headers.get("accept", "")
+    return accept.partition(",")[0].partition(";")[0].strip().lower() == "application/json"
+
+
+def as_base64(request: Request, answer: Answer) -> str:
+    """Return the file as base64, for an answer in JSON."""
+    held(request).grow(2 * len(answer.data))  # as base64, and within the JSON
+    return base64.b64encode(answer.data).decode()
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -12,19 +12,39 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from pipeline import Output
 from pipeline.output import RGBA
-from service.api.common import PICTURE, Wisp, cut, errors, fetched, file, uploaded
+from service.api.common import (
+    PICTURE,
+    Wisp,
+    as_base64,
+    cut,
+    errors,
+    fetched,
+    file,
+    headers,
+    prefers_json,
+    uploaded,
+)
 from service.context import Context
 from service.job import Job
 from wisp.rembg import MODELS
 
 router = APIRouter(tags=["rembg"])
 
+_IMAGE = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {"image": {"type": "string", "format": "byte"}},
+}
 _PNG: dict[int | str, dict[str, Any]] = {
-    200: {"description": "PNG", "content": {"image/png": PICTURE}},
+    200: {
+        "description": "PNG, or JSON by the Accept header",
+        "content": {"image/png": PICTURE, "application/json": {"schema": _IMAGE}},
+    },
     **errors(),
 }
 
@@ -54,6 +74,14 @@ def _job(context: Context, image: bytes, model: str, om: bool, ppm: bool, bgc: s
     return Job(image, model, output=output)
 
 
+async def _answer(request: Request, context: Context, job: Job) -> Response:
+    answer = await cut(request, context, job)
+    if not prefers_json(request):
+        return file(answer)
+    # Not rembg's, but what many a page that was written around it expects.
+    return JSONResponse({"image": as_base64(request, answer)}, headers=headers(answer))
+
+
 @router.get("/api/remove", response_class=Response, responses=_PNG, summary="Remove from URL")
 async def remove_url(
     request: Request,
@@ -73,7 +101,7 @@ async def remove_url(
 ) -> Response:
     """Remove the background of the image behind a URL."""
     image = await fetched(url, request, context)
-    return file(await cut(request, context, _job(context, image, model, om, ppm, bgc)))
+    return await _answer(request, context, _job(context, image, model, om, ppm, bgc))
 
 
 @router.post("/api/remove", response_class=Response, responses=_PNG, summary="Remove from stream")
@@ -96,4 +124,4 @@ async def remove_file(
 ) -> Response:
     """Remove the background of an uploaded image."""
     image = await uploaded(file_, context)
-    return file(await cut(request, context, _job(context, image, model, om, ppm, bgc)))
+    return await _answer(request, context, _job(context, image, model, om, ppm, bgc))

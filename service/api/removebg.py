@@ -6,7 +6,6 @@ Nothing is charged: every call costs 0 credits. How it differs is in ``docs/movi
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -14,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from pipeline import Output, output
-from service.api.common import PICTURE, Wisp, cut, fetched, headers, held
+from service.api.common import PICTURE, Wisp, as_base64, cut, fetched, headers, prefers_json
 from service.api.fields import Fields, from_base64, invalid, naming, read
 from service.context import Context
 from service.errors import BadRequest, FetchFailed, NoForeground
@@ -251,11 +250,9 @@ def _answer(request: Request, answer: Answer, named: dict[str, str]) -> Response
         **named,
         **headers(answer),
     }
-    accept = request.headers.get("accept", "").partition(",")[0].partition(";")[0].strip()
-    if accept == "application/json":
-        held(request).grow(2 * len(answer.data))  # as base64, and within the JSON
+    if prefers_json(request):
         data = {
-            "result_b64": base64.b64encode(answer.data).decode(),
+            "result_b64": as_base64(request, answer),
             "foreground_top": top,
             "foreground_left": left,
             "foreground_width": width,

@@ -1,5 +1,7 @@
 """rembg's face: requests as a client written for ``rembg s`` makes them."""
 
+import base64
+
 import httpx
 import numpy as np
 import pytest
@@ -13,6 +15,16 @@ def test_post_as_rembgs_readme_has_it(client, photo):
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
     assert opened(answer.content).mode == "RGBA"
+
+
+def test_json_for_pages_that_were_written_around_it(client, photo):
+    plain = client.post("/api/remove", files={"file": photo})
+    answer = client.post(
+        "/api/remove", files={"file": photo}, headers={"Accept": "application/json"}
+    )
+    assert set(answer.json()) == {"image"}
+    assert base64.b64decode(answer.json()["image"]) == plain.content
+    assert answer.headers["x-wisp-model"] == plain.headers["x-wisp-model"]
 
 
 @pytest.mark.parametrize("model", ["u2net", "isnet-general-use", "bria-rmbg"])
