@@ -21,7 +21,7 @@ from pipeline.cli.options import (
     parsed,
     reading_options,
 )
-from pipeline.cli.run import Task, on_and_on, once
+from pipeline.cli.run import CLIPBOARD, Task, across_clipboard, on_and_on, once
 from pipeline.cli.selecting import selected, selection_options
 from pipeline.errors import UnsupportedFormat
 from pipeline.output import FORMATS, Output, format_of
@@ -29,7 +29,7 @@ from pipeline.settings import Settings
 
 
 @click.command()
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.argument("inputs", metavar="INPUT...", nargs=-1)
 @click.option("-o", "--out", metavar="OUT", help="File, folder, or - for standard output.")
 @network_options
 @format_option("Default: by the name of OUT, else png.")
@@ -42,6 +42,8 @@ from pipeline.settings import Settings
 @click.option("--report", metavar="FILE", type=Path, help="Write what was done, as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Write a line of JSON for each photo.")
 @click.option("--watch", is_flag=True, help="Go on with what comes into the folders.")
+@click.option("--paste", is_flag=True, help="Take the picture that is on the clipboard.")
+@click.option("--copy", "copies", is_flag=True, help="Put the result onto the clipboard.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.pass_context
 def cut(
@@ -55,6 +57,8 @@ def cut(
     report: Path | None,
     as_json: bool,
     watch: bool,
+    paste: bool,
+    copies: bool,
     quiet: bool,
 ) -> None:
     """Cut the subject out of photos.
@@ -74,6 +78,7 @@ def cut(
       wisp cut a.jpg --box 0.1,0.2,0.6,0.9     nothing outside of it
       wisp cut a.jpg --mask a-mask.png        another tool's mask, with a better edge
       wisp cut inbox/ -o cutouts/ --watch     what is there, and what comes
+      wisp cut --paste --copy                 from the clipboard, and back to it
       curl … | wisp cut - > cutout.png        a pipe
     """
     terminal.hush_libraries()
@@ -81,8 +86,10 @@ def cut(
         raise click.UsageError(
             f"{address} is an address, not a file: curl -L ADDRESS | wisp cut - > cutout.png"
         )
+    if bool(inputs) == paste:
+        raise click.UsageError("Missing argument 'INPUT...': give photos, or --paste, not both")
     avoid = [folder for folder in (out and Path(out), save_stages) if folder]
-    found = batch.find(inputs, avoid)
+    found = [Job(CLIPBOARD)] if paste else batch.find(inputs, avoid)
     if not found and not watch:
         terminal.say(quiet, f"no pictures in {', '.join(inputs)}")
         return
@@ -93,6 +100,10 @@ def cut(
     def planned(found: Sequence[Job]) -> list[Job]:
         return wanted.planned(batch.plan(inputs, found, out, output.ending))
 
+    if paste or copies:
+        if len(found) > 1 or watch or report or not (copies or out) or os.path.isdir(out or ""):
+            raise click.UsageError("the clipboard is for one picture: -o FILE, or --copy, or both")
+        ctx.exit(across_clipboard(task, found[0], out, copies))
     if watch:
         _check_watched(inputs, out, report)
         ctx.exit(on_and_on(task, inputs, lambda: planned(batch.find(inputs, avoid))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,14 +12,16 @@ from pathlib import Path
 
 import click
 
-from pipeline import batch, files, models
+from pipeline import batch, files, models, render
 from pipeline.batch import Job, Outcome, State
-from pipeline.cli import terminal
+from pipeline.cli import clipboard, terminal
 from pipeline.cli.selecting import Wanted
 from pipeline.cutout import Cutout
 from pipeline.output import Output
 from pipeline.settings import Settings
 
+#: What stands for the clipboard where a file's name would.
+CLIPBOARD = Path("clipboard")
 _NOTES = {
     State.FINISHED: (),
     State.UNKNOWN: ("nothing in the file tells how it was made",),
@@ -115,6 +118,42 @@ def once(task: Task, planned: Sequence[Job], report: Path | None) -> int:
     if interrupted:
         return 130
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def across_clipboard(task: Task, job: Job, out: str | None, copies: bool) -> int:
+    """Cut out one picture that comes from the clipboard or goes there; return the exit code."""
+    if out and os.path.exists(out) and not task.overwrite:
+        raise click.UsageError(f"{out} is there already: --overwrite writes over it")
+    (job,) = task.wanted.planned([replace(job, target=Path(out) if out else CLIPBOARD)])
+    if task.wanted.each:
+        raise click.UsageError("--keep each makes several pictures, and the clipboard holds one")
+    source = clipboard.paste() if job.source == CLIPBOARD else job.source
+
+    def work(job: Job) -> Outcome:
+        start = time.perf_counter()
+        asked = replace(task.wanted.selection, mask=job.mask)
+        result = Cutout(task.settings).cut(source, wanted=asked)
+        if out:
+            files.write(out, render.to_bytes(result, task.output))
+        if copies:
+            png = replace(task.output, format="png", quality=None)
+            clipboard.copy(render.to_bytes(result, png))
+        height, width = result.alpha.shape
+        return Outcome(
+            job,
+            "done",
+            time.perf_counter() - start,
+            result.timings,
+            (width, height),
+            batch.notes_of(result),
+            confidence=result.confidence,
+        )
+
+    outcome = batch.attempt(job, work)
+    task.tell(outcome)
+    with terminal.progress(1, 0, task.quiet) as tell:
+        tell(outcome)
+    return 1 if outcome.status == "failed" else 0
 
 
 def on_and_on(task: Task, folders: Sequence[str], planned: Callable[[], Sequence[Job]]) -> int:
