@@ -48,6 +48,7 @@ def blend(
     shallow: NDArray[np.bool_],
     origins: NDArray[np.intp],
     refined: Iterable[NDArray[np.float32]],
+    out: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Blend refined patches into the coarse mask and the photo.
 
@@ -63,35 +64,92 @@ def blend(
     refined
         The generator's answers in the order of ``origins``, each (4, 128, 128) float32 in 0..1:
         alpha, then foreground RGB. They are taken one by one, so they need not all exist at once.
+    out
+        Where alpha is written, (H, W) float32; None is a new array. It may be what the patches are
+        made of: a row is written after the last patch that shows it was taken.
 
     Returns
     -------
     alpha : (H, W) float32 in 0..1, equal to ``coarse`` bit for bit outside the tiles.
     foreground : (H, W, 3) uint8 straight colour, equal to ``image`` outside the tiles.
     """
-    alpha, foreground = coarse.copy(), image.copy()
-    total = np.zeros(coarse.shape, np.float32)
-    for y, x in origins:
-        total[y : y + TILE, x : x + TILE] += window(y, x, *coarse.shape)
-    np.maximum(total, FULL, out=total)
-
-    # Change of colour in fixed point: a third of the memory of floats, far finer than 8 bits.
-    change = np.zeros(image.shape, np.int16)
-    for (y, x), patch in zip(origins, refined, strict=True):
+    alpha, foreground = np.empty_like(coarse) if out is None else out, image.copy()
+    last = {band: n for n, (y, _) in enumerate(origins) for band in _bands(y, len(coarse))}
+    for top in range(0, len(coarse), TILE):
+        if top // TILE not in last:
+            alpha[top : top + TILE] = coarse[top : top + TILE]
+    open_: dict[int, _Band] = {}
+    for number, ((y, x), patch) in enumerate(zip(origins, refined, strict=True)):
         area = np.s_[y : y + TILE, x : x + TILE]
-        share = window(y, x, *coarse.shape) / total[area]
+        share = window(y, x, *coarse.shape) / _total(number, origins, coarse.shape)
         h, w = share.shape
         more = patch[0, :h, :w] - coarse[area]
         less = np.minimum(more, 0)
-        alpha[area] += share * (more - less + _fade(shallow, y, x) * less)
+        alpha_change = share * (more - less + _fade(shallow, y, x) * less)
         colour = patch[1:, :h, :w].transpose(1, 2, 0) - image[area] * np.float32(1 / 255)
-        change[area] += np.rint(share[..., None] * colour * _FIXED).astype(np.int16)
+        change = np.rint(share[..., None] * colour * _FIXED).astype(np.int16)
+        for band in _bands(y, len(coarse)):
+            if band not in open_:
+                open_[band] = _Band(band * TILE, coarse)
+            open_[band].add(y, x, alpha_change, change)
+            if last[band] == number:
+                open_.pop(band).close(image, alpha, foreground)
     np.clip(alpha, 0, 1, out=alpha)
-    for y, x in origins:
-        area = np.s_[y : y + TILE, x : x + TILE]
-        moved = image[area] + change[area] * np.float32(255 / _FIXED)
-        foreground[area] = np.clip(moved + 0.5, 0, 255).astype(np.uint8)
     return alpha, foreground
+
+
+def _bands(y: int, height: int) -> range:
+    """Return the numbers of the bands of 128 rows that a tile at row ``y`` has a part in."""
+    return range(y // TILE, (min(y + TILE, height) - 1) // TILE + 1)
+
+
+class _Band:
+    """Rows that patches are still added to: of a large photo all at once would take too much."""
+
+    def __init__(self, top: int, coarse: NDArray[np.float32]) -> None:
+        self.top = top
+        self.alpha = coarse[top : top + TILE].copy()
+        # In fixed point: half the memory of floats, far finer than 8 bits.
+        self.change = np.zeros((*self.alpha.shape, 3), np.int16)
+        self.parts: list[tuple[slice, slice]] = []
+
+    def add(self, y: int, x: int, alpha: NDArray[np.float32], change: NDArray[np.int16]) -> None:
+        """Add what a tile at (y, x) changes, (h, w) and (h, w, 3), as far as it lies here."""
+        height, width = alpha.shape
+        here = slice(max(y - self.top, 0), min(y + height - self.top, TILE))
+        part = here, slice(x, x + width)
+        there = slice(here.start + self.top - y, here.stop + self.top - y)
+        self.alpha[part] += alpha[there]
+        self.change[part] += change[there]
+        self.parts.append(part)
+
+    def close(
+        self,
+        image: NDArray[np.uint8],
+        alpha: NDArray[np.float32],
+        foreground: NDArray[np.uint8],
+    ) -> None:
+        """Write what came of it into its rows of the results."""
+        rows = slice(self.top, self.top + len(self.alpha))
+        alpha[rows] = self.alpha
+        seen, written = image[rows], foreground[rows]
+        for part in self.parts:
+            moved = seen[part] + self.change[part] * np.float32(255 / _FIXED)
+            written[part] = np.clip(moved + 0.5, 0, 255).astype(np.uint8)
+
+
+def _total(number: int, origins: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Sum the weights of all tiles in the place of one, (h, w) float32, at least ``FULL``."""
+    y, x = origins[number]
+    height, width = (min(TILE, side - start) for side, start in zip(shape, (y, x), strict=True))
+    total = np.zeros((height, width), np.float32)
+    for other, left in origins[(np.abs(origins - origins[number]) < TILE).all(1)]:
+        weights = window(other, left, *shape)
+        top_, left_ = max(y, other), max(x, left)
+        part = weights[top_ - other : y + height - other, left_ - left : x + width - left]
+        h, w = part.shape
+        total[top_ - y : top_ - y + h, left_ - x : left_ - x + w] += part
+    return np.maximum(total, FULL, out=total)
 
 
 def _fade(shallow: NDArray[np.bool_], y: int, x: int) -> NDArray[np.float32]:

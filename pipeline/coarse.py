@@ -13,6 +13,7 @@ from pipeline.models.opening import SMALLEST
 
 #: Longest side of a view that keeps the photo's proportions: a panorama has to end somewhere.
 LONGEST = 2048
+_ROWS = 256  # that are taken over from Pillow at a time: all at once it makes two copies of them
 
 
 def view(shape: tuple[int, int], card: CoarseModel) -> tuple[int, int]:
@@ -114,5 +115,10 @@ def predict(session: Session, card: CoarseModel, image: NDArray[np.uint8]) -> ND
 
 def upsample(mask: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Enlarge a stage-1 map to the photo's size, (h, w) to (H, W) float32 in 0..1, with Lanczos."""
-    large = Image.fromarray(mask).resize(shape[::-1], Image.Resampling.LANCZOS)
-    return np.clip(np.asarray(large, np.float32), 0, 1)
+    height, width = shape
+    large = Image.fromarray(mask).resize((width, height), Image.Resampling.LANCZOS)
+    found = np.empty(shape, np.float32)
+    for top in range(0, height, _ROWS):
+        rows = large.crop((0, top, width, min(top + _ROWS, height)))
+        np.clip(np.asarray(rows, np.float32), 0, 1, out=found[top : top + _ROWS])
+    return found

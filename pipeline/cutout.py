@@ -33,7 +33,7 @@ from pipeline import (
 )
 from pipeline.image_io import Photo
 from pipeline.looks import Looks
-from pipeline.memory import enough_memory
+from pipeline.memory import enough_memory, trim
 from pipeline.output import Layer, Output, layer
 from pipeline.retouch import Patch, Stroke
 from pipeline.selection import EVERYTHING, MaskSource, Point, Selection
@@ -168,6 +168,8 @@ class Result:
         render.save(self, path, output)
 
 
+#: Pixels from which on what stage 1 leaves behind (60 MB) is given back before stage 2.
+_LARGE = 4_000_000
 #: Times its width that a photo may be long: stage 1 sees 16 of its 320 rows then.
 _LONG = 20
 
@@ -291,6 +293,8 @@ class Cutout:
                 # A cutout already: redrawing its edge could only lose some of it.
                 mask, stage2, sure = photo.alpha, None, 1.0
                 photo = replace(photo, notes=(*photo.notes, "cut out already: left as it is"))
+        if mask.size > _LARGE:
+            trim()
         with clock("roi"):
             edge = roi.find(mask, sight.cells, s.roi_threshold, s.reach)
             tiles = place(edge) if stage2 else np.empty((0, 2), np.intp)
@@ -302,7 +306,9 @@ class Cutout:
                 step = partial(progress, "refine")
                 shallow = roi.find(mask, sight.cells, s.roi_threshold, s.depth)
                 redrawn = redraw(stage2.local_generator, seen, corrected, tiles, s.batch_size, step)
-                alpha, colours = blend.blend(seen, mask, shallow, tiles, redrawn)
+                spare = None if corrected is mask else corrected
+                alpha, colours = blend.blend(seen, mask, shallow, tiles, redrawn, spare)
+                del shallow
             else:
                 alpha = mask.copy()
             if wanted.box:  # stage 2 may have added to what was found there
@@ -314,7 +320,7 @@ class Cutout:
                 # What is transparent already stays so, and its colours are straight already.
                 np.minimum(alpha, photo.alpha, out=alpha)
                 colours = np.where((photo.alpha < 1)[..., None], photo.image, colours)
-            colours = compose.keep_opaque(colours, alpha, photo.image)
+            compose.keep_opaque(colours, alpha, photo.image)
         return Result(photo, alpha, colours, mask, edge, tiles, clock.seconds, sure, sight.cells)
 
     def retouch(self, result: Result, *strokes: Stroke, refine: bool = True) -> Result:

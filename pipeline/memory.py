@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,3 +39,15 @@ def _foreign(error: Exception) -> bool:
     library = type(error).__module__.partition(".")[0]
     known = library in ("cv2", "onnxruntime") or isinstance(error, ImportError)
     return known and bool(_WORDS.search(str(error)))
+
+
+try:
+    _malloc_trim = ctypes.CDLL(None).malloc_trim
+except (AttributeError, OSError):  # not glibc
+    _malloc_trim = None  # type: ignore[assignment]
+
+
+def trim() -> None:
+    """Give freed memory back to the system: glibc keeps it, and what follows is put beside it."""
+    if _malloc_trim:
+        _malloc_trim(0)

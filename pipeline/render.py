@@ -75,7 +75,7 @@ def draw(result: Cut, output: Output | None = None, software: str = "") -> Drawi
         picture = _composite(alpha, foreground, image, result, output)
         height, width = picture.shape[:2]
         quality = output.quality if kind in ("webp", "jpg") else None
-        data = image_io.encode(picture, kind, quality, dpi, exif)
+        data = image_io.encode(picture, kind, quality, dpi, exif, spend=True)
     left, top, right, bottom = subject_box(alpha)
     return Drawing(data, kind, width, height, (left, top, right - left, bottom - top))
 

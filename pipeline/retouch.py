@@ -217,7 +217,8 @@ def stroked(
         colours = np.asarray(np.clip(mixed + 0.5, 0, 255), np.uint8)
     if result.photo.alpha is not None:
         np.minimum(alpha, result.photo.alpha[box.area], out=alpha)
-    solid = compose.keep_opaque(colours, alpha, result.photo.image[box.area])
+    solid = colours.copy()
+    compose.keep_opaque(solid, alpha, result.photo.image[box.area])
     colours = np.where((near > 0)[..., None], solid, old.foreground)
     return Patch(box, alpha, colours, coarse, edge, tiles)
 

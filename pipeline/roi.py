@@ -51,4 +51,4 @@ def find(
     near = cv2.dilate(edge, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     # INTER_NEAREST_EXACT has the same half-pixel centres as INTER_AREA above, so nothing shifts.
     full = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return full.astype(bool)
+    return np.asarray(full, np.uint8).view(bool)

@@ -6,7 +6,6 @@ time is over. The pipeline knows nothing of that: it reports its progress, and i
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import io
 import threading
@@ -30,7 +29,7 @@ from pipeline.errors import ModelInvalid, ModelMissing
 from pipeline.explain.figure import draw
 from pipeline.image_io import sandbox
 from pipeline.looks import Looks
-from pipeline.memory import enough_memory
+from pipeline.memory import enough_memory, trim
 from pipeline.models import own, store
 from service import panes, region
 from service.errors import Unsupported
@@ -262,15 +261,3 @@ class Engine:
             seconds={"total": round(time.perf_counter() - start, 4)},
             notes=photo.notes,
         )
-
-
-try:
-    _malloc_trim = ctypes.CDLL(None).malloc_trim
-except (AttributeError, OSError):  # not glibc
-    _malloc_trim = None  # type: ignore[assignment]
-
-
-def trim() -> None:
-    """Give freed memory back to the system: glibc keeps it, and a server would only ever grow."""
-    if _malloc_trim:
-        _malloc_trim(0)

@@ -127,3 +127,21 @@ def test_no_tiles():
     assert np.array_equal(foreground, image)
     assert alpha is not coarse
     assert foreground is not image
+
+
+def test_alpha_may_be_written_over_what_the_patches_are_made_of():
+    rng = np.random.default_rng(0)
+    coarse = rng.random((300, 400), dtype=np.float32)
+    image = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    seen = rng.random((300, 400), dtype=np.float32)
+    origins = np.array([[0, 0], [0, 100], [90, 40], [150, 272]])
+
+    def redrawn(mask):  # each patch is made when it is taken
+        for y, x in origins:
+            yield np.stack([mask[y : y + patches.TILE, x : x + patches.TILE]] * 4) ** 2
+
+    everywhere = np.ones_like(coarse, bool)
+    alpha, colours = blend.blend(image, coarse, everywhere, origins, redrawn(seen))
+    over, same = blend.blend(image, coarse, everywhere, origins, redrawn(seen), seen)
+    assert over is seen
+    assert np.array_equal(over, alpha) and np.array_equal(same, colours)

@@ -685,3 +685,12 @@ def test_arrays_of_other_types_have_their_range(photo, wide):
 def test_arrays_out_of_range_are_refused(wrong):
     with pytest.raises(UnreadableImage, match=r"0\.\.1|uint8"):
         image_io.read(np.full((4, 4, 3), wrong))
+
+
+def test_a_picture_may_be_spent_for_its_png_and_else_stays():
+    picture = np.random.default_rng(0).integers(0, 256, (300, 40, 4), dtype=np.uint8)
+    before = picture.copy()
+    data = image_io.encode(picture)
+    assert np.array_equal(picture, before)
+    assert image_io.encode(picture, spend=True) == data
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), before)

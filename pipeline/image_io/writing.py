@@ -17,6 +17,7 @@ from pipeline.errors import (
     SettingsError,
 )
 
+_ROWS = 128  # whose colours are swapped at a time
 #: Output formats, and the endings that stand for them.
 FORMATS = {
     "png": (".png",),
@@ -32,6 +33,7 @@ def encode(
     quality: int | None = None,
     dpi: tuple[float, float] | None = None,
     exif: bytes = b"",
+    spend: bool = False,
 ) -> bytes:
     """Encode an image, tagged sRGB.
 
@@ -47,6 +49,8 @@ def encode(
     dpi, exif
         As :class:`Photo` has them. WebP has no place for the resolution, TIFF as written here
         none for exposure details.
+    spend
+        The image is not needed any more: its memory may be worked in.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def encode(
     if limit and max(image.shape[:2]) > limit:
         raise OutputError(f"{format} holds at most {limit} pixels a side: write png or tiff")
     if format == "png":
-        return _encode_png(image, dpi, exif)
+        return _encode_png(image, dpi, exif, spend)
     options: dict[str, Any] = {"icc_profile": _srgb_profile()}
     if exif:
         options["exif"] = exif
@@ -97,7 +101,9 @@ def encode(
     return buffer.getvalue()
 
 
-def _encode_png(image: NDArray[np.uint8], dpi: tuple[float, float] | None, exif: bytes) -> bytes:
+def _encode_png(
+    image: NDArray[np.uint8], dpi: tuple[float, float] | None, exif: bytes, spend: bool
+) -> bytes:
     """Encode as PNG with OpenCV, and add the chunks that it does not write.
 
     One filter (Paeth) and run lengths only: on 1080p cutouts 40–70 ms where Pillow's default
@@ -107,7 +113,11 @@ def _encode_png(image: NDArray[np.uint8], dpi: tuple[float, float] | None, exif:
 
     if image.ndim == 3:
         code = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
-        image = np.asarray(cv2.cvtColor(image, code), np.uint8)
+        swapped = image if spend and image.flags.writeable else np.empty_like(image, order="C")
+        for top in range(0, len(image), _ROWS):
+            rows = slice(top, top + _ROWS)
+            swapped[rows] = cv2.cvtColor(np.ascontiguousarray(image[rows]), code)
+        image = swapped
     settings = [
         cv2.IMWRITE_PNG_STRATEGY,
         cv2.IMWRITE_PNG_STRATEGY_RLE,
