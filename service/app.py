@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline import __version__
 from pipeline.errors import WispError
 from service import docs
-from service.api import health, rembg, removebg, wisp
+from service.api import health, photoroom, rembg, removebg, wisp
 from service.api.problems import error_response
 from service.auth import AuthMiddleware
 from service.body_limit import BodyLimitMiddleware
@@ -130,7 +130,7 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
         redoc_url=None,
     )
     app.state.wisp = context
-    for face in (wisp, rembg, removebg, health, docs):
+    for face in (wisp, rembg, removebg, photoroom, health, docs):
         app.include_router(face.router)
     app.add_exception_handler(WispError, _explain)
     app.add_exception_handler(HTTPException, _explain_http)

@@ -17,13 +17,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NotAllowed, ServiceError, TooMany
+from service.faces import PHOTOROOM, REMOVEBG, WORK
 from service.settings import ServiceSettings
 
 #: Open to everyone: what watches the service, and results, whose names are secrets themselves.
 OPEN = ("/healthz", "/readyz", "/results/")
 #: What counts against the rate: the work, and not the page around it.
 COUNTED = (
-    *("/api/", "/v1.0/", "/gradio_api/call", "/gradio_api/queue/join", "/gradio_api/run"),
+    *(*WORK, "/gradio_api/call", "/gradio_api/queue/join", "/gradio_api/run"),
     "/gradio_api/upload",
 )
 _FREE = ("/api/models",)
@@ -115,8 +116,8 @@ class AuthMiddleware:
             return client(scope)
         shown = _shown(Headers(scope=scope))
         if shown is None:
-            # 401 makes a browser ask; remove.bg's clients know 403.
-            status = 403 if scope["path"].startswith("/v1.0/") else 401
+            # 401 makes a browser ask; the clients of remove.bg and PhotoRoom know 403.
+            status = 403 if scope["path"].startswith((REMOVEBG, *PHOTOROOM)) else 401
             raise NotAllowed("an API key is needed: send it as X-Api-Key", status=status)
         origin = address(scope)
         for limit in _WRONG:
@@ -132,7 +133,7 @@ class AuthMiddleware:
                 return f"key {number}"
         for limit in _WRONG:
             self._limiter.hit(limit, "wrong key", origin)
-        status = 403 if scope["path"].startswith(("/v1.0/", "/api/")) else 401
+        status = 403 if scope["path"].startswith(WORK) else 401
         raise NotAllowed("API Key invalid", status=status)
 
     def _count(self, rate: RateLimitItem, client: str) -> Allowance:

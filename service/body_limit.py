@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.auth import client
 from service.budget import Budget
 from service.errors import BadRequest, ServiceError, TimedOut, TooLarge
+from service.faces import REMOVEBG
 from service.settings import ServiceSettings
 
 _OVERHEAD = 1_000_000  # bytes of a form beside its file: fields, boundaries, a small background
@@ -82,7 +83,7 @@ class BodyLimitMiddleware:
         if path.startswith("/gradio_api/upload"):
             return self.settings.max_batch_bytes + _OVERHEAD
         # remove.bg takes base64 in a form: a third more, and percent signs.
-        share = 1.4 if path.startswith("/v1.0/") else 1.0
+        share = 1.4 if path.startswith(REMOVEBG) else 1.0
         return int(self.settings.max_bytes * share) + _OVERHEAD
 
     def _too_large(self, limit: int) -> TooLarge:

@@ -14,13 +14,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import NotAllowed
+from service.faces import WORK
 from service.settings import ServiceSettings
 
 #: Asked by what watches the service, under whatever name that knows it by; tell nothing.
 _WATCHED = ("/healthz", "/readyz")
 _SAFE = ("GET", "HEAD", "OPTIONS")
-#: Work, whatever the method: rembg's faces take GET.
-_WORK = ("/api/", "/v1.0/")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/]+)")
 _PORTS = {"http": "80", "https": "443"}
@@ -41,7 +40,7 @@ class OriginMiddleware:
             headers = Headers(scope=scope)
             try:
                 check_host(headers, self.settings)
-                if scope["method"] not in _SAFE or scope["path"].startswith(_WORK):
+                if scope["method"] not in _SAFE or scope["path"].startswith(WORK):
                     check_origin(headers, self.settings)
             except NotAllowed as error:
                 scope.setdefault("state", {}).setdefault("refused", error)

@@ -102,6 +102,15 @@ async def read(request: Request, context: Context, known: Collection[str], raw: 
         fields = Fields(dict(request.query_params), {raw: body})
     else:
         fields = await _of_form(request, context)
+    return _checked(fields, known)
+
+
+def from_query(request: Request, known: Collection[str]) -> Fields:
+    """Take the parameters of a request without a body. Others than the known ones are refused."""
+    return _checked(Fields(dict(request.query_params), {}), known)
+
+
+def _checked(fields: Fields, known: Collection[str]) -> Fields:
     unknown = {*fields.texts, *fields.files} - set(known)
     if unknown:
         raise Unsupported(f"Unknown parameter {min(unknown)[:40]!r}")

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from service.errors import Problem
+from service.faces import PHOTOROOM, REMOVEBG
 
 #: remove.bg's code where it has one of its own for what we name otherwise.
 _REMOVEBG = {
@@ -22,7 +23,12 @@ def error_response(problem: Problem, path: str) -> JSONResponse:
     """Say what went wrong to a client that asked for ``path``."""
     status = problem.status
     body: dict[str, Any] = {"detail": problem.message, "code": problem.code}
-    if path.startswith("/v1.0/"):
+    v1, v2 = PHOTOROOM
+    if path.startswith(v1):
+        body = {"detail": problem.message, "status_code": status, "type": problem.code}
+    elif path.startswith(v2):
+        body = {"error": {"message": problem.message}}
+    elif path.startswith(REMOVEBG):
         code = _REMOVEBG.get(problem.code, problem.code)
         body = {"errors": [{"title": problem.message, "code": code}]}
         status = 400 if code in _TOO_LARGE else status

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from skimage import data
 
 from pipeline.cli import main
-from service.api import removebg
+from service.api import photoroom, removebg
 from service.app import create_app
 from tests.service.conftest import encoded, streamed
 from wisp import rembg
@@ -91,9 +91,27 @@ def test_rembgs_api(client, name, value, taken):
     assert answer.status_code == (200 if taken else 422), answer.text
 
 
+@pytest.mark.parametrize(("name", "value", "taken"), requests("Of v1/segment"))
+def test_photorooms_segment(client, name, value, taken):
+    answer = client.post("/v1/segment", **form(name, value, "image_file"))
+    assert answer.status_code == (200 if taken else 400), answer.text
+
+
+@pytest.mark.parametrize(("name", "value", "taken"), requests("Of v2/edit"))
+def test_photorooms_edit(client, name, value, taken):
+    if name == "imageUrl":
+        answer = client.get("/v2/edit", params={name: VALUES[value]})
+    else:
+        answer = client.post("/v2/edit", **form(name, value, "imageFile"))
+    assert answer.status_code == (200 if taken else 400), answer.text
+
+
 def test_no_parameter_is_missing(client):
     document = client.get("/openapi.json").json()
     assert {name for name, *_ in requests("Parameters")} - {"test"} == set(removebg._PROPERTIES)
+    assert {name for name, *_ in requests("Of v1/segment")} == set(photoroom.SEGMENT)
+    edited = {name for name, _, taken in requests("Of v2/edit") if taken}
+    assert edited == set(photoroom.EDIT)
     query = document["paths"]["/api/remove"]["get"]["parameters"]
     expected = {"file", *(parameter["name"] for parameter in query)}
     assert {name for name, *_ in requests("The API")} == expected
