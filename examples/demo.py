@@ -2,13 +2,15 @@
 
     python examples/demo.py [-o demo] [photo.jpg ...]
 
-Without photos it takes four that scikit-image bundles. Per photo it writes NAME.png, the cutout,
-and NAME-sheet.png: photo, coarse mask, ROI with its tiles, refined alpha, cutout on green; below
-it the border that stage 2 changed most, magnified, before and after.
+Without photos it takes four that scikit-image bundles, one of which is hard. Per photo it writes
+NAME.png, the cutout, and NAME-sheet.png: photo, coarse mask, ROI with its tiles, refined alpha,
+cutout on green; below it an edge, magnified, before and after: of a photo of yours the one that
+stage 2 changed most.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -74,11 +76,11 @@ def fit(picture: Picture, magnify: bool = False) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if magnify else Image.Resampling.LANCZOS)
 
 
-def sheet(result: Result, name: str) -> Image.Image:
-    """Draw the contact sheet of one cutout."""
+def sheet(result: Result, name: str, corner: tuple[int, int] | None = None) -> Image.Image:
+    """Draw the contact sheet of one cutout; ``corner`` (y, x) is where it is magnified."""
     photo = result.photo.image
     plain = estimate(photo, result.coarse)  # what stage 1 alone would give, colours cleaned too
-    y, x = busiest(result)
+    y, x = corner or busiest(result)
     zoom = np.s_[y : y + ZOOM, x : x + ZOOM]
 
     def on(colour: tuple[int, int, int]) -> tuple[Picture, Picture]:
@@ -126,23 +128,41 @@ def sheet(result: Result, name: str) -> Image.Image:
     return page
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A photo of the demo, what its sheet is called, and the corner (y, x) of what is magnified."""
+
+    name: str
+    photo: Path | Picture
+    title: str = ""
+    corner: tuple[int, int] | None = None
+
+
+def bundled() -> list[Shown]:
+    """Return photos that scikit-image brings, which says of each whose it is."""
+    from skimage import data  # a development extra: only the demo's own photos need it
+
+    camera = np.repeat(data.camera()[..., None], 3, axis=2)
+    return [
+        Shown("portrait", data.astronaut()[:300, 80:440], corner=(8, 130)),
+        Shown("coffee", data.coffee()),
+        Shown("rocket", data.rocket()),
+        Shown("hard", camera, "a hard case: a grey camera before a grey sky"),
+    ]
+
+
 @click.command(cls=Command, help="Cut out photos and lay each on a contact sheet.")
 @click.argument("photos", nargs=-1, type=click.Path(path_type=Path))
 @click.option("-o", "--out", default="demo", type=click.Path(path_type=Path), show_default=True)
 def main(photos: tuple[Path, ...], out: Path) -> None:
-    sources: dict[str, Path | Picture] = {photo.stem: photo for photo in photos}
-    if not sources:
-        from skimage import data  # a development extra: only the demo's own photos need it
-
-        named = ("astronaut", "chelsea", "coffee", "rocket")
-        sources = {name: getattr(data, name)() for name in named}
+    shown = [Shown(photo.stem, photo) for photo in photos] or bundled()
     out.mkdir(parents=True, exist_ok=True)
     cutout = Cutout()
-    for name, source in sources.items():
-        result = cutout(source)
-        result.save(out / f"{name}.png")
-        sheet(result, name).save(out / f"{name}-sheet.png")
-        click.echo(f"{out / name}.png   {out / name}-sheet.png")
+    for one in shown:
+        result = cutout(one.photo)
+        result.save(out / f"{one.name}.png")
+        sheet(result, one.title or one.name, one.corner).save(out / f"{one.name}-sheet.png")
+        click.echo(f"{out / one.name}.png   {out / one.name}-sheet.png")
 
 
 if __name__ == "__main__":
