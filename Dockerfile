@@ -1,7 +1,10 @@
-# Two stages: wheels are built where there is a compiler and a cache, and run where there is none.
-FROM python:3.12-slim AS build
+# Two stages: wheels are built where there is a compiler and a cache, and run where there is none. For amd64 and arm64:
+# docker buildx build --platform linux/amd64,linux/arm64 . To pin the base by its digest, one for both:
+# --build-arg BASE=python:3.12-slim@$(docker buildx imagetools inspect python:3.12-slim --format '{{.Manifest.Digest}}')
+ARG BASE=python:3.12-slim
+FROM ${BASE} AS build
 WORKDIR /src
-COPY setup.cfg pyproject.toml README.md LICENSE train_refiner.py train_u2net.py ./
+COPY requirements.lock setup.cfg pyproject.toml README.md LICENSE train_refiner.py train_u2net.py ./
 COPY wisp wisp
 COPY pipeline pipeline
 COPY training training
@@ -9,11 +12,13 @@ COPY refiner refiner
 COPY u2net u2net
 COPY eval eval
 COPY service service
+# All of it by the hashes of the lock file, the tool that builds the wheel too.
 RUN python -m venv /opt/wisp \
- && /opt/wisp/bin/pip install --no-cache-dir --disable-pip-version-check ".[serve,redis,heic]" \
+ && /opt/wisp/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.lock \
+ && /opt/wisp/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . \
  && find /opt/wisp -name "__pycache__" -prune -exec rm -rf {} +
 
-FROM python:3.12-slim
+FROM ${BASE}
 # No home, no shell, a number that no host uses: what gets out of the process gets nowhere.
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin wisp \
  && install -d -o wisp -g wisp /data

@@ -58,11 +58,23 @@ soak: $(VENV)/test $(VENV)/serve
 load: $(VENV)/test $(VENV)/serve $(REMBG)
 	$(BIN)/python examples/load.py --rembg $(REMBG) $(ARGS)
 
+# make lock: pin what the image is made of, by hash. make audit: its known holes. make sbom: what it and its weights are
+# made of, as CycloneDX, in sbom.json.
+lock: $(VENV)/supply
+	$(BIN)/uv pip compile setup.cfg --extra image --python-version 3.12 --python-platform x86_64-manylinux_2_28 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
+		--upgrade -o requirements.lock
+audit: $(VENV)/supply
+	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.lock
+sbom: $(VENV)/supply
+	$(BIN)/cyclonedx-py requirements requirements.lock --output-file $(VENV)/packages.json
+	$(BIN)/python examples/sbom.py $(VENV)/packages.json -o sbom.json
+
 clean:
-	rm -rf $(VENV) $(VENV)-rembg $(EMPTY) demo report build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-rembg $(EMPTY) demo report build dist sbom.json *.egg-info
 
 # A stamp for each set of extras, made anew when the list of requirements changes.
-$(VENV)/demo $(VENV)/package $(VENV)/test $(VENV)/test-all $(VENV)/lint $(VENV)/eval $(VENV)/peers $(VENV)/serve $(VENV)/ray: $(VENV)/%: setup.cfg | $(BIN)/python
+$(VENV)/demo $(VENV)/package $(VENV)/supply $(VENV)/test $(VENV)/test-all $(VENV)/lint $(VENV)/eval $(VENV)/peers $(VENV)/serve $(VENV)/ray: $(VENV)/%: setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
@@ -74,4 +86,4 @@ $(VENV)-rembg/bin/rembg:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-.PHONY: demo package test test-all test-ray lint bench serve soak load clean
+.PHONY: demo package lock audit sbom test test-all test-ray lint bench serve soak load clean

@@ -1,0 +1,57 @@
+"""What the container is made of: pinned, and listed with the data of its weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+ROOT = Path(__file__).parents[1]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+
+def names(text: str) -> set[str]:
+    found = re.findall(r"^([A-Za-z0-9._-]+)(?=[\[=<>~!; ]|$)", text, flags=re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in found}
+
+
+def test_the_lock_pins_everything_by_hash_and_names_no_host() -> None:
+    entries = re.split(r"\n(?=[a-z0-9])", LOCK.strip())
+    for entry in entries:
+        assert re.match(r"[a-z0-9-]+==\S+ ", entry) and "--hash=sha256:" in entry
+    assert "://" not in LOCK and "index" not in LOCK
+
+
+@pytest.mark.parametrize("extra", ["", "serve", "redis", "heic"])
+def test_the_lock_has_what_the_image_needs(extra: str) -> None:
+    config = ConfigParser(inline_comment_prefixes=("#",))
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    wanted = (
+        config["options.extras_require"][extra] if extra else config["options"]["install_requires"]
+    )
+    assert names(wanted.replace("[http]", "")) <= names(LOCK)
+
+
+def test_the_bill_lists_packages_and_the_data_of_each_set_of_weights(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("sbom", ROOT / "examples" / "sbom.py")
+    assert spec and spec.loader
+    sbom = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sbom)
+    packages, out = tmp_path / "packages.json", tmp_path / "sbom.json"
+    packages.write_text(json.dumps({"bomFormat": "CycloneDX", "components": [{"name": "numpy"}]}))
+    done = CliRunner().invoke(sbom.main, [str(packages), "-o", str(out)], catch_exceptions=False)
+    assert done.exit_code == 0
+    bom = json.loads(out.read_text(encoding="utf-8"))
+    assert bom["metadata"]["component"]["name"] == "wispcut"
+    assert bom["components"][0] == {"name": "numpy"}
+    models = {one["name"]: one for one in bom["components"][1:]}
+    assert set(models) == {path.name for path in (ROOT / "pipeline" / "weights").glob("*.onnx")}
+    for model in models.values():
+        data = model["modelCard"]["modelParameters"]["datasets"]
+        assert len(data) >= 5 and all("terms: " in one["description"] for one in data)
+        assert re.fullmatch("[0-9a-f]{64}", model["hashes"][0]["content"])
