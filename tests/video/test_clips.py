@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from fractions import Fraction
 
 import numpy as np
@@ -214,3 +215,20 @@ def test_a_sequence_has_one_size_and_may_have_gaps(tmp_path):
     with pytest.raises(ClipError, match="no pictures"):
         open_source(str(tmp_path / "g%05d.png"))
     assert numbered(tmp_path / "a%05d.png", 7).name == "a00007.png"
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.ffconcat"])
+@pytest.mark.parametrize("place", ["secret.ts", "http"])
+def test_a_playlist_opens_no_other_file_and_no_connection(tmp_path, name, place):
+    write_clip(tmp_path / "secret.ts", 5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if place == "http":
+            place = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.2,\n{place}\n#EXT-X-ENDLIST\n"
+        joined = f"ffconcat version 1.0\nfile '{place}'\n"
+        (tmp_path / name).write_text(joined if "concat" in name else playlist)
+        with pytest.raises(ClipError, match="cannot be read as a clip"):
+            open_clip(tmp_path / name)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has come
+            server.accept()

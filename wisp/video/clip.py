@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -86,7 +87,7 @@ class Clip:
         A frame that cannot be decoded is the picture before it, at its own time, and ``damaged``.
         Raises :class:`ClipError` when the file is gone, or not one frame can be decoded.
         """
-        with _opened(self.path) as container:
+        with opened(self.path) as container:
             stream = _video(container, self.path)
             stream.thread_type = "AUTO"
             if after is not None:
@@ -109,7 +110,7 @@ def open_clip(path: Path) -> Clip:
         When it cannot be read, has no pictures, or is HDR: squeezed into 8 bits by a guess, it
         would look worse than any converter makes it.
     """
-    with _opened(path) as container:
+    with opened(path) as container:
         stream = _video(container, path)
         first = next(_frames(container, stream, []), None)
         if first is None:
@@ -149,12 +150,22 @@ def _by_length(container: Any, rate: Fraction) -> int | None:
     return round(container.duration / av.time_base * rate) if container.duration else None
 
 
-def _opened(path: Path) -> Any:
-    try:
-        return av.open(str(path), metadata_errors="replace")
-    except (OSError, ValueError, *_BROKEN) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ClipError(f"{path} cannot be read as a clip: {reason.lower()}") from error
+#: A playlist names other files, and addresses on the network: none of them is opened.
+_ALONE = {"protocol_whitelist": "none"}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a stranger's clip. Raises :class:`ClipError` where it is none, or shows other files."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(path, "rb"))
+            container = av.open(file, metadata_errors="replace", options=_ALONE)
+            stack.enter_context(container)
+        except (OSError, ValueError, *_BROKEN) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ClipError(f"{path} cannot be read as a clip: {reason.lower()}") from error
+        yield container
 
 
 def _video(container: Any, path: Path) -> Any:

@@ -22,7 +22,7 @@ import av
 
 from pipeline import image_io
 from pipeline.errors import SettingsError
-from wisp.video.clip import Colour
+from wisp.video.clip import Colour, opened
 from wisp.video.coding import Coding, Encoder, Picture, as_output_error
 from wisp.video.sound import Accompaniment, Timed
 
@@ -145,10 +145,10 @@ class Parts:
                 stream.time_base = self.shape.time_base
                 stream.metadata.update(template.metadata)
             notes: tuple[str, ...] = ()
-            with ExitStack() as opened:
+            with ExitStack() as stack:
                 others: Iterator[Timed] = iter(())
                 if source is not None:
-                    original = opened.enter_context(av.open(str(source), metadata_errors="replace"))
+                    original = stack.enter_context(opened(source))
                     rest = Accompaniment(original, joined)
                     others, notes = rest.packets(end), rest.notes
                 for _, packet in heapq.merge(self._packets(stream), others, key=itemgetter(0)):
