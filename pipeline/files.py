@@ -30,7 +30,25 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises :class:`OutputError`, or :class:`DiskFull`, where the file system refuses.
     """
-    target = Path(target)
+    try:
+        with _partial(Path(target)) as file:
+            yield file
+    except (OSError, ValueError) as error:
+        raise output_error(f"cannot write {target}", error) from error
+
+
+@contextmanager
+def placing(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """As :func:`replacing`, for what writes a file by its name: yield the path to write to.
+
+    The errors of the block, and of the file system, are left as they are.
+    """
+    with _partial(Path(target)) as file:
+        yield Path(file.name)
+
+
+@contextmanager
+def _partial(target: Path) -> Iterator[BinaryIO]:
     partial = target.with_name(f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}")
     try:
         with open(partial, "xb") as file:
@@ -38,8 +56,6 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.replace(partial, target)
-    except (OSError, ValueError) as error:
-        raise output_error(f"cannot write {target}", error) from error
     finally:
         with suppress(OSError, ValueError):
             partial.unlink(missing_ok=True)

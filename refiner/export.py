@@ -9,7 +9,6 @@ tells which of them is asked.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from pipeline import files
 from pipeline.cli.command import Command
 from pipeline.errors import ModelInvalid
 from pipeline.generator import INPUT, OUTPUT
@@ -166,8 +166,7 @@ def export(
     generators = [model_soup(local)]
     if global_:
         generators.append(model_soup(global_, is_global=True))
-    part = path.with_name(path.name + ".part")
-    try:
+    with files.placing(path) as part:
         traced = [_convert(generator, part, half, int8) for generator in generators]
         model = join(*traced) if global_ else traced[0]
         onnx.checker.check_model(model)
@@ -181,9 +180,6 @@ def export(
         worst = max(float(each.mean() if int8 else each.max()) for each in differences)
         if worst > TOLERANCE:
             raise ModelInvalid(f"it changes the answer by {worst * 255:.1f} of 255: not exported")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return worst
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from pipeline import models, multiscale
+from pipeline import files, models, multiscale
 from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
 from pipeline.patches import TILE
@@ -115,24 +115,23 @@ def write_shard(path: Path, pictures: Pictures, data: Data, split: str, number: 
     rng = np.random.default_rng([data.seed, SPLITS.index(split), number])
     networks = [_stage1(name) for name in data.stage1]
     corrector = _global_generator(data.corrector) if data.corrector else None
-    part = path.with_name(path.name + ".part")
     shape = (data.shard_size, CHANNELS, TILE, TILE)
-    shard = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     done = 0
-    for scene, zoom in scenes(pictures, data, rng):
-        stage1 = networks[rng.integers(len(networks))] if networks else None
-        coarse = guidance.coarse_mask(scene, stage1, data.real, rng)
-        corrected = coarse
-        if corrector:
-            corrected = multiscale.correct(corrector, scene.image, coarse, region(coarse))
-        patches = sample_patches(scene, coarse, corrected, zoom, data.patches, rng)
-        patches = patches[: data.shard_size - done]
-        shard[done : done + len(patches)] = patches
-        done += len(patches)
-        if done == data.shard_size:
-            break
-    shard.flush()
-    os.replace(part, path)
+    with files.placing(path) as part:
+        shard = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        for scene, zoom in scenes(pictures, data, rng):
+            stage1 = networks[rng.integers(len(networks))] if networks else None
+            coarse = guidance.coarse_mask(scene, stage1, data.real, rng)
+            corrected = coarse
+            if corrector:
+                corrected = multiscale.correct(corrector, scene.image, coarse, region(coarse))
+            patches = sample_patches(scene, coarse, corrected, zoom, data.patches, rng)
+            patches = patches[: data.shard_size - done]
+            shard[done : done + len(patches)] = patches
+            done += len(patches)
+            if done == data.shard_size:
+                break
+        shard.flush()
 
 
 def write_scenes(out: Path, pictures: Pictures, data: Data, count: int) -> None:
@@ -270,7 +269,8 @@ def prepare(
         mine = split_of(pictures, split) if missing else pictures
         jobs += [(path, mine, data, split, number) for number, path in missing]
     out.mkdir(parents=True, exist_ok=True)
-    (out / "data.json").write_text(json.dumps(asdict(data), indent=2) + "\n")
+    files.remove_leftovers(out)
+    files.write(out / "data.json", json.dumps(asdict(data), indent=2) + "\n")
     _pool(_work, jobs, processes, "shards", quiet)
     return pictures
 

@@ -496,3 +496,15 @@ def test_leftovers_of_killed_runs_are_removed_and_no_file_under_way(tmp_path):
         assert Path(file.name).exists()
     assert sorted(os.listdir(tmp_path)) == ["a.png", "mine.part"]
     assert files.remove_leftovers(tmp_path / "none") == 0
+
+
+def test_what_writes_by_name_writes_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "a.npy"
+    with pytest.raises(ValueError, match="of another"), files.placing(target) as path:
+        path.write_bytes(b"half")
+        raise ValueError("of another")
+    assert list(tmp_path.iterdir()) == []
+    with files.placing(target) as path:
+        path.write_bytes(b"whole")
+        assert files.remove_leftovers(tmp_path) == 0 and not target.exists()
+    assert target.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [target]

@@ -15,8 +15,6 @@ file (:func:`join`), and the new one runs only where something is said.
 from __future__ import annotations
 
 import copy
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,8 +72,7 @@ def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
     inputs = {"input": torch.zeros(1, 3, size, size)}
     if model.hints:
         inputs["hints"] = torch.zeros(1, HINTS, size, size)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / path.name
+    with files.placing(path) as part:
         torch.onnx.export(
             _Maps(model).eval(),
             tuple(inputs.values()),
@@ -87,7 +84,6 @@ def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
             dynamo=False,  # the TorchScript exporter folds the sizes; the other needs onnxscript
         )
         onnx.checker.check_model(onnx.load(str(part)), full_check=True)
-        os.replace(part, path)
 
 
 def join(plain: onnx.ModelProto, told: onnx.ModelProto) -> onnx.ModelProto:
@@ -141,10 +137,8 @@ def write_int8(fp32: Path, path: Path, photos: NDArray[np.uint8]) -> None:
     second one is hinted, so that the ranges have room for hints.
     """
     hinted = len(onnx.load(str(fp32)).graph.input) > 1
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / path.name
+    with files.placing(path) as part:
         quantize.write_int8(fp32, part, _calibration(photos, hinted))
-        os.replace(part, path)
 
 
 def _calibration(photos: NDArray[np.uint8], hinted: bool) -> Iterator[dict[str, NDArray]]:

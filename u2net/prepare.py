@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from pipeline import files
 from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
-from pipeline.files import write
 from training import folders, recipe
 from training.split import held_out_scenes, scene
 from u2net.scenes import Map, Pieces
@@ -150,16 +149,15 @@ def write_pieces(cutouts: list[Path], grounds: list[Path], rooms: str, path: Pat
     found = [(p.parent.name, cutout) for p in cutouts if (cutout := read_cutout(p)) is not None]
     pixels = [cutout.reshape(-1, 4) for _, cutout in found] or [np.empty((0, 4), np.uint8)]
     squares = [read_square(p, SIZE) for p in grounds]
-    part = path.with_suffix(".part.npz")
-    np.savez(
-        part,
-        pixels=np.concatenate(pixels),
-        shapes=np.array([cutout.shape[:2] for _, cutout in found], np.int64).reshape(-1, 2),
-        kinds=np.array([kind for kind, _ in found], str),
-        grounds=np.stack(squares) if squares else np.empty((0, SIZE, SIZE, 3), np.uint8),
-        rooms=np.array([bool(rooms and re.search(rooms, p.stem)) for p in grounds], bool),
-    )
-    os.replace(part, path)
+    with files.replacing(path) as file:
+        np.savez(
+            file,
+            pixels=np.concatenate(pixels),
+            shapes=np.array([cutout.shape[:2] for _, cutout in found], np.int64).reshape(-1, 2),
+            kinds=np.array([kind for kind, _ in found], str),
+            grounds=np.stack(squares) if squares else np.empty((0, SIZE, SIZE, 3), np.uint8),
+            rooms=np.array([bool(rooms and re.search(rooms, p.stem)) for p in grounds], bool),
+        )
 
 
 def read_pieces(prepared: Path, split: str) -> Pieces:
@@ -173,6 +171,33 @@ def read_pieces(prepared: Path, split: str) -> Pieces:
         parts = np.split(pixels, ends) if len(shapes) else []
         cutouts = [part.reshape(h, w, 4) for part, (h, w) in zip(parts, shapes, strict=True)]
         return Pieces(cutouts, file["kinds"], file["grounds"], file["rooms"])
+
+
+def _fill(
+    square: NDArray[np.uint8],
+    number: int,
+    items: list[Item],
+    cutouts: list[Path],
+    backgrounds: list[Path],
+    seed: int,
+) -> tuple[str, str, bool]:
+    """Fill a square (S, S, 4) with an item, or behind the last of them with a composite.
+
+    Returns its source, its name, and whether its alpha is a truth.
+    """
+    side = len(square)
+    if number < len(items):
+        item = items[number]
+        square[..., :3] = read_square(item.path, side)
+        if item.truth:
+            square[..., 3] = read_mask(item.truth, side)
+        return item.source, item.path.stem, item.truth is not None
+    rng = np.random.default_rng((seed, number))
+    # Every cutout in turn, so that a few composites already use them all.
+    cutout = cutouts[(number - len(items)) % len(cutouts)]
+    background = backgrounds[rng.integers(len(backgrounds))]
+    square[..., :3], square[..., 3] = composite(rng, cutout, background, side)
+    return "composites", f"{cutout.parent.name}_{cutout.stem}", True
 
 
 def prepare(root: Path, out: Path, how: Data, quiet: bool = False) -> dict[str, Counter[str]]:
@@ -191,31 +216,18 @@ def prepare(root: Path, out: Path, how: Data, quiet: bool = False) -> dict[str, 
         splits["held" if is_held else "train"].append(item)
     composites = how.composites if cutouts and backgrounds else 0
     out.mkdir(parents=True, exist_ok=True)
+    files.remove_leftovers(out)
     counts = {}
     for split, chosen in splits.items():
         side = ROOM if split == "train" else SIZE
         extra = composites if split == "train" else 0
-        part = out / f"{split}.part.npy"
         shape = (len(chosen) + extra, side, side, 4)
-        pack = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
-        index: list[tuple[str, str, bool]] = []
-        for i in tqdm(range(len(pack)), desc=f"prepare {split}", disable=quiet or None):
-            if i < len(chosen):
-                item = chosen[i]
-                pack[i, ..., :3] = read_square(item.path, side)
-                if item.truth:
-                    pack[i, ..., 3] = read_mask(item.truth, side)
-                index.append((item.source, item.path.stem, item.truth is not None))
-            else:
-                rng = np.random.default_rng((how.seed, i))
-                # Every cutout in turn, so that a few composites already use them all.
-                cutout = cutouts[(i - len(chosen)) % len(cutouts)]
-                background = backgrounds[rng.integers(len(backgrounds))]
-                pack[i, ..., :3], pack[i, ..., 3] = composite(rng, cutout, background, side)
-                index.append(("composites", f"{cutout.parent.name}_{cutout.stem}", True))
-        pack.flush()
-        os.replace(part, out / f"{split}.npy")
-        write(out / f"{split}.json", json.dumps(index))
+        with files.placing(out / f"{split}.npy") as path:
+            pack = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+            bar = tqdm(range(len(pack)), desc=f"prepare {split}", disable=quiet or None)
+            index = [_fill(pack[i], i, chosen, cutouts, backgrounds, how.seed) for i in bar]
+            pack.flush()
+        files.write(out / f"{split}.json", json.dumps(index))
         counts[split] = Counter(source for source, _, _ in index)
         own_cutouts, own_grounds = (
             [p for p in paths if (p in kept) == (split == "held")]

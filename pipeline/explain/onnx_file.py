@@ -1,5 +1,6 @@
 """Read the graph of an ONNX file, and have it give out what is inside: without the onnx package.
 
+``wisp explain`` and the page are to work where nobody installed onnx, which is as large as numpy.
 An ONNX file is one protocol buffer, and of those we need little: the names that its nodes read
 and write. To expose an inner tensor nothing is rewritten at all: two messages laid end to end
 are, by definition, merged, and their lists joined (protobuf.dev, "Last One Wins"); so a short

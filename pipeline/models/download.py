@@ -82,7 +82,7 @@ def fetch(
             time.sleep(pause * 2 ** (failures - 1))
     wrong = verify(part)
     if not wrong:
-        os.replace(part, target)
+        os.replace(part, target)  # not by pipeline.files: the part outlives the process
         return
     part.unlink()
     if not resumed:

@@ -8,7 +8,6 @@ Needs the onnx package.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -146,7 +145,7 @@ def write_int8(source: Path, target: Path, feeds: Iterable[dict[str, NDArray[np.
     Parameters
     ----------
     source, target
-        The FP32 file, and the file to write; beside it a temporary one is made.
+        The FP32 file, and the file to write.
     feeds
         What it is calibrated with, each as the network is fed in use: its inputs by name,
         (1, C, H, W) float32. Read one by one. Only photos that nothing is measured with.
@@ -167,24 +166,24 @@ def write_int8(source: Path, target: Path, feeds: Iterable[dict[str, NDArray[np.
         def get_next(self) -> dict[str, Any] | None:
             return next(self.rest, None)
 
-    ready = target.with_name("ready.onnx")
-    quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-    model = onnx.load(str(ready))
-    for number, node in enumerate(model.graph.node):  # what is left out is named; not all are
-        node.name = f"{number} {node.name}"
-    onnx.save(model, str(ready))
-    quantize_static(
-        str(ready),
-        str(target),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        reduce_range=True,
-        nodes_to_exclude=_heads(model.graph),
-    )
-    os.unlink(ready)
+    with tempfile.TemporaryDirectory(prefix="wisp-") as folder:
+        ready = Path(folder) / "ready.onnx"
+        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+        model = onnx.load(str(ready))
+        for number, node in enumerate(model.graph.node):  # what is left out is named; not all are
+            node.name = f"{number} {node.name}"
+        onnx.save(model, str(ready))
+        quantize_static(
+            str(ready),
+            str(target),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            reduce_range=True,
+            nodes_to_exclude=_heads(model.graph),
+        )
 
 
 def _heads(graph: Any) -> list[str]:
