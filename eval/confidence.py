@@ -93,9 +93,9 @@ def _limited(
     return photo, mask
 
 
-def iou(found: NDArray[np.bool_], case: Case) -> float:
+def iou(mask: NDArray[np.bool_], case: Case) -> float:
     """Intersection over union with the truth, where it is known; 1 where both are empty."""
-    both, any_ = found & case.truth & case.known, (found | case.truth) & case.known
+    both, any_ = mask & case.truth & case.known, (mask | case.truth) & case.known
     return float(both.sum() / any_.sum()) if any_.any() else 1.0
 
 
@@ -115,9 +115,9 @@ def fit(figures: Array, good: NDArray[np.bool_]) -> tuple[Array, float]:
         margin = sign * (scaled @ unknown[1:] + unknown[0])
         return float(np.logaddexp(0, -margin).mean() + PULL * np.square(unknown[1:]).sum())
 
-    found = minimize(loss, np.zeros(figures.shape[1] + 1), method="BFGS").x
-    weights = found[1:] / spread
-    return weights, float(found[0] - weights @ middle)
+    solution = minimize(loss, np.zeros(figures.shape[1] + 1), method="BFGS").x
+    weights = solution[1:] / spread
+    return weights, float(solution[0] - weights @ middle)
 
 
 def auroc(score: Array, good: NDArray[np.bool_]) -> float:
@@ -180,12 +180,12 @@ class _Once:
 
 
 def examine(
-    session: models.Session, card: models.CoarseModel, found: Iterator[Case]
+    session: models.Session, card: models.CoarseModel, cases: Iterator[Case]
 ) -> dict[int, tuple[list[str], Array, Array]]:
     """Run stage 1 on all cases; return by looks their names, figures (N, K) and IoU (N,)."""
     rows: dict[int, list[tuple[str, Array, float]]] = {1: [], 2: []}
     once = _Once(session)
-    for number, case in enumerate(found):
+    for number, case in enumerate(cases):
         if number % 50 == 0:
             click.echo(f"{number} photos", err=True)
         for looks, kept in rows.items():
@@ -218,10 +218,10 @@ def main(data_folder: Path, model: str, composites: int, plot: Path | None, writ
     entries = {}
     lines = ["| looks | photos | good | AUROC | good ones called unsure | bad ones called unsure |"]
     lines.append("| --- " * 6 + "|")
-    for looks, (names, figures, found) in examine(
+    for looks, (names, figures, ious) in examine(
         session, card, cases(data_folder, composites)
     ).items():
-        learn, good = np.array([fits(name) for name in names]), found >= GOOD
+        learn, good = np.array([fits(name) for name in names]), ious >= GOOD
         weights, constant = fit(figures[learn], good[learn])
         score = 1 / (1 + np.exp(-figures @ weights - constant))
         unsure = threshold(score[learn], good[learn])

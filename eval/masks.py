@@ -64,9 +64,9 @@ def polygon(case: Case) -> Mask:
 TOOLS: dict[str, Callable[[Case], Mask]] = {"GrabCut": grabcut, "20 points": polygon}
 
 
-def pairs(cutout: Cutout, found: Iterator[Case]) -> Iterator[tuple[str, float, float, bool]]:
+def pairs(cutout: Cutout, cases: Iterator[Case]) -> Iterator[tuple[str, float, float, bool]]:
     """Yield the tool, SAD of its mask before and after, and whether the mask is right."""
-    for case in found:
+    for case in cases:
         truth = case.alpha
         if truth is None or not case.truth.any():
             continue
@@ -88,13 +88,13 @@ def main(data_folder: Path, composites: int) -> None:
         rows[name].append((before, after, right))
     click.echo("| masks | right ones | SAD before | after | change | worse by over 5 % |")
     click.echo("| --- " * 6 + "|")
-    for name, found in rows.items():
-        kept = np.array([(b, a) for b, a, right in found if right])
+    for name, outcomes in rows.items():
+        kept = np.array([(b, a) for b, a, right in outcomes if right])
         if not len(kept):
             continue
         before, after = kept.mean(0)
         click.echo(
-            f"| {name} | {len(kept)} of {len(found)} | {before:.2f} | {after:.2f} "
+            f"| {name} | {len(kept)} of {len(outcomes)} | {before:.2f} | {after:.2f} "
             f"| {after / before - 1:+.0%} | {(kept[:, 1] > 1.05 * kept[:, 0]).mean():.0%} |"
         )
 

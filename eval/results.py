@@ -108,9 +108,9 @@ def subsets(samples: list[dict[str, Any]], labels: list[str], coarse: str | None
     """Summarise all samples, and those on which stage 1 found the subject, where that differs."""
     groups = {"all": samples}
     if coarse in labels:
-        found = [s for s in samples if s["figures"][coarse].get("psnr", 0) > FOUND_DB]
-        if 0 < len(found) < len(samples):
-            groups["found"] = found
+        good = [s for s in samples if s["figures"][coarse].get("psnr", 0) > FOUND_DB]
+        if 0 < len(good) < len(samples):
+            groups["found"] = good
     titles = {
         "all": "all images",
         "found": f"images where stage 1 found the subject (coarse PSNR > {FOUND_DB:g} dB)",

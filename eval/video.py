@@ -148,25 +148,25 @@ def _alpha(path: Path) -> Matte:
     return np.asarray(Image.open(path).convert("L"), np.float32) / np.float32(255)
 
 
-def run(clips: list[Clip], specs: list[Spec], told: Told) -> dict[str, dict[str, Figures]]:
+def run(clips: list[Clip], specs: list[Spec], tell: Told) -> dict[str, dict[str, Figures]]:
     """Measure methods on clips: figures by method, and by clip. The truth is measured too:
     it changes along a flow that is not perfect, and less than it does no honest matte."""
-    found: dict[str, dict[str, Figures]] = {TRUTH: {}}
+    by_method: dict[str, dict[str, Figures]] = {TRUTH: {}}
     for clip in clips:
         figures = measure(clip, (_alpha(path) for path in clip.alphas))
-        found[TRUTH][clip.name] = {"change": figures["change"]} if "change" in figures else {}
+        by_method[TRUTH][clip.name] = {"change": figures["change"]} if "change" in figures else {}
     for spec in specs:
-        found[spec.label] = {}
+        by_method[spec.label] = {}
         for number, clip in enumerate(clips, 1):
-            told(f"{spec.label}: {clip.name} ({number} of {len(clips)})")
-            found[spec.label][clip.name] = measure(clip, mattes(spec, clip))
-    return found
+            tell(f"{spec.label}: {clip.name} ({number} of {len(clips)})")
+            by_method[spec.label][clip.name] = measure(clip, mattes(spec, clip))
+    return by_method
 
 
-def table(found: dict[str, dict[str, Figures]]) -> str:
+def table(by_method: dict[str, dict[str, Figures]]) -> str:
     """The means over all clips, as a Markdown table: each clip counts the same."""
     lines = ["| method | " + " | ".join(FIGURES.values()) + " |", "|---|" + "---:|" * len(FIGURES)]
-    for method, clips in found.items():
+    for method, clips in by_method.items():
         cells = []
         for name in FIGURES:
             values = [figures[name] for figures in clips.values() if name in figures]
@@ -175,9 +175,9 @@ def table(found: dict[str, dict[str, Figures]]) -> str:
     return "\n".join(lines)
 
 
-def save(folder: Path, found: dict[str, dict[str, Figures]], command: str) -> None:
+def save(folder: Path, by_method: dict[str, dict[str, Figures]], command: str) -> None:
     """Write ``video.json`` and ``video.md``."""
     folder.mkdir(parents=True, exist_ok=True)
-    data: dict[str, Any] = {"command": command, "figures": found}
+    data: dict[str, Any] = {"command": command, "figures": by_method}
     (folder / "video.json").write_text(json.dumps(data, indent=2) + "\n")
-    (folder / "video.md").write_text(f"`{command}`\n\n{table(found)}\n")
+    (folder / "video.md").write_text(f"`{command}`\n\n{table(by_method)}\n")

@@ -282,8 +282,8 @@ class Cutout:
             photo = image_io.read(source, s.max_pixels, s.decode_seconds)
             seen = transparency.opaque(photo)
             if max(seen.shape[:2]) >= _LONG * min(seen.shape[:2]):
-                said = "so long that stage 1 sees little of it: cut it out in parts"
-                photo = replace(photo, notes=(*photo.notes, said))
+                note = "so long that stage 1 sees little of it: cut it out in parts"
+                photo = replace(photo, notes=(*photo.notes, note))
         with clock("coarse"):
             sight, notes = selection.see(stage1, self.model, seen, wanted, s.views, s.max_pixels)
             photo = replace(photo, notes=(*photo.notes, *notes))

@@ -56,9 +56,9 @@ def estimate(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np
         far_f, far_b = wide_f[rows].astype(np.float32), wide_b[rows].astype(np.float32)
         first = _corrected(photo, a, far_f, far_b)
         near_f, near_b = _means(first * a, far_b * (1 - a), a, NARROW)
-        found = _corrected(photo, a, near_f, near_b)[inner]
+        nearest = _corrected(photo, a, near_f, near_b)[inner]
         where = soft[rows][inner]
-        written[rows][inner][where] = (found[where] + 0.5).astype(np.uint8)
+        written[rows][inner][where] = (nearest[where] + 0.5).astype(np.uint8)
     return foreground
 
 
@@ -92,9 +92,9 @@ def _wide(
 
     in_front = cv2.multiply(image, np.repeat(_bytes(alpha * 255)[..., None], 3, 2), scale=1 / 255)
     behind = small(image - in_front)
-    found = _means(small(in_front), behind, small(alpha), WIDE // _STEP)
+    fields = _means(small(in_front), behind, small(alpha), WIDE // _STEP)
     large_f, large_b = (
-        np.asarray(cv2.resize(_bytes(field), (width, height)), np.uint8) for field in found
+        np.asarray(cv2.resize(_bytes(field), (width, height)), np.uint8) for field in fields
     )
     return large_f, large_b
 

@@ -75,5 +75,5 @@ def _sight(logits: Map, shape: tuple[int, int], size: tuple[int, int]) -> Sight:
         max(1, round(size[1] * likely.shape[0] / SIDE)),
         max(1, round(size[0] * likely.shape[1] / SIDE)),
     )
-    found = views.part(likely, Box(0, 0, size[1], size[0]), (SIDE, SIDE), cells)
-    return Sight(coarse.upsample(found, shape), cells, Box(0, 0, *shape), found, found, 1)
+    seen = views.part(likely, Box(0, 0, size[1], size[0]), (SIDE, SIDE), cells)
+    return Sight(coarse.upsample(seen, shape), cells, Box(0, 0, *shape), seen, seen, 1)

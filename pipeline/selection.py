@@ -106,12 +106,12 @@ EVERYTHING = Selection()
 
 def _numbers(values: Any, count: int, name: str, form: str) -> tuple[Any, ...]:
     try:
-        found = tuple(float(value) for value in values)
+        numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"{name} is {form}, in numbers, not {values!r}") from error
-    if len(found) != count or not all(math.isfinite(v) and v >= 0 for v in found):
+    if len(numbers) != count or not all(math.isfinite(v) and v >= 0 for v in numbers):
         raise SettingsError(f"{name} is {form}, none below 0, not {values!r}")
-    return found
+    return numbers
 
 
 def _point(values: Any, name: str) -> Point:
@@ -131,12 +131,12 @@ def pixels(values: Sequence[float], shape: tuple[int, int], name: str) -> list[f
     height, width = shape
     sides = [width, height] * (len(values) // 2)
     shares = all(value <= 1 for value in values)
-    found = [value * (side if shares else 1) for value, side in zip(values, sides, strict=True)]
-    if any(value > side for value, side in zip(found, sides, strict=True)):
+    in_pixels = [value * (side if shares else 1) for value, side in zip(values, sides, strict=True)]
+    if any(value > side for value, side in zip(in_pixels, sides, strict=True)):
         raise SettingsError(
             f"{name} {_text(values)} is not inside the photo, which is {width}x{height} px"
         )
-    return found
+    return in_pixels
 
 
 def see(
@@ -205,10 +205,10 @@ def _box(wanted: Selection, shape: tuple[int, int]) -> Box | None:
 def read_mask(source: MaskSource, max_pixels: int = Settings.max_pixels) -> Map:
     """Read a mask, (h, w) float32 in 0..1: its alpha where it has one, else how bright it is."""
     if isinstance(source, np.ndarray) and source.ndim == 2 and source.dtype != np.uint8:
-        found = source.astype(np.float32)
-        if not np.isfinite(found).all() or found.min() < 0 or found.max() > 1:
+        values = source.astype(np.float32)
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise SettingsError("a mask of floats lies within 0..1; of whole numbers, it is uint8")
-        return found
+        return values
     return mask_of(image_io.read(source, max_pixels))
 
 
@@ -294,22 +294,22 @@ class _Thing:
     """What was found under a point, in a view of ``box``: (h, w) float32, and how surely."""
 
     box: Box
-    found: Map
+    map: Map
     score: float
     grid: tuple[int, int] | None = None  # of the photo, where it is not the view's own
 
     def holds(self, points: Sequence[Point]) -> bool:
-        return any(_value(self.found, self.box, point) > views.SUBJECT for point in points)
+        return any(_value(self.map, self.box, point) > views.SUBJECT for point in points)
 
     def mask(self, shape: tuple[int, int]) -> Map:
         mask = np.zeros(shape, np.float32)
-        mask[self.box.area] = coarse.upsample(self.found, self.box.shape)
+        mask[self.box.area] = coarse.upsample(self.map, self.box.shape)
         return mask
 
     def cells(self, shape: tuple[int, int]) -> tuple[int, int]:
         if self.grid:
             return self.grid
-        (h, w), (bh, bw) = self.found.shape, self.box.shape
+        (h, w), (bh, bw) = self.map.shape, self.box.shape
         return round(h * shape[0] / bh), round(w * shape[1] / bw)
 
 
@@ -333,7 +333,7 @@ def _under(
         if best is None:
             notes.append(f"nothing was found at the point {_text(point)}")
             continue
-        one = Sight(best.mask(shape), best.cells(shape), best.box, best.found, best.found, 1)
+        one = Sight(best.mask(shape), best.cells(shape), best.box, best.map, best.map, 1)
         if sight is None:
             sight = one
         else:
@@ -368,14 +368,14 @@ def _things(
     whole = Box(0, 0, image.shape[0], image.shape[1])
     for share in (None, *_AROUND):
         box = _centred(frame, point, share) if share else whole
-        found = plain.mask
+        seen = plain.mask
         if share:
-            found = coarse.to_mask(coarse.probabilities(session, card, image[box.area]), card)
-        if _value(found, box, point) <= views.SUBJECT:
+            seen = coarse.to_mask(coarse.probabilities(session, card, image[box.area]), card)
+        if _value(seen, box, point) <= views.SUBJECT:
             continue
-        scale = np.array(found.shape) / box.shape
+        scale = np.array(seen.shape) / box.shape
         at = (int((point[1] - box.top) * scale[0]), int((point[0] - box.left) * scale[1]))
-        alone = pieces.at(found, at)
+        alone = pieces.at(seen, at)
         subject = alone > views.SUBJECT
         score = float(alone[subject].mean()) * _whole(subject, box, frame)
         yield _Thing(box, alone, score, None if share else plain.cells)
@@ -413,12 +413,12 @@ def _whole(subject: NDArray[np.bool_], box: Box, frame: Box) -> float:
     return 1 - min(1.0, 2 * cut / max(int(outline.sum()), 1))
 
 
-def _value(found: Map, box: Box, point: Point) -> float:
+def _value(mask: Map, box: Box, point: Point) -> float:
     """Return the largest value of a map near a point of the photo; 0 outside of its box."""
-    rows, columns = found.shape
+    rows, columns = mask.shape
     y = int((point[1] - box.top) / box.shape[0] * rows)
     x = int((point[0] - box.left) / box.shape[1] * columns)
     if not (0 <= y <= rows and 0 <= x <= columns):
         return 0.0
     y, x = min(y, rows - 1), min(x, columns - 1)
-    return float(found[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].max())
+    return float(mask[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].max())

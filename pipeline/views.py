@@ -127,10 +127,12 @@ def see(
         return coarse.probabilities(session, card, image[at.area], mirrored, planes)
 
     whole = look(everything, card, mirrored=False)
-    found = coarse.to_mask(whole, card)
+    whole_map = coarse.to_mask(whole, card)
     if looks == 1:
-        return Sight(coarse.upsample(found, shape), found.shape, everything, found, found, 1)
-    box = box.wider(MARGIN, shape) if box else around(found, shape)
+        return Sight(
+            coarse.upsample(whole_map, shape), whole_map.shape, everything, whole_map, whole_map, 1
+        )
+    box = box.wider(MARGIN, shape) if box else around(whole_map, shape)
     near = look(box, replace(card, size=card.second) if any(card.second) else card, mirrored=True)
     # Joined on the second one's grid, even where it is the coarser: stage 2 makes more of it.
     first = part(whole, box, shape, near.shape)
@@ -138,7 +140,7 @@ def see(
     if box == everything:
         mask = coarse.upsample(joined, shape)
     else:
-        mask = coarse.upsample(found, shape)
+        mask = coarse.upsample(whole_map, shape)
         mask[box.area] = coarse.upsample(joined, box.shape)
     rows, columns = (
         round(count * side / seen)
@@ -148,17 +150,17 @@ def see(
     return Sight(mask, (rows, columns), box, found_there, found_near, 2)
 
 
-def around(found: Map, shape: tuple[int, int]) -> Box:
+def around(mask: Map, shape: tuple[int, int]) -> Box:
     """Return the box of the subject in a coarse map, with a margin, in a photo of ``shape``.
 
     All of the photo where no pixel is likelier in than out.
     """
     ends = []
     for axis, side in ((1, shape[0]), (0, shape[1])):
-        at = np.flatnonzero((found > SUBJECT).any(axis))
+        at = np.flatnonzero((mask > SUBJECT).any(axis))
         if not at.size:
             return Box(0, 0, *shape)
-        scale = side / found.shape[1 - axis]
+        scale = side / mask.shape[1 - axis]
         low, high = at[0] * scale, (at[-1] + 1) * scale
         spare = max((high - low) * MARGIN, (SMALLEST * side - (high - low)) / 2)
         ends.append((max(0, int(low - spare)), min(side, int(np.ceil(high + spare)))))

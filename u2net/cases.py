@@ -65,8 +65,8 @@ def asker(network: str) -> tuple[Answer, bool]:
     return ask, hinted
 
 
-def _square(found: Map) -> Map:
-    return np.asarray(cv2.resize(found, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.float32)
+def _square(mask: Map) -> Map:
+    return np.asarray(cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def photo_cases(held: Prepared, most: int) -> Iterator[Case]:
@@ -108,11 +108,11 @@ def answers(ask: Answer, case: Case, hinted: bool) -> Iterator[tuple[str, Map, M
     yield "box", ask(case.photo, planes), case.meant
     planes = nothing.copy()
     hints.draw_box(planes[hints.KEEP], box, hints.FAINT)
-    found = ask(case.photo, planes)
+    answer = ask(case.photo, planes)
     for _ in range(CLICKS):
-        planes = hints.correction(planes, found, case.meant)
-        found = ask(case.photo, planes)
-    yield "clicks", found, case.meant
+        planes = hints.correction(planes, answer, case.meant)
+        answer = ask(case.photo, planes)
+    yield "clicks", answer, case.meant
 
 
 def table(networks: dict[str, tuple[Answer, bool]], cases: list[Case]) -> str:
@@ -125,13 +125,13 @@ def table(networks: dict[str, tuple[Answer, bool]], cases: list[Case]) -> str:
     rows: dict[tuple[str, str, str], list[tuple]] = defaultdict(list)
     for case in cases:
         for name, (ask, hinted) in networks.items():
-            for way, found, truth in answers(ask, case, hinted):
-                error = max(float(((found - truth) ** 2).mean()), 1e-6)
+            for way, answer, truth in answers(ask, case, hinted):
+                error = max(float(((answer - truth) ** 2).mean()), 1e-6)
                 rows[case.source, way, name].append(
                     (
-                        metrics.precision_recall(found, truth),
-                        float(np.abs(found - truth).mean()),
-                        metrics.iou(found, truth) >= 0.9,
+                        metrics.precision_recall(answer, truth),
+                        float(np.abs(answer - truth).mean()),
+                        metrics.iou(answer, truth) >= 0.9,
                         -10 * np.log10(error),
                     )
                 )

@@ -86,7 +86,7 @@ def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
         onnx.checker.check_model(onnx.load(str(part)), full_check=True)
 
 
-def join(plain: onnx.ModelProto, told: onnx.ModelProto) -> onnx.ModelProto:
+def join(plain: onnx.ModelProto, hinted: onnx.ModelProto) -> onnx.ModelProto:
     """Put a network for plain photos and one for hints into one graph, with the inputs of both.
 
     The plain one is the graph itself, so that what reads or trains on a file finds it there; where
@@ -98,8 +98,8 @@ def join(plain: onnx.ModelProto, told: onnx.ModelProto) -> onnx.ModelProto:
         del joined.graph.node[-4:], joined.graph.input[1:]
     else:
         _rename(joined.graph, {name: PLAIN + name for name in OUTPUTS})
-    branch = onnx.compose.add_prefix(told, TOLD).graph
-    own = {TOLD + value.name: value.name for value in told.graph.input}
+    branch = onnx.compose.add_prefix(hinted, TOLD).graph
+    own = {TOLD + value.name: value.name for value in hinted.graph.input}
     _rename(branch, own)
     del branch.input[:]  # a branch reads what lies around it
     other = helper.make_graph(
@@ -117,9 +117,9 @@ def join(plain: onnx.ModelProto, told: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_node("If", ["hinted"], OUTPUTS, then_branch=branch, else_branch=other),
         ]
     )
-    joined.graph.input.extend(told.graph.input[1:])
+    joined.graph.input.extend(hinted.graph.input[1:])
     del joined.graph.output[:]
-    joined.graph.output.extend(told.graph.output)
+    joined.graph.output.extend(hinted.graph.output)
     return joined
 
 

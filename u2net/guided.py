@@ -84,11 +84,11 @@ def collated(samples: list[Sample]) -> tuple[np.ndarray, ...]:
 
 def inner_features(model: U2Net, x: Tensor, planes: Tensor) -> list[Tensor]:
     """Return the outputs of all blocks but the last (De_1); no gradient reaches the first."""
-    told = model.told(x, planes)
+    levels = model.hint_features(x, planes)
     with torch.no_grad():
         features = [model.blocks[0](x)]
     for k in range(1, len(model.blocks) - 1):
-        features.append(model.blocks[k](model.block_input(k, x, features, told)))
+        features.append(model.blocks[k](model.block_input(k, x, features, levels)))
     return features
 
 
@@ -104,10 +104,10 @@ def corrected(model: U2Net, x: Tensor, target: Tensor, planes: Tensor, clicks: T
     """Return hints with ``clicks`` (B,) more clicks, on mistakes the network makes with them."""
     rows = torch.nonzero(clicks).flatten()
     with autocast(x.device):
-        found = half_size_maps(model, inner_features(model, x[rows], planes[rows]))[0]
-    found = resize_like(found.float(), target).sigmoid()
+        answer = half_size_maps(model, inner_features(model, x[rows], planes[rows]))[0]
+    answer = resize_like(answer.float(), target).sigmoid()
     planes = planes.clone()
-    for row, prediction in zip(rows.tolist(), found[:, 0].cpu().numpy(), strict=True):
+    for row, prediction in zip(rows.tolist(), answer[:, 0].cpu().numpy(), strict=True):
         truth, old = target[row, 0].cpu().numpy(), planes[row].cpu().numpy()
         new = hints.correction(old, prediction, truth, int(clicks[row]))
         planes[row] = torch.from_numpy(new).to(planes)

@@ -76,12 +76,12 @@ def objects(truth: Map, smallest: float = 0.004) -> list[Map]:
     areas = stats[1:, cv2.CC_STAT_AREA]
     if not len(areas):
         return []
-    found = []
+    subjects = []
     for label in 1 + np.flatnonzero(areas >= max(smallest * truth.size, areas.max() / 20)):
         own = labels == label
         near = cv2.dilate(own.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        found.append(truth * (own | (near & (labels == 0))))
-    return found
+        subjects.append(truth * (own | (near & (labels == 0))))
+    return subjects
 
 
 def choose(rng: Random, parts: list[Map]) -> Map:

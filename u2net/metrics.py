@@ -21,8 +21,8 @@ def precision_recall(prediction: Map, truth: Map) -> NDArray[np.float64]:
     subject = truth > 0.5
     # Counts of pixels at or above each level, from the histograms summed from the top.
     hit = np.bincount(level[subject], minlength=256)[::-1].cumsum()[::-1][1:]
-    found = np.bincount(level.ravel(), minlength=256)[::-1].cumsum()[::-1][1:]
-    precision = np.where(found, hit / np.maximum(found, 1), 1.0)
+    positives = np.bincount(level.ravel(), minlength=256)[::-1].cumsum()[::-1][1:]
+    precision = np.where(positives, hit / np.maximum(positives, 1), 1.0)
     recall = hit / subject.sum() if subject.any() else np.ones(THRESHOLDS)
     return np.stack((precision, recall), 1)
 

@@ -165,7 +165,7 @@ class U2Net(nn.Module):
         """The level (0: full size .. 5: a 32nd) that block ``k`` works at."""
         return k if k < DEPTH else 2 * DEPTH - 2 - k
 
-    def told(self, x: Tensor, hints: Tensor | None) -> list[Tensor]:
+    def hint_features(self, x: Tensor, hints: Tensor | None) -> list[Tensor]:
         """What each encoder is told by ``hints`` (B, 2, H, W) in 0..1; ``None`` says nothing.
 
         The first one, which finds edges and colours whatever is meant, is told nothing.
@@ -178,7 +178,7 @@ class U2Net(nn.Module):
         return levels
 
     def block_input(
-        self, k: int, x: Tensor, features: list[Tensor], told: list[Tensor] | None = None
+        self, k: int, x: Tensor, features: list[Tensor], levels: list[Tensor] | None = None
     ) -> Tensor:
         """What block ``k`` is fed: from the photo ``x``, the outputs of the blocks before it and,
         in a network with hints, what the encoders are ``told`` (nothing without it)."""
@@ -188,7 +188,7 @@ class U2Net(nn.Module):
             fed = pool(features[k - 1])
             if not self.hints:
                 return fed
-            level = (told or self.told(x, None))[k]
+            level = (levels or self.hint_features(x, None))[k]
             return torch.cat((fed, level.to(fed.dtype)), 1)
         skip = features[2 * DEPTH - 2 - k]
         return torch.cat((resize_like(features[k - 1], skip), skip), 1)
@@ -196,9 +196,9 @@ class U2Net(nn.Module):
     def features(self, x: Tensor, hints: Tensor | None = None) -> list[Tensor]:
         """The outputs of the eleven blocks for a normalised photo (B, 3, H, W)."""
         outputs: list[Tensor] = []
-        told = self.told(x, hints) if self.hints else None
+        levels = self.hint_features(x, hints) if self.hints else None
         for k, block in enumerate(self.blocks):
-            outputs.append(block(self.block_input(k, x, outputs, told)))
+            outputs.append(block(self.block_input(k, x, outputs, levels)))
         return outputs
 
     def heads(self, features: list[Tensor]) -> list[Tensor]:

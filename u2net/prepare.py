@@ -146,15 +146,15 @@ def read_cutout(path: Path, longest: int = PIECE) -> NDArray[np.uint8] | None:
 
 def write_pieces(cutouts: list[Path], grounds: list[Path], rooms: str, path: Path) -> None:
     """Write what scenes are composed of (:class:`u2net.scenes.Pieces`)."""
-    found = [(p.parent.name, cutout) for p in cutouts if (cutout := read_cutout(p)) is not None]
-    pixels = [cutout.reshape(-1, 4) for _, cutout in found] or [np.empty((0, 4), np.uint8)]
+    named = [(p.parent.name, cutout) for p in cutouts if (cutout := read_cutout(p)) is not None]
+    pixels = [cutout.reshape(-1, 4) for _, cutout in named] or [np.empty((0, 4), np.uint8)]
     squares = [read_square(p, SIZE) for p in grounds]
     with files.replacing(path) as file:
         np.savez(
             file,
             pixels=np.concatenate(pixels),
-            shapes=np.array([cutout.shape[:2] for _, cutout in found], np.int64).reshape(-1, 2),
-            kinds=np.array([kind for kind, _ in found], str),
+            shapes=np.array([cutout.shape[:2] for _, cutout in named], np.int64).reshape(-1, 2),
+            kinds=np.array([kind for kind, _ in named], str),
             grounds=np.stack(squares) if squares else np.empty((0, SIZE, SIZE, 3), np.uint8),
             rooms=np.array([bool(rooms and re.search(rooms, p.stem)) for p in grounds], bool),
         )

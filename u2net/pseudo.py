@@ -99,8 +99,8 @@ def make(prepared: Path, split: str, teachers: Sequence[str], quiet: bool = Fals
     for n in tqdm(missing, desc=f"teachers {split}", disable=quiet or None):
         photo = np.ascontiguousarray(pictures.pack[rows[n]][..., :3])
         for t, (session, card) in enumerate(opened):
-            found = coarse.predict(session, card, photo)
-            square = cv2.resize(found, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            mask = coarse.predict(session, card, photo)
+            square = cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
             maps[n, t] = np.rint(255 * square)
         made[n] = True
     return len(missing)

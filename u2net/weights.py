@@ -41,8 +41,8 @@ def load_onnx(path: Path) -> U2Net:
             torch_name(t.name): torch.from_numpy(numpy_helper.to_array(t).copy())
             for t in onnx.load(str(path)).graph.initializer
         }
-        told = weights["encoder.1.cin.conv.weight"].shape[1] > SMALL.encoder[0][1]
-        model = U2Net(SMALL, norm=False, hints=told)
+        hinted = weights["encoder.1.cin.conv.weight"].shape[1] > SMALL.encoder[0][1]
+        model = U2Net(SMALL, norm=False, hints=hinted)
         model.load_state_dict(weights)
     except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
         raise ModelInvalid(f"{path} is no U²-Net-P with folded normalisations: {error}") from error
@@ -70,8 +70,8 @@ def load_checkpoint(path: Path) -> U2Net:
     state = checkpoint.read(path)
     try:
         settings = state["settings"]
-        folded, told = settings.get("folded", False), settings.get("hinted", 0) > 0
-        model = U2Net(WIDTHS[settings["widths"]], norm=not folded, hints=told)
+        folded, hinted = settings.get("folded", False), settings.get("hinted", 0) > 0
+        model = U2Net(WIDTHS[settings["widths"]], norm=not folded, hints=hinted)
         model.load_state_dict(state["ema"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise ModelInvalid(f"{path} is no checkpoint of train_u2net.py: {error}") from error

@@ -28,8 +28,8 @@ def ensure() -> None:
                 "name: rename it, or import wisp before it"
             )
         return
-    found = importlib.util.find_spec("pipeline")
-    if found is not None and found.origin and Path(found.origin).resolve() == _OURS:
+    other = importlib.util.find_spec("pipeline")
+    if other is not None and other.origin and Path(other.origin).resolve() == _OURS:
         return
     spec = importlib.util.spec_from_file_location(
         "pipeline", _OURS, submodule_search_locations=[str(_OURS.parent)]
@@ -43,9 +43,9 @@ def ensure() -> None:
         del sys.modules["pipeline"]
         raise
     main = getattr(sys.modules.get("__main__"), "__file__", None)
-    if found is not None and found.origin and found.origin != main:
+    if other is not None and other.origin and other.origin != main:
         warnings.warn(
-            f"wisp uses its own module 'pipeline'; {found.origin} is hidden by it: rename that one",
+            f"wisp uses its own module 'pipeline'; {other.origin} is hidden by it: rename that one",
             ImportWarning,
             stacklevel=3,
         )

@@ -106,11 +106,11 @@ def state(job: Job, settings: str) -> State:
         source, target = os.stat(job.source), os.stat(job.target)
         if not target.st_size:
             return State.MISSING
-        found = _read_mark(job.target, target.st_size)
+        mark = _read_mark(job.target, target.st_size)
     except OSError:
         return State.MISSING
-    if found:
-        made_so = found == (settings, photo_digest(job.source))
+    if mark:
+        made_so = mark == (settings, photo_digest(job.source))
         return State.FINISHED if made_so else State.MISSING
     return State.UNKNOWN if target.st_mtime_ns >= source.st_mtime_ns else State.MISSING
 

@@ -40,14 +40,14 @@ def find(inputs: Sequence[str], avoid: Sequence[Path] = ()) -> list[Job]:
     """
     shut = {os.path.realpath(path) for path in avoid}
     jobs: list[Job] = []
-    for given in inputs:
-        if given == str(STREAM):
+    for entry in inputs:
+        if entry == str(STREAM):
             jobs.append(Job(STREAM, name=Path("stdin.image")))
             continue
-        matches, base = [given], Path(given).parent
-        if glob.has_magic(given) and not os.path.lexists(given):
-            matches = sorted(glob.glob(given, recursive=True)) or matches
-            base = _fixed_part(given)
+        matches, base = [entry], Path(entry).parent
+        if glob.has_magic(entry) and not os.path.lexists(entry):
+            matches = sorted(glob.glob(entry, recursive=True)) or matches
+            base = _fixed_part(entry)
         for match in matches:
             path = Path(match)
             if path.is_dir():
@@ -101,7 +101,7 @@ def _shut(error: OSError, base: Path) -> Job:
 
 def names_file(inputs: Sequence[str], jobs: Sequence[Job], out: str) -> bool:
     """Tell whether ``out`` names the one file to write, and not a folder to write into."""
-    one = len(jobs) == 1 and not any(os.path.isdir(given) for given in inputs)
+    one = len(jobs) == 1 and not any(os.path.isdir(entry) for entry in inputs)
     folder = os.path.isdir(out) or out.endswith(("/", os.sep))
     return one and not folder and (bool(Path(out).suffix) or os.path.exists(out))
 
@@ -125,13 +125,13 @@ def plan(inputs: Sequence[str], jobs: Sequence[Job], out: str | None, ending: st
         When a photo would be written over, or two cutouts would be one file.
     """
     if out is None:
-        folders = [given for given in inputs if os.path.isdir(given)]
+        folders = [entry for entry in inputs if os.path.isdir(entry)]
         if folders:
             raise SettingsError(f"{folders[0]} is a folder: say with -o where its cutouts go")
         ending = f"-cutout{ending}"
     elif any(
-        os.path.isdir(given) and os.path.realpath(given) == os.path.realpath(out)
-        for given in inputs
+        os.path.isdir(entry) and os.path.realpath(entry) == os.path.realpath(out)
+        for entry in inputs
     ):
         raise SettingsError(f"{out} holds the photos: give another folder for the cutouts")
     if out == str(STREAM) or (out is None and [job.source for job in jobs] == [STREAM]):

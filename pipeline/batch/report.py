@@ -19,8 +19,8 @@ _STATUSES = ("done", "skipped", "failed")
 
 def counts(outcomes: Iterable[Outcome]) -> dict[str, int]:
     """Count the outcomes by status."""
-    found = Counter(outcome.status for outcome in outcomes)
-    return {status: found[status] for status in _STATUSES}
+    totals = Counter(outcome.status for outcome in outcomes)
+    return {status: totals[status] for status in _STATUSES}
 
 
 class Report:

@@ -96,16 +96,16 @@ def verify(ctx: click.Context, names: Sequence[str]) -> None:
 def _here(names: Sequence[str]) -> Iterator[tuple[str, CoarseModel | RefinerModel]]:
     from dataclasses import replace
 
-    found: list[tuple[str, CoarseModel | RefinerModel]] = [*COARSE.items(), *REFINERS.items()]
+    cards: list[tuple[str, CoarseModel | RefinerModel]] = [*COARSE.items(), *REFINERS.items()]
     for name, card in PUBLIC.items():
         path = store.find(name) or (store.model_path(name) if name in names else None)
         if path:
-            found.append((name, replace(card, path=path)))
-    found += [*own.imported(CoarseModel).items(), *own.imported(RefinerModel).items()]
+            cards.append((name, replace(card, path=path)))
+    cards += [*own.imported(CoarseModel).items(), *own.imported(RefinerModel).items()]
     for name in names:
-        if name not in dict(found):
+        if name not in dict(cards):
             raise ModelMissing(f"no model {name!r}: `wisp models` lists them")
-    return ((name, card) for name, card in found if name in names or not names)
+    return ((name, card) for name, card in cards if name in names or not names)
 
 
 @models.command()

@@ -29,14 +29,14 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Read x,y or x0,y0,x1,y1, once or several times."""
     several = isinstance(value, tuple)
     try:
-        found = [
+        numbers = [
             tuple(float(part) for part in text.split(","))
             for text in (value if several else [value] if value is not None else [])
         ]
     except ValueError as error:
         raise click.BadParameter(f"{param.metavar}, in numbers, not {value!r}") from error
-    if found:
-        _keep(ctx, param, tuple(found) if several else found[0])
+    if numbers:
+        _keep(ctx, param, tuple(numbers) if several else numbers[0])
 
 
 def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -129,14 +129,14 @@ class Wanted:
             return replace(job, mask=self.masks)
         folder = self.masks / job.name.parent
         stem = job.source.stem
-        found = sorted(
+        masks = sorted(
             path
             for path in (folder.iterdir() if folder.is_dir() else ())
             if path.stem == stem and image_io.PICTURE.fullmatch(path.name)
         )
-        if not found:
+        if not masks:
             return replace(job, problem=job.problem or f"there is no mask {folder / stem}.png")
-        return replace(job, mask=found[0])
+        return replace(job, mask=masks[0])
 
 
 def selected(ctx: click.Context) -> Wanted:

@@ -101,11 +101,11 @@ def main() -> None:
         except EOFError:
             return
         _end_after(head["seconds"], head["wait"] + _GRACE)
-        said, parts = _answer(head, data)
+        answer, parts = _answer(head, data)
         del data
         views = [memoryview(part).cast("B") for part in parts]
-        told = json.dumps({**said, "parts": [len(view) for view in views]}).encode()
-        answers.write(struct.pack(">I", len(told)) + told)
+        reply = json.dumps({**answer, "parts": [len(view) for view in views]}).encode()
+        answers.write(struct.pack(">I", len(reply)) + reply)
         for view in views:
             answers.write(view)
         answers.flush()

@@ -354,14 +354,14 @@ def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes, int]:
     """Return the metadata worth keeping and the orientation (1..8) that has yet to be applied."""
     orientation = 1
     try:
-        found = image.getexif()
-        if found.get(_ORIENTATION) in range(2, 9):
-            orientation = found[_ORIENTATION]
+        exif = image.getexif()
+        if exif.get(_ORIENTATION) in range(2, 9):
+            orientation = exif[_ORIENTATION]
         kept = Image.Exif()
         for tag in _KEPT_EXIF:
-            if tag in found:
-                kept[tag] = found[tag]
-        details = found.get_ifd(_EXIF_IFD)
+            if tag in exif:
+                kept[tag] = exif[tag]
+        details = exif.get_ifd(_EXIF_IFD)
         if details := {tag: v for tag, v in details.items() if tag not in _DROPPED_EXIF}:
             kept[_EXIF_IFD] = details
         data = kept.tobytes() if len(kept) else b""

@@ -93,10 +93,10 @@ def _marker(data: bytes, at: int) -> tuple[int, int, int]:
 
     Where there is none it is the end of the picture: that its marker is missing is common.
     """
-    found = _MARKER.search(data, at)
-    if not found:
+    marker = _MARKER.search(data, at)
+    if not marker:
         return max(0, len(data) - at), _END, len(data)
-    place = found.end() - 1
+    place = marker.end() - 1
     if data[place] == 0xFF:
         filled = _FILL.match(data, place)
         place = filled.end() if filled else place

@@ -47,18 +47,18 @@ def photo(stream: BinaryIO, notes: list[str]) -> tuple[int, int]:
 
     Raises :class:`UnsupportedFormat` for a camera's raw file.
     """
-    found = directories(stream)
-    if not found:
+    pages = directories(stream)
+    if not pages:
         return 0, 0
-    if any(d.tags.get(262, (0,))[0] in _SENSOR or 50706 in d.tags for d in found):
+    if any(d.tags.get(262, (0,))[0] in _SENSOR or 50706 in d.tags for d in pages):
         raise UnsupportedFormat(
             "this is a camera's raw file: develop it first, and give the TIFF or JPEG"
         )
-    first = found[0]
+    first = pages[0]
     if first.page:
         return 0, 0
     pictures = [
-        d for d in found if not (d.reduced or d.page) and (first.reduced or _alike(d, first))
+        d for d in pages if not (d.reduced or d.page) and (first.reduced or _alike(d, first))
     ]
     best = max(pictures, key=lambda d: d.size[0] * d.size[1], default=first)
     if best.size[0] * best.size[1] <= first.size[0] * first.size[1]:
@@ -80,9 +80,9 @@ def directories(stream: BinaryIO) -> list[Directory]:
     order = "<" if head[:2] == b"II" else ">"
     big = head[2:4] in (b"+\0", b"\0+")
     (place,) = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)
-    found: list[Directory] = []
+    read: list[Directory] = []
     waiting, seen = [place], set()
-    while waiting and len(found) < _DIRECTORIES:
+    while waiting and len(read) < _DIRECTORIES:
         place = waiting.pop(0)
         if not place or place in seen:
             continue
@@ -91,9 +91,9 @@ def directories(stream: BinaryIO) -> list[Directory]:
             tags, following = _read(stream, place, order, big)
         except (struct.error, OSError, ValueError, OverflowError):
             continue
-        found.append(Directory(place, tags))
+        read.append(Directory(place, tags))
         waiting += [*tags.get(330, ())[:_DIRECTORIES], following]
-    return found
+    return read
 
 
 def _read(

@@ -104,11 +104,11 @@ def _advance(url: str, part: Path, have: int, length: int, progress: Progress) -
             part.unlink(missing_ok=True)
             return
         left = length - have
-        said = response.headers.get("Content-Length", "")
-        if said.isdigit() and int(said) != left:
+        announced = response.headers.get("Content-Length", "")
+        if announced.isdigit() and int(announced) != left:
             raise ModelInvalid(
-                f"{url} has {int(said) + have:,} bytes where the published file has {length:,}: "
-                "another file, or the page of a proxy"
+                f"{url} has {int(announced) + have:,} bytes where the published file has "
+                f"{length:,}: another file, or the page of a proxy"
             )
         with _open(part, have) as file:
             progress(have, length)

@@ -135,11 +135,11 @@ def _open_prompted(
     ):
         network = Network(path, providers, threads)
         taken = {end.name for end in network.session.get_inputs()}
-        given = {end.name for end in network.session.get_outputs()}
-        if taken != set(inputs) or not given.issuperset(outputs):
+        offered = {end.name for end in network.session.get_outputs()}
+        if taken != set(inputs) or not offered.issuperset(outputs):
             raise ModelInvalid(
                 f"{path}: this half of a SAM needs the inputs {', '.join(inputs)} and the outputs "
-                f"{', '.join(outputs)}; it has {', '.join(sorted(taken | given))}"
+                f"{', '.join(outputs)}; it has {', '.join(sorted(taken | offered))}"
             )
         halves.append(network)
     plain, plain_card = open_coarse(COARSE["wisp"], providers, threads)
@@ -158,7 +158,7 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
     network = Network(card.path, providers, threads, allow_fp16=False)
     first, *more = network.session.get_inputs()
     ends = [first, *network.session.get_outputs()]
-    found = [(end.name, end.shape, end.type) for end in [*ends, *more]]
+    listed = [(end.name, end.shape, end.type) for end in [*ends, *more]]
     two = [(end.name, list(end.shape), end.type) for end in more] == [("afar", [], "tensor(bool)")]
     good = [end.name for end in ends] == ["patches", "refined"] and all(
         list(end.shape[1:]) == [4, 128, 128]
@@ -169,7 +169,7 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
     if not good or (more and not two):
         raise ModelInvalid(
             f"{card.path}: stage 2 needs float32 'patches' in and 'refined' out, each "
-            f"(N, 4, 128, 128) with N free, and at most a bool 'afar' in; this network has {found}"
+            f"(N, 4, 128, 128) with N free, and at most a bool 'afar' in; this network has {listed}"
         )
     return Refiner(network, two)
 

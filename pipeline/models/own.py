@@ -31,11 +31,11 @@ _CPU = ("CPUExecutionProvider",)
 
 def imported(kind: type[Card]) -> dict[str, Card]:
     """Return the models that the user took in, of one kind, by name."""
-    found: dict[str, Any] = {}
+    cards: dict[str, Any] = {}
     try:
         notes = sorted((home() / "models").glob("*.json"))
     except SettingsError:  # no home folder
-        return found
+        return cards
     for note in notes:
         try:
             facts = json.loads(note.read_text())
@@ -50,10 +50,10 @@ def imported(kind: type[Card]) -> dict[str, Card]:
         except (OSError, ValueError, KeyError, TypeError):
             continue  # another's file
         if kind is RefinerModel and facts["like"] == "refiner":
-            found[note.stem] = kind(**own)
+            cards[note.stem] = kind(**own)
         elif kind is CoarseModel and known:
-            found[note.stem] = replace(known, **own, url="", length=0, md5="")
-    return found
+            cards[note.stem] = replace(known, **own, url="", length=0, md5="")
+    return cards
 
 
 def like(name: str) -> str:

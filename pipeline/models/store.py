@@ -174,8 +174,8 @@ def fetch(name: str, quiet: bool = False, progress: Progress | None = None) -> P
         _tell(f"fetching {name} ({megabytes(card.length)}, {card.licence}) from {url}", quiet)
         try:
             shown = nullcontext(progress) if progress else _shown(name, there, card.length, quiet)
-            with shown as told:
-                download.fetch(url, target, card.length, lambda p: mismatch(p, card), told)
+            with shown as report:
+                download.fetch(url, target, card.length, lambda p: mismatch(p, card), report)
         except ModelError as error:
             raise type(error)(
                 f"{name} cannot be had: {error}. By hand: fetch {card.url} "
@@ -324,12 +324,12 @@ def _shown(name: str, have: int, length: int, quiet: bool) -> Iterator[Progress]
 
             yield move
         return
-    said = time.monotonic()
+    last = time.monotonic()
 
     def line(done: int, all_: int) -> None:
-        nonlocal said
-        if time.monotonic() - said > 10:
-            said = time.monotonic()
+        nonlocal last
+        if time.monotonic() - last > 10:
+            last = time.monotonic()
             _tell(f"{name}: {megabytes(done)} of {megabytes(all_)}", quiet)
 
     yield line

@@ -57,23 +57,23 @@ class Ledger:
         self.look()
         try:
             text = self._place.read(_RUN)
-            found = json.loads(text) if text.strip() else None
+            settled = json.loads(text) if text.strip() else None
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise SettingsError(f"{self._place.path(_RUN)} is broken: {error}") from error
-        if found is None:  # of a run that was killed in that very moment
+        if settled is None:  # of a run that was killed in that very moment
             self._place.delete(_RUN)
             return None
-        said = json.loads(json.dumps({**facts, "format": _FORMAT}))
-        other = [key for key in said if found.get(key) != said[key]]
+        wanted = json.loads(json.dumps({**facts, "format": _FORMAT}))
+        other = [key for key in wanted if settled.get(key) != wanted[key]]
         if other:
-            differences = "; ".join(f"{key}: {found.get(key)} → {said[key]}" for key in other)
+            differences = "; ".join(f"{key}: {settled.get(key)} → {wanted[key]}" for key in other)
             raise SettingsError(
                 f"{self._place.address} holds cutouts of another run ({differences}): "
                 "repeat its settings, or give another place"
             )
-        return dict(found)
+        return dict(settled)
 
     def settle(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Write down what holds for all runs; return what is, should another have been faster."""
@@ -92,11 +92,11 @@ class Ledger:
 
     def rows(self, shard: str) -> dict[str, Row]:
         """What a shard's manifests say, by the photos' names."""
-        found: dict[str, Row] = {}
+        latest: dict[str, Row] = {}
         for number in range(self.parts(shard)):
             table = pq.read_table(BytesIO(self._place.read(f"{_SHARDS}/{_file(shard, number)}")))
-            found.update((record["path"], Row(**record)) for record in table.to_pylist())
-        return found
+            latest.update((record["path"], Row(**record)) for record in table.to_pylist())
+        return latest
 
     def commit(self, shard: str, part: int, rows: Iterable[Row]) -> None:
         """Write a manifest: from here on, its photos are finished."""

@@ -55,8 +55,8 @@ class Patience:
                 lasting = isinstance(error, _LASTING) or type(error).__name__ in _LASTING_NAMES
                 if lasting or number == self.tries:
                     tried = "" if lasting or number == 1 else f" ({number} tries)"
-                    said = " ".join(str(error).split()) or "no answer"
-                    raise StoreError(f"{what}: {said}{tried}") from error
+                    reason = " ".join(str(error).split()) or "no answer"
+                    raise StoreError(f"{what}: {reason}{tried}") from error
                 time.sleep(self.wait(number))
         raise AssertionError("tries is at least 1")
 

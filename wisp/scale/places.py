@@ -129,10 +129,10 @@ class Place:
         """The names in a folder, without those in folders below it; none where it is not there."""
         path = self.path(folder)
         try:
-            found = self.patience.call(f"cannot list {path}", self.fs.ls, path, detail=False)
+            entries = self.patience.call(f"cannot list {path}", self.fs.ls, path, detail=False)
         except FileNotFoundError:
             return set()
-        return {posixpath.basename(str(entry).rstrip("/")) for entry in found}
+        return {posixpath.basename(str(entry).rstrip("/")) for entry in entries}
 
     def listing(self) -> Iterator[Entry]:
         """Yield all files below, without hidden folders, as the store tells of them.
@@ -224,8 +224,8 @@ def _scanned(place: Place) -> Iterator[Entry]:
     while waiting:
         folder = waiting.pop()
         try:
-            with os.scandir(folder) as found:
-                for entry in found:
+            with os.scandir(folder) as entries:
+                for entry in entries:
                     path = Path(entry.path).as_posix()
                     if entry.is_dir(follow_symlinks=False):
                         if not entry.name.startswith("."):
@@ -245,8 +245,8 @@ def _pages(place: Place) -> Iterator[Entry]:
         page = place.patience.call(
             f"cannot list {place.address}", place.fs.call_s3, "list_objects_v2", **request
         )
-        for found in page.get("Contents", ()):
-            yield Entry(f"{bucket}/{found['Key']}", found["Size"], found["ETag"].strip('"'))
+        for entry in page.get("Contents", ()):
+            yield Entry(f"{bucket}/{entry['Key']}", entry["Size"], entry["ETag"].strip('"'))
         if not page.get("IsTruncated"):
             return
         request["ContinuationToken"] = page["NextContinuationToken"]
@@ -257,10 +257,10 @@ def _folders(place: Place) -> Iterator[Entry]:
     while waiting:
         folder = waiting.pop()
         try:
-            found = place.patience.call(f"cannot list {folder}", place.fs.ls, folder, detail=True)
+            entries = place.patience.call(f"cannot list {folder}", place.fs.ls, folder, detail=True)
         except FileNotFoundError:
             continue
-        for info in sorted(found, key=lambda info: info["name"]):
+        for info in sorted(entries, key=lambda info: info["name"]):
             path = str(info["name"]).rstrip("/")
             if info["type"] == "directory":
                 if path != folder and not posixpath.basename(path).startswith("."):

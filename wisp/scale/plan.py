@@ -103,17 +103,17 @@ class Spill:
         """Yield the shards of this slice that hold photos; each photo is there once."""
         number = int(number)
         self._data.execute(f"CREATE INDEX by_shard ON items (hash % {number}, path)")
-        found = self._data.execute(
+        rows = self._data.execute(
             f"SELECT hash % {number} AS shard, path, address, version, size FROM items "
             f"ORDER BY hash % {number}, path"
         )
-        row = found.fetchone()
+        row = rows.fetchone()
         while row:
             shard = row[0]
             items: dict[str, Item] = {}
             while row and row[0] == shard:
                 items.setdefault(row[1], Item(row[1], row[2], row[3], row[4]))
-                row = found.fetchone()
+                row = rows.fetchone()
             if self._part.has(shard):
                 yield Shard(f"{shard:06d}", list(items.values()))
 

@@ -28,14 +28,14 @@ def progress(
     ``alone`` tells whether this run does all photos, so that their number is that of the listing.
     """
     bar: Any = None
-    told, planning, named = time.monotonic(), True, 0
+    last, planning, named = time.monotonic(), True, 0
     if not quiet and terminal.on_terminal(sys.stderr):
         from tqdm import tqdm
 
         bar = tqdm(unit="photo", dynamic_ncols=True, smoothing=0.05, desc="listing")
 
     def tell(summary: Summary, row: Row | None) -> None:
-        nonlocal told, planning, named
+        nonlocal last, planning, named
         if metrics:
             metrics(summary, row)
         if row is not None and row.status == "failed" and named < _NAMED:
@@ -51,8 +51,8 @@ def progress(
                 bar.reset(summary.listed if alone and summary.listed else None)
                 bar.set_description("cutting")
             bar.update((seen or summary.listed) - bar.n)
-        elif not quiet and time.monotonic() - told >= _EVERY:
-            told = time.monotonic()
+        elif not quiet and time.monotonic() - last >= _EVERY:
+            last = time.monotonic()
             click.echo(_line(summary, seen, alone), err=True)
 
     try:

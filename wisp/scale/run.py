@@ -76,12 +76,12 @@ class _Making:
     part: int
     sink: Sink
     rows: list[Row] = field(default_factory=list)
-    given: int = 0
+    handed_out: int = 0
     whole: bool = False  # whether all its tasks have been given out
 
     @property
     def complete(self) -> bool:
-        return self.whole and len(self.rows) == self.given
+        return self.whole and len(self.rows) == self.handed_out
 
 
 class _Run:
@@ -104,29 +104,29 @@ class _Run:
     def shards(self, source: Source) -> Iterator[Shard]:
         wish = self._wish
         facts = {"source": source.address, "to": wish.to, **wish.facts, "settings": wish.digest}
-        found = self._ledger.begin(facts)
+        begun = self._ledger.begin(facts)
         if wish.to != "files":
             self._there = self._out.names()
         if not isinstance(source, Listed):
             if wish.shards:
                 raise SettingsError("the source's own files are the shards: leave their number out")
-            if found is None:
+            if begun is None:
                 self._ledger.settle(facts)
             yield from plan_packed(source, wish.part)
             return
 
         def agree(proposed: int | None) -> int | None:
-            nonlocal found
-            if proposed is not None and found is None:
-                found = self._ledger.settle({**facts, "shards": proposed})
-            if found is None:
+            nonlocal begun
+            if proposed is not None and begun is None:
+                begun = self._ledger.settle({**facts, "shards": proposed})
+            if begun is None:
                 return wish.shards
-            if wish.shards not in (None, found["shards"]):
+            if wish.shards not in (None, begun["shards"]):
                 raise SettingsError(
-                    f"{self._out.address} was begun with {found['shards']} shards, "
+                    f"{self._out.address} was begun with {begun['shards']} shards, "
                     f"not {wish.shards}: leave their number out"
                 )
-            return int(found["shards"])
+            return int(begun["shards"])
 
         def planned(photos: int) -> None:
             self._summary.listed = photos
@@ -176,7 +176,7 @@ class _Run:
             target = targets.get(item.path) or f"{_stem(item.path)}{self._wish.ending}"
             number = next(self._numbers)
             self._of[number] = making
-            making.given += 1
+            making.handed_out += 1
             self._sweep(target)
             yield Task(number, item, target, self._software(item))
         if making is not None:
@@ -198,19 +198,21 @@ class _Run:
     def _targets(self, items: list[Item], known: dict[str, Row]) -> dict[str, str]:
         """Name the cutouts of a shard, as ``wisp cut`` does; what has a name keeps it."""
         ending = self._wish.ending
-        found = {item.path: _stem(item.path) + ending for item in items}
-        if len(set(found.values())) < len(found):
-            jobs = [Job(Path(path), name=Path(path)) for path in found]
+        targets = {item.path: _stem(item.path) + ending for item in items}
+        if len(set(targets.values())) < len(targets):
+            jobs = [Job(Path(path), name=Path(path)) for path in targets]
             named = batch.named(jobs, Path(), ending)
-            found = {path: job.target.as_posix() for path, job in zip(found, named, strict=True)}
+            targets = {
+                path: job.target.as_posix() for path, job in zip(targets, named, strict=True)
+            }
         taken = {row.output for row in known.values() if row.output}
-        for path, target in found.items():
+        for path, target in targets.items():
             row = known.get(path)
             if row and row.output and self._wish.to == "files":
-                found[path] = row.output
+                targets[path] = row.output
             elif target in taken:
-                found[path] = path + ending
-        return found
+                targets[path] = path + ending
+        return targets
 
     def _software(self, item: Item) -> str:
         local = re.fullmatch("[0-9a-f]{16}", item.version)

@@ -61,7 +61,7 @@ class _Member:
         self.process = _SPAWN.Process(target=_main, args=(theirs, hand), daemon=True)
         self.process.start()
         theirs.close()
-        self.given: dict[int, Task] = {}
+        self.tasks: dict[int, Task] = {}
         self.doing: int | None = None
         self.ready = False
 
@@ -78,7 +78,7 @@ class _Team:
     def work(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Done]]:
         while True:
             self._feed(tasks)
-            if not any(member.given for member in self._members):
+            if not any(member.tasks for member in self._members):
                 return
             watched: dict[Any, _Member] = {member.pipe: member for member in self._members}
             for pipe in wait(list(watched)):
@@ -92,14 +92,14 @@ class _Team:
 
     def _feed(self, tasks: Iterator[Task]) -> None:
         if self._suspects or self._alone is not None:
-            busy = any(member.given for member in self._members)
+            busy = any(member.tasks for member in self._members)
             if not busy and self._suspects:
                 self._alone = self._suspects.popleft()
                 self._give(self._members[0], self._alone)
             return
         for full in range(1, _AHEAD + 1):  # everybody gets a first task before one gets a second
             for member in self._members:
-                if len(member.given) >= full:
+                if len(member.tasks) >= full:
                     continue
                 task = self._again.popleft() if self._again else next(tasks, None)
                 if task is None:
@@ -108,7 +108,7 @@ class _Team:
 
     def _give(self, member: _Member, task: Task) -> None:
         number = next(self._numbers)
-        member.given[number] = task
+        member.tasks[number] = task
         with suppress(OSError):  # it has died, which the next look at it tells
             member.pipe.send((number, task))
 
@@ -121,7 +121,7 @@ class _Team:
         elif kind == "begun":
             member.doing = number
         else:
-            task = member.given.pop(number)
+            task = member.tasks.pop(number)
             if member.doing == number:
                 member.doing = None
             if task is self._alone:
@@ -137,7 +137,7 @@ class _Team:
             self._stillborn += 1
             if self._stillborn >= _STARTS:
                 raise WorkersError(f"worker processes end as they start ({_cause(code)})")
-        for number, task in member.given.items():
+        for number, task in member.tasks.items():
             if number != member.doing:
                 self._again.append(task)
             elif task is self._alone:

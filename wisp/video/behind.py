@@ -18,11 +18,15 @@ from wisp.video.clip import Clip, Frame, open_clip
 from wisp.video.coding import Picture
 
 
-def clip_behind(given: str | None) -> Clip | None:
+def clip_behind(background: str | None) -> Clip | None:
     """Open a background that is a clip; None where it is anything else."""
-    if given is None or not os.path.isfile(given) or image_io.PICTURE.fullmatch(Path(given).name):
+    if (
+        background is None
+        or not os.path.isfile(background)
+        or image_io.PICTURE.fullmatch(Path(background).name)
+    ):
         return None
-    return open_clip(Path(given))
+    return open_clip(Path(background))
 
 
 _START = Fraction(0)

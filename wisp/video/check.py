@@ -66,8 +66,8 @@ def check(path: Path, coding: Coding, kept: Kept, times: Sequence[int], base: Fr
             )
             for number, meant in kept.frames.items():
                 moment = float((times[number] - times[0]) * base)
-                found = _frame_at(container, stream, decoder, begun + moment, coding.pixels)
-                _compare(path, coding, found, meant, float(times[number] * base))
+                frame = _frame_at(container, stream, decoder, begun + moment, coding.pixels)
+                _compare(path, coding, frame, meant, float(times[number] * base))
     except (OSError, ValueError, av.error.InvalidDataError) as error:
         raise OutputError(f"{path.name} was written, but cannot be read again: {error}") from error
 
@@ -92,14 +92,14 @@ def _frame_at(
 
 
 def _compare(
-    path: Path, coding: Coding, found: NDArray[np.uint8] | None, meant: NDArray[np.uint8], at: float
+    path: Path, coding: Coding, frame: NDArray[np.uint8] | None, meant: NDArray[np.uint8], at: float
 ) -> None:
-    if found is None:
+    if frame is None:
         raise OutputError(f"{path.name} was written, but has no frame at {at:.2f} s")
-    meant = meant[: found.shape[0], : found.shape[1]]
+    meant = meant[: frame.shape[0], : frame.shape[1]]
     if coding.pixels == "pal8":
         meant = np.where(meant < 128, 0, 255).astype(np.uint8)
-    error = np.abs(found.astype(np.int16) - meant)
+    error = np.abs(frame.astype(np.int16) - meant)
     bad = int(error.max(initial=0)) > 1 if coding.exact else float(error.mean()) > LOSS
     if bad:
         raise OutputError(

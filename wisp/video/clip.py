@@ -92,12 +92,12 @@ class Clip:
             stream.thread_type = "AUTO"
             if after is not None:
                 container.seek(after, stream=stream)
-            found = False
+            decoded = False
             for frame in _decoded(container, stream, self):
-                found = True
+                decoded = True
                 if after is None or frame.pts > after:
                     yield frame
-            if not found:
+            if not decoded:
                 raise ClipError(f"{self.path}: not one frame can be decoded")
 
 

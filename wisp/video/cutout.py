@@ -53,15 +53,17 @@ class CutoutVideo:
         pipeline.errors.ImageError
             When a frame has more pixels than the settings allow.
         """
-        found = self._each(frames)
-        return _steadied(found) if self.steady else found
+        results = self._each(frames)
+        return _steadied(results) if self.steady else results
 
     def _each(self, frames: Iterable[NDArray[np.uint8] | Frame]) -> Iterator[Result]:
         """Cut out frame by frame; the same result again where there is nothing new to see."""
         before: Result | None = None
         tiles = TileMemory()
-        for given in frames:
-            frame = given if isinstance(given, Frame) else Frame(np.asarray(given, np.uint8), 0)
+        for picture in frames:
+            frame = (
+                picture if isinstance(picture, Frame) else Frame(np.asarray(picture, np.uint8), 0)
+            )
             if before is None or not (
                 frame.damaged or np.array_equal(frame.image, before.photo.image)
             ):

@@ -93,13 +93,13 @@ class Parts:
         """
         listed = self.folder / "parts.json"
         if resume and listed.is_file():
-            found = json.loads(listed.read_text())
-            if found["fingerprint"] != json.loads(json.dumps(self.fingerprint)):
+            listing = json.loads(listed.read_text())
+            if listing["fingerprint"] != json.loads(json.dumps(self.fingerprint)):
                 raise SettingsError(
                     f"{self.target} was begun from another clip, or with other settings: give "
                     "those again, or leave --resume out to begin anew"
                 )
-            self.times, self.counts = found["times"], found["counts"]
+            self.times, self.counts = listing["times"], listing["counts"]
             return
         with as_output_error(self.target):
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -139,20 +139,20 @@ def raw_size(text: str) -> tuple[int, int]:
     return int(match[2]), int(match[1])
 
 
-def open_source(given: str, rate: Fraction | None = None) -> Source:
+def open_source(name: str, rate: Fraction | None = None) -> Source:
     """Open a clip, a folder of pictures, or a sequence such as ``frames/%05d.png``.
 
     ``rate`` is that of a sequence; 25 where none is given, as ffmpeg has it. Raises
     :class:`ClipError`.
     """
-    path = Path(given)
+    path = Path(name)
     if path.is_dir():
         pictures = sorted(p for p in path.iterdir() if image_io.PICTURE.fullmatch(p.name))
     elif _NUMBER.search(path.name) and not path.exists():
         before, after = (re.escape(part) for part in _split(path.name))
         match = re.compile(before + r"(\d+)" + after).fullmatch
-        found = [(m, p) for p in path.parent.glob("*") if (m := match(p.name))]
-        pictures = [p for m, p in sorted(found, key=lambda pair: int(pair[0][1]))]
+        matches = [(m, p) for p in path.parent.glob("*") if (m := match(p.name))]
+        pictures = [p for m, p in sorted(matches, key=lambda pair: int(pair[0][1]))]
     else:
         if rate is not None:
             raise SettingsError("a clip has its own times: --fps is for pictures and raw frames")
@@ -163,7 +163,7 @@ def open_source(given: str, rate: Fraction | None = None) -> Source:
         except ImageError:
             continue
         return Pictures(path, tuple(pictures), (size[0], size[1]), rate or Fraction(25))
-    raise ClipError(f"{given} has no pictures that can be read")
+    raise ClipError(f"{name} has no pictures that can be read")
 
 
 def is_sequence(path: Path) -> bool:
@@ -173,13 +173,13 @@ def is_sequence(path: Path) -> bool:
 
 def numbered(path: Path, number: int) -> Path:
     """Name one picture of a sequence: frames/%05d.png and 7 make frames/00007.png."""
-    found = _NUMBER.search(path.name)
-    assert found
+    match = _NUMBER.search(path.name)
+    assert match
     before, after = _split(path.name)
-    return path.with_name(f"{before}{number:0{found[1] or 1}d}{after}")
+    return path.with_name(f"{before}{number:0{match[1] or 1}d}{after}")
 
 
 def _split(name: str) -> tuple[str, str]:
-    found = _NUMBER.search(name)
-    assert found
-    return name[: found.start()], name[found.end() :]
+    match = _NUMBER.search(name)
+    assert match
+    return name[: match.start()], name[match.end() :]

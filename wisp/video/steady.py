@@ -84,8 +84,8 @@ def link(earlier: Image, later: Image) -> Link:
     differs = cv2.absdiff(later, moved(earlier, back)).max(2).astype(np.float32)
     same = _falling(cv2.GaussianBlur(differs, (0, 0), _BLUR), DIFFERENT)
     missed = back + moved(ahead, back)
-    found = _falling(cv2.magnitude(missed[..., 0], missed[..., 1]), ASTRAY)
-    return Link(back, ahead, same * found)
+    certain = _falling(cv2.magnitude(missed[..., 0], missed[..., 1]), ASTRAY)
+    return Link(back, ahead, same * certain)
 
 
 def _falling(value: NDArray[np.float32], limit: float) -> Alpha:
@@ -98,8 +98,8 @@ def moved(picture: Pixels, flow: Flow) -> Pixels:
     height, width = flow.shape[:2]
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    found: Any = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return found
+    warped: Any = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return warped
 
 
 def enlarged(flow: Flow, height: int, width: int) -> Flow:
