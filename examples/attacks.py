@@ -179,9 +179,9 @@ def foreign_files(target: Target, stop: Stop) -> None:
         client.get("/")
         while not stop.is_set():
             for path in paths:
-                told = {_event(client, "cut", [_file(path), *rest])}
-                told.add(_event(client, "batch", [[_file(path)], *rest]))
-                for text in told:
+                events = {_event(client, "cut", [_file(path), *rest])}
+                events.add(_event(client, "batch", [[_file(path)], *rest]))
+                for text in events:
                     if "result" in text or "root:" in text:
                         raise Harm(f"the page opened {path}: {text[:300]}")
             stop.wait(1)

@@ -70,8 +70,8 @@ class Server:
                 return
             except httpx.HTTPError as error:
                 if self.process.poll() is not None or time.monotonic() > deadline:
-                    told = f"{self.name} does not start:\n{log.read_text()}"
-                    raise click.ClickException(told) from error
+                    message = f"{self.name} does not start:\n{log.read_text()}"
+                    raise click.ClickException(message) from error
                 time.sleep(0.2)
 
     def read(self, key: str = "VmRSS") -> int:
@@ -236,16 +236,16 @@ def main(
                     server.block(batch, clients)
                     bar.update(count)
             bar.close()
-            found = {server.name: server.report() for server in servers}
+            reports = {server.name: server.report() for server in servers}
         finally:
             _stop(servers)
-    shown = [key for key in found["wisp"] if key != "curve_mb"]
-    click.echo(f"{'':22}" + "".join(f"{name:>12}" for name in found))
+    shown = [key for key in reports["wisp"] if key != "curve_mb"]
+    click.echo(f"{'':22}" + "".join(f"{name:>12}" for name in reports))
     for key in shown:
-        click.echo(f"{key:22}" + "".join(f"{told[key]!s:>12}" for told in found.values()))
+        click.echo(f"{key:22}" + "".join(f"{report[key]!s:>12}" for report in reports.values()))
     if out:
-        out.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    if found["wisp"]["lost"]:
+        out.write_text(json.dumps(reports, indent=1), encoding="utf-8")
+    if reports["wisp"]["lost"]:
         raise click.ClickException("answers were lost")
 
 

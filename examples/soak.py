@@ -128,11 +128,11 @@ def _ask(client: httpx.Client, seen: Seen, method: str, path: str, photo: bytes 
             with Image.open(io.BytesIO(answer.content)) as image:
                 image.load()
                 whole = image.mode == "RGBA"
-        told = f"{answer.status_code} {answer.text[:200] if answer.status_code != 200 else ''}"
+        outcome = f"{answer.status_code} {answer.text[:200] if answer.status_code != 200 else ''}"
     except (httpx.HTTPError, OSError) as error:
-        whole, told = False, repr(error)
+        whole, outcome = False, repr(error)
     if not whole:
-        seen.lost.append(f"{method} {path}: {told}")
+        seen.lost.append(f"{method} {path}: {outcome}")
 
 
 def attack(target: Target, name: str, seen: Seen, stop: threading.Event) -> None:
@@ -261,8 +261,8 @@ def main(minutes: float, attacks: tuple[str, ...], out: Path | None) -> None:
         click.echo(f"{label:36}{value:>10}")
     if out:
         curve = [(round(at, 1), round(size / 1e6)) for at, size, _ in seen.memory[::10]]
-        told = {"figures": figures, "wrong": wrong, "lost": seen.lost, "memory": curve}
-        out.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        summary = {"figures": figures, "wrong": wrong, "lost": seen.lost, "memory": curve}
+        out.write_text(json.dumps(summary, indent=1), encoding="utf-8")
     if wrong:
         raise click.ClickException("\n".join(wrong))
 

@@ -119,7 +119,7 @@ def sam(encoder: Path, decoder: Path) -> None:
         "sure": np.array([[0.9]], np.float32),
         **{name: axes[name] for name in ("axes0", "axes3", "axes12")},
     }
-    said = [
+    outputs = [
         embeddings,
         value("point_coords", [1, "n", 2]),
         value("point_labels", [1, "n"]),
@@ -127,12 +127,12 @@ def sam(encoder: Path, decoder: Path) -> None:
         value("has_mask_input", [1]),
         value("orig_im_size", [2]),
     ]
-    given = [
+    inputs = [
         value("masks", [1, 1, 256, 256]),
         value("iou_predictions", [1, 1]),
         value("low_res_masks", [1, 1, 256, 256]),
     ]
-    save(decoder, near, said, given, constants)
+    save(decoder, near, outputs, inputs, constants)
 
 
 def stage2(path: Path, order: tuple[int, ...] = (3, 0, 1, 2)) -> Path:

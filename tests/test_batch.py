@@ -44,8 +44,8 @@ def names(jobs: list[Job]) -> list[str]:
 
 
 def targets(inputs: list[str], out: str | None, base: Path, ending: str = ".png") -> list[str]:
-    found = batch.find(inputs, [Path(out)] if out else [])
-    planned = batch.plan(inputs, found, out, ending)
+    jobs = batch.find(inputs, [Path(out)] if out else [])
+    planned = batch.plan(inputs, jobs, out, ending)
     return [os.path.relpath(job.target, base) for job in planned]
 
 
@@ -76,9 +76,9 @@ def test_a_folder_that_cannot_be_read_is_a_failure_of_its_own(tmp_path, monkeypa
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", scan)
-    found = batch.find([str(tmp_path)])
-    assert [job.source.name for job in found if not job.problem] == ["a.png", "z.png"]
-    (shut,) = (job for job in found if job.problem)
+    jobs = batch.find([str(tmp_path)])
+    assert [job.source.name for job in jobs if not job.problem] == ["a.png", "z.png"]
+    (shut,) = (job for job in jobs if job.problem)
     (outcome,) = batch.run([shut], lambda job: batch.process(job, fake_cutout, Output()))
     assert outcome.status == "failed" and outcome.error == "permission denied"
 
@@ -116,8 +116,8 @@ def test_each_photo_once(tmp_path, monkeypatch):
 def test_a_hidden_file_or_a_link_named_outright_is_taken_by_its_name(tmp_path):
     fill(tmp_path, ".a.jpg")
     (tmp_path / "link.png").symlink_to(tmp_path / ".a.jpg")
-    found = batch.find([f"{tmp_path}/.a.jpg", f"{tmp_path}/link.png"])
-    assert names(found) == [".a.jpg", "link.png"]
+    jobs = batch.find([f"{tmp_path}/.a.jpg", f"{tmp_path}/link.png"])
+    assert names(jobs) == [".a.jpg", "link.png"]
 
 
 def test_names_never_lead_out_of_the_output_folder(tmp_path, monkeypatch):
@@ -462,16 +462,16 @@ def test_the_report_is_whole_after_each_photo(tmp_path):
     path.write_text("an older and longer one" * 100)
     report = batch.Report(path, 3, {"settings": {"model": "wisp"}})
     for number in range(4):
-        found = json.loads(path.read_text())  # as a killed process would leave it
-        assert found["settings"] == {"model": "wisp"} and found["interrupted"]
-        assert len(found["files"]) == number and found["totals"]["left"] == 3 - number
+        document = json.loads(path.read_text())  # as a killed process would leave it
+        assert document["settings"] == {"model": "wisp"} and document["interrupted"]
+        assert len(document["files"]) == number and document["totals"]["left"] == 3 - number
         if number < 3:
             status = ("done", "failed", "done")[number]
             report.add(Outcome(Job(Path(f"{number}.jpg")), status, error="x" * number))
     report.close(interrupted=False)
-    found = json.loads(path.read_text())
-    assert not found["interrupted"] and found["totals"]["failed"] == 1
-    assert [entry["input"] for entry in found["files"]] == ["0.jpg", "1.jpg", "2.jpg"]
+    document = json.loads(path.read_text())
+    assert not document["interrupted"] and document["totals"]["failed"] == 1
+    assert [entry["input"] for entry in document["files"]] == ["0.jpg", "1.jpg", "2.jpg"]
 
 
 def test_a_report_goes_through_a_pipe_in_the_end(tmp_path):

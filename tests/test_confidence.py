@@ -41,9 +41,9 @@ def test_figures_lie_within_0_and_1():
     rng = np.random.default_rng(0)
     for _ in range(20):
         first, second = rng.random((2, 30, 40), np.float32)
-        found = confidence.figures(sight(first, second))
-        assert found.shape == (len(confidence.FIGURES),)
-        assert found.min() >= 0 and found.max() <= 1
+        figures = confidence.figures(sight(first, second))
+        assert figures.shape == (len(confidence.FIGURES),)
+        assert figures.min() >= 0 and figures.max() <= 1
 
 
 def test_the_coefficients_are_of_the_bundled_network():
@@ -60,8 +60,8 @@ def test_a_fit_finds_what_made_the_data():
     chance = 1 / (1 + np.exp(-(6 * figures[:, 0] - 4 * figures[:, 1] - 1)))
     good = rng.random(4000) < chance
     weights, constant = fit(figures, good)
-    found = 1 / (1 + np.exp(-figures @ weights - constant))
+    likely = 1 / (1 + np.exp(-figures @ weights - constant))
     assert weights[0] > 3 > 0.5 > abs(weights[2]) and weights[1] < -2
-    assert np.abs(found - chance).mean() < 0.06
-    assert auroc(found, good) == pytest.approx(auroc(chance, good), abs=0.01)
-    assert (found[good] < threshold(found, good)).mean() <= 0.05
+    assert np.abs(likely - chance).mean() < 0.06
+    assert auroc(likely, good) == pytest.approx(auroc(chance, good), abs=0.01)
+    assert (likely[good] < threshold(likely, good)).mean() <= 0.05

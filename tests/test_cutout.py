@@ -104,11 +104,11 @@ def test_the_looks_ask_one_generator_and_the_tiles_the_other(nets):
 
 
 def test_progress_is_told_stage_by_stage(nets):
-    told: list[tuple[str, float]] = []
+    steps: list[tuple[str, float]] = []
     cutout = make(nets)
-    result = cutout(data.astronaut(), progress=lambda *at: told.append(at))
-    assert list(dict.fromkeys(stage for stage, _ in told)) == list(result.timings)
-    shares = [share for stage, share in told if stage == "refine"]
+    result = cutout(data.astronaut(), progress=lambda *at: steps.append(at))
+    assert list(dict.fromkeys(stage for stage, _ in steps)) == list(result.timings)
+    shares = [share for stage, share in steps if stage == "refine"]
     assert len(shares) == 1 + -(-len(result.tiles) // cutout.settings.batch_size) > 2
     assert shares == sorted(shares) and (shares[0], shares[-1]) == (0, 1)
 
@@ -267,12 +267,12 @@ def test_coarse_mask_equals_rembgs_on_the_same_weights(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"), [((40, 800), True), ((800, 40), True), ((40, 700), False)]
+    ("shape", "noted"), [((40, 800), True), ((800, 40), True), ((40, 700), False)]
 )
-def test_of_a_very_long_photo_it_is_said_that_little_is_seen(shape, said, tmp_path):
+def test_of_a_very_long_photo_it_is_said_that_little_is_seen(shape, noted, tmp_path):
     cutout = Cutout(Settings(model=str(networks.stage1(tmp_path / "c.onnx")), refine=False))
     notes = cutout(np.zeros((*shape, 3), np.uint8)).photo.notes
-    assert any("in parts" in note for note in notes) == said
+    assert any("in parts" in note for note in notes) == noted
 
 
 # -- as Python users meet it -----------------------------------------------------------------------

@@ -44,11 +44,11 @@ def test_all_is_well(installed):
 def test_json(installed):
     installed()
     result = CliRunner().invoke(cli.main, ["doctor", "--json"])
-    found = json.loads(result.output)
-    assert found["well"] is True
-    assert {"versions", "cpu", "providers", "formats", "models", "cutout"} <= found.keys()
-    assert found["cpu"]["cores"] >= found["cpu"]["usable"] >= 1
-    assert [model["stage"] for model in found["models"]] == [1, 2]
+    findings = json.loads(result.output)
+    assert findings["well"] is True
+    assert {"versions", "cpu", "providers", "formats", "models", "cutout"} <= findings.keys()
+    assert findings["cpu"]["cores"] >= findings["cpu"]["usable"] >= 1
+    assert [model["stage"] for model in findings["models"]] == [1, 2]
 
 
 def test_a_model_that_was_changed(installed):
@@ -69,9 +69,9 @@ def test_a_model_that_is_missing(installed, tmp_path):
 
 def test_a_model_that_finds_the_wrong_thing(installed):
     installed(gain=8.0)
-    found = doctor.examine()
-    assert not found["cutout"]["well"] and not found["well"]
-    assert all(model["well"] for model in found["models"])
+    findings = doctor.examine()
+    assert not findings["cutout"]["well"] and not findings["well"]
+    assert all(model["well"] for model in findings["models"])
 
 
 def test_the_test_picture():

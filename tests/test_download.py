@@ -206,13 +206,13 @@ def test_the_page_of_a_proxy_is_refused_before_it_is_written(serve, tmp_path):
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("said", [None, len(BODY) - 1, len(BODY) + 1])
-def test_a_server_that_says_no_length_or_a_wrong_one(serve, tmp_path, said):
+@pytest.mark.parametrize("announced", [None, len(BODY) - 1, len(BODY) + 1])
+def test_a_server_that_says_no_length_or_a_wrong_one(serve, tmp_path, announced):
     def lies(handler: Handler) -> None:
-        handler.begin(0, said)
+        handler.begin(0, announced)
         handler.wfile.write(BODY)
 
-    if said is None:
+    if announced is None:
         fetch(serve(lies), tmp_path / "m.onnx")
         assert (tmp_path / "m.onnx").read_bytes() == BODY
     else:
@@ -345,8 +345,8 @@ def test_first_use_fetches_and_later_use_does_not(catalogue, tmp_path, capsys):
     card = models.coarse_model("u2net")
     assert card.path == tmp_path / "home" / "models" / "u2net.onnx"
     assert card.path.read_bytes() == BODY
-    said = capsys.readouterr().err
-    assert "fetching u2net (3.0 MB, Apache-2.0) from http://127.0.0.1" in said
+    message = capsys.readouterr().err
+    assert "fetching u2net (3.0 MB, Apache-2.0) from http://127.0.0.1" in message
     assert models.coarse_model("u2net") == card
     assert store.ensure("u2net") == card.path
     assert len(catalogue.ranges) == 1

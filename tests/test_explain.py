@@ -113,11 +113,11 @@ def test_progress_is_told_and_calls_the_work_off(tmp_path):
     model = str(tiny_u2net(tmp_path / "a.onnx"))
     refiner = str(networks.stage2(tmp_path / "r.onnx"))
     cutout = Cutout(Settings(model=model, refiner=refiner, roi_threshold=0.01))
-    told: list[tuple[str, float]] = []
-    inside = inspect(data.astronaut(), cutout, progress=lambda *at: told.append(at))
-    stages = list(dict.fromkeys(stage for stage, _ in told))
+    steps: list[tuple[str, float]] = []
+    inside = inspect(data.astronaut(), cutout, progress=lambda *at: steps.append(at))
+    stages = list(dict.fromkeys(stage for stage, _ in steps))
     assert stages == [*inside.result.timings, "blocks", "tiles"]
-    shares = [share for stage, share in told if stage == "tiles"]
+    shares = [share for stage, share in steps if stage == "tiles"]
     assert len(shares) == len(inside.seconds) and shares == sorted(shares)
 
     def stop(stage: str, share: float) -> None:

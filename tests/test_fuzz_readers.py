@@ -58,16 +58,16 @@ def mutated(draw: st.DrawFn) -> bytes:
 @given(mutated())
 def test_a_photo_within_its_limits_or_one_clear_error(made: bytes) -> None:
     try:
-        found = image_io.read(made, LIMIT, seconds=5.0)
+        photo = image_io.read(made, LIMIT, seconds=5.0)
     except ImageError as error:
         assert 0 < len(str(error)) < 300 and "\n" not in str(error)
         return
-    height, width, channels = found.image.shape
-    assert channels == 3 and found.image.dtype == np.uint8 and 0 < height * width <= LIMIT
-    if found.alpha is not None:
-        assert found.alpha.shape == (height, width)
-        assert 0 <= found.alpha.min() <= found.alpha.max() <= 1
-    assert len(found.exif) <= 65_000 and all(len(note) < 200 for note in found.notes)
+    height, width, channels = photo.image.shape
+    assert channels == 3 and photo.image.dtype == np.uint8 and 0 < height * width <= LIMIT
+    if photo.alpha is not None:
+        assert photo.alpha.shape == (height, width)
+        assert 0 <= photo.alpha.min() <= photo.alpha.max() <= 1
+    assert len(photo.exif) <= 65_000 and all(len(note) < 200 for note in photo.notes)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

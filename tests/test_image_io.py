@@ -82,12 +82,12 @@ def icc(space: bytes, gamma: float, primaries: str = "rgb") -> bytes:
 @pytest.mark.parametrize("format", READ)
 def test_formats(photo, format):
     data = encoded(photo, format)
-    found = image_io.read(data)
-    assert found.format.upper() == format
-    assert found.image.dtype == np.uint8 and found.image.flags.c_contiguous
-    assert found.alpha is None
+    read = image_io.read(data)
+    assert read.format.upper() == format
+    assert read.image.dtype == np.uint8 and read.image.flags.c_contiguous
+    assert read.alpha is None
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    assert np.array_equal(found.image, expected)
+    assert np.array_equal(read.image, expected)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "PA", "HSV"])
@@ -117,16 +117,16 @@ def test_lab(photo):
     srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     image = ImageCms.profileToProfile(Image.fromarray(photo), srgb, lab, outputMode="LAB")
     assert image is not None
-    found = image_io.read(encoded(image, "TIFF"))
-    assert np.abs(found.image.astype(int) - photo).max() <= 6
+    read = image_io.read(encoded(image, "TIFF"))
+    assert np.abs(read.image.astype(int) - photo).max() <= 6
 
 
 @pytest.mark.parametrize("format", LOSSLESS)
 def test_16_bits_are_scaled_not_clipped(format):
     grey = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
-    found = image_io.read(encoded(Image.fromarray(grey), format))
-    assert np.array_equal(found.image[..., 0], np.arange(256).reshape(16, 16))
-    assert found.alpha is None
+    read = image_io.read(encoded(Image.fromarray(grey), format))
+    assert np.array_equal(read.image[..., 0], np.arange(256).reshape(16, 16))
+    assert read.alpha is None
 
 
 def tiff(width: int, height: int, bits: int, data: bytes, *more: tuple[int, int]) -> bytes:
@@ -138,16 +138,16 @@ def tiff(width: int, height: int, bits: int, data: bytes, *more: tuple[int, int]
 
 
 def test_12_bit_scans():
-    found = image_io.read(tiff(4, 1, 12, bytes([0, 0x0F, 0xFF, 0x80, 0x00, 0x00])))
-    assert found.image[0, :, 0].tolist() == [0, 255, 128, 0]
+    read = image_io.read(tiff(4, 1, 12, bytes([0, 0x0F, 0xFF, 0x80, 0x00, 0x00])))
+    assert read.image[0, :, 0].tolist() == [0, 255, 128, 0]
 
 
 @pytest.mark.parametrize("white", [1.0, 255.0, 65535.0, 3e6])
 def test_floats_of_any_usual_range(white):
     values = np.linspace(0, white, 256, dtype=np.float32).reshape(16, 16)
-    found = image_io.read(encoded(Image.fromarray(values), "TIFF"))
-    assert np.array_equal(found.image[..., 1], np.arange(256).reshape(16, 16))
-    assert any("float" in note for note in found.notes)
+    read = image_io.read(encoded(Image.fromarray(values), "TIFF"))
+    assert np.array_equal(read.image[..., 1], np.arange(256).reshape(16, 16))
+    assert any("float" in note for note in read.notes)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -157,14 +157,14 @@ def test_float_colours(photo, kind, channels):
     values[0, 0, 0] = np.nan
     plain = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
     data = cv2.imencode(".tiff", values, plain)[1].tobytes()
-    found = image_io.read(data)
+    read = image_io.read(data)
     expected = photo.copy()
     expected[0, 0, 2] = 0
-    assert np.array_equal(found.image, expected)
-    assert found.format == "TIFF" and found.notes == ("float samples, read as 0..1",)
+    assert np.array_equal(read.image, expected)
+    assert read.format == "TIFF" and read.notes == ("float samples, read as 0..1",)
     if channels == 4:
-        assert found.alpha is not None
-        assert np.array_equal(np.rint(found.alpha * 255), photo[..., 0])
+        assert read.alpha is not None
+        assert np.array_equal(np.rint(read.alpha * 255), photo[..., 0])
     with pytest.raises(ImageTooLarge):
         image_io.read(data, max_pixels=100)
     for end in (30, 200, len(data) // 2, len(data) - 20):
@@ -174,8 +174,8 @@ def test_float_colours(photo, kind, channels):
 
 def test_floats_that_are_no_numbers():
     values = np.array([[np.nan, np.inf, -np.inf, -1, 0.5, 1.2]], np.float32)
-    found = image_io.read(encoded(Image.fromarray(values), "TIFF"))
-    assert found.image[0, :, 0].tolist() == [0, 255, 0, 0, 128, 255]
+    read = image_io.read(encoded(Image.fromarray(values), "TIFF"))
+    assert read.image[0, :, 0].tolist() == [0, 255, 0, 0, 128, 255]
     huge = np.dstack([np.array([[1e300, 1.0]])] * 3)
     plain = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
     assert image_io.read(cv2.imencode(".tiff", huge, plain)[1].tobytes()).image.max() <= 255
@@ -190,10 +190,10 @@ def test_floats_that_are_no_numbers():
 def test_alpha_is_kept_and_colours_under_it(photo, format):
     alpha = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))
     options = {"lossless": True, "exact": True} if format == "WEBP" else {}
-    found = image_io.read(encoded(np.dstack([photo, alpha]), format, **options))
-    assert found.alpha is not None and found.alpha.dtype == np.float32
-    assert np.array_equal(found.alpha, alpha / np.float32(255))
-    assert np.array_equal(found.image, photo)
+    read = image_io.read(encoded(np.dstack([photo, alpha]), format, **options))
+    assert read.alpha is not None and read.alpha.dtype == np.float32
+    assert np.array_equal(read.alpha, alpha / np.float32(255))
+    assert np.array_equal(read.image, photo)
 
 
 def test_an_alpha_that_hides_nothing_is_none(photo):
@@ -214,17 +214,17 @@ def test_a_transparent_colour(mode):
         key = (0, 0, 0)
     if mode == "P":
         key = bytes([128] + [255] * 255)
-    found = image_io.read(encoded(image, "PNG", transparency=key))
+    read = image_io.read(encoded(image, "PNG", transparency=key))
     half = 128 / 255 if mode == "P" else 0
-    assert found.alpha is not None
-    assert found.alpha[0].tolist() == pytest.approx([half, 1, half, 1])
-    assert found.image[0, :, 0].tolist() == [0, 255, 0, 255]
+    assert read.alpha is not None
+    assert read.alpha[0].tolist() == pytest.approx([half, 1, half, 1])
+    assert read.image[0, :, 0].tolist() == [0, 255, 0, 255]
 
 
 def test_premultiplied_colours_are_made_straight():
     image = Image.fromarray(np.array([[[200, 150, 100, 128]]], np.uint8)).convert("RGBa")
-    found = image_io.read(image)
-    assert np.abs(found.image[0, 0].astype(int) - (200, 150, 100)).max() <= 1
+    read = image_io.read(image)
+    assert np.abs(read.image[0, 0].astype(int) - (200, 150, 100)).max() <= 1
 
 
 # -- orientation, colour profiles, metadata --------------------------------------------------------
@@ -237,21 +237,21 @@ def test_orientation_is_applied_once(photo, format, orientation):
     exif[0x0112] = orientation
     data = encoded(photo, format, exif=exif)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
-    found = image_io.read(data)
-    assert np.array_equal(found.image, np.asarray(expected))
-    assert found.image.flags.c_contiguous
+    read = image_io.read(data)
+    assert np.array_equal(read.image, np.asarray(expected))
+    assert read.image.flags.c_contiguous
     # And not again, when the result is written and read.
-    again = image_io.read(image_io.encode(found.image, exif=found.exif))
-    assert np.array_equal(again.image, found.image)
+    again = image_io.read(image_io.encode(read.image, exif=read.exif))
+    assert np.array_equal(again.image, read.image)
 
 
 def test_orientation_turns_the_alpha_too(photo):
     exif = Image.Exif()
     exif[0x0112] = 6
     alpha = np.arange(64 * 96, dtype=np.uint32).reshape(64, 96).astype(np.uint8)
-    found = image_io.read(encoded(np.dstack([photo, alpha]), "PNG", exif=exif))
-    assert found.alpha is not None
-    assert np.array_equal(np.rint(found.alpha * 255), np.rot90(alpha, -1))
+    read = image_io.read(encoded(np.dstack([photo, alpha]), "PNG", exif=exif))
+    assert read.alpha is not None
+    assert np.array_equal(np.rint(read.alpha * 255), np.rot90(alpha, -1))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
@@ -262,18 +262,18 @@ def test_colours_are_converted_to_srgb(photo, mode):
     expected = ImageCms.profileToProfile(
         opened, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
     )
-    found = image_io.read(data)
-    assert np.array_equal(found.image, np.asarray(expected))
-    assert np.abs(found.image.astype(int) - np.asarray(opened)).mean() > 20
-    assert found.notes == ()
+    read = image_io.read(data)
+    assert np.array_equal(read.image, np.asarray(expected))
+    assert np.abs(read.image.astype(int) - np.asarray(opened)).mean() > 20
+    assert read.notes == ()
 
 
 def test_grey_profiles():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    found = image_io.read(encoded(ramp, "PNG", icc_profile=icc(b"GRAY", 1.8)))
+    read = image_io.read(encoded(ramp, "PNG", icc_profile=icc(b"GRAY", 1.8)))
     value = (ramp / 255) ** 1.8
     srgb = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)
-    assert np.abs(found.image[..., 0] - srgb * 255).max() <= 2
+    assert np.abs(read.image[..., 0] - srgb * 255).max() <= 2
 
 
 def test_an_srgb_profile_by_any_name_changes_nothing(photo):
@@ -285,9 +285,9 @@ def test_an_srgb_profile_by_any_name_changes_nothing(photo):
     "profile", [b"garbage", icc(b"RGB ", 2.2)[:200], icc(b"GRAY", 2.2), bytes(128)]
 )
 def test_a_wrong_profile_is_ignored_with_a_note(photo, profile):
-    found = image_io.read(encoded(photo, "PNG", icc_profile=profile))
-    assert np.array_equal(found.image, photo)
-    assert any("profile" in note and "ignored" in note for note in found.notes)
+    read = image_io.read(encoded(photo, "PNG", icc_profile=profile))
+    assert np.array_equal(read.image, photo)
+    assert any("profile" in note and "ignored" in note for note in read.notes)
 
 
 def test_metadata_worth_keeping_is_kept(photo):
@@ -297,10 +297,10 @@ def test_metadata_worth_keeping_is_kept(photo):
     exif.get_ifd(0x8769)[0x829A] = 1 / 250
     exif.get_ifd(0x8769)[0x927C] = b"the maker's secrets"
     exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
-    found = image_io.read(encoded(photo, "JPEG", exif=exif, dpi=(300, 200)))
-    assert found.dpi == (300, 200)
+    read = image_io.read(encoded(photo, "JPEG", exif=exif, dpi=(300, 200)))
+    assert read.dpi == (300, 200)
     for format in image_io.FORMATS:
-        written = image_io.encode(photo, format, dpi=found.dpi, exif=found.exif)
+        written = image_io.encode(photo, format, dpi=read.dpi, exif=read.exif)
         opened = Image.open(io.BytesIO(written))
         kept = opened.getexif()
         assert kept[0x010F] == "Maker" and kept[0x0132] == "2024:05:06 07:08:09", format
@@ -317,8 +317,8 @@ def test_metadata_worth_keeping_is_kept(photo):
 def test_metadata_without_exposure_details(photo, format):
     exif = Image.Exif()
     exif[0x010F] = "Maker"
-    found = image_io.read(encoded(photo, "JPEG", exif=exif))
-    written = image_io.encode(photo, format, exif=found.exif)
+    read = image_io.read(encoded(photo, "JPEG", exif=exif))
+    written = image_io.encode(photo, format, exif=read.exif)
     assert Image.open(io.BytesIO(written)).getexif()[0x010F] == "Maker"
 
 
@@ -346,9 +346,9 @@ def test_a_senseless_resolution_is_dropped(photo, dpi):
 )
 def test_the_first_frame_is_taken_and_said_so(format, note):
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green", "blue")]
-    found = image_io.read(encoded(frames[0], format, save_all=True, append_images=frames[1:]))
-    assert note in found.notes
-    assert np.abs(found.image.astype(int) - (255, 0, 0)).max() <= 8
+    read = image_io.read(encoded(frames[0], format, save_all=True, append_images=frames[1:]))
+    assert note in read.notes
+    assert np.abs(read.image.astype(int) - (255, 0, 0)).max() <= 8
 
 
 def test_of_a_pil_image_the_frame_that_it_is_at_is_taken():
@@ -357,16 +357,16 @@ def test_of_a_pil_image_the_frame_that_it_is_at_is_taken():
         io.BytesIO(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     )
     image.seek(2)
-    found = image_io.read(image)
-    assert found.image[0, 0].tolist() == [0, 0, 255]
-    assert found.notes == () and found.format == "GIF" and image.tell() == 2
+    read = image_io.read(image)
+    assert read.image[0, 0].tolist() == [0, 0, 255]
+    assert read.notes == () and read.format == "GIF" and image.tell() == 2
 
 
 def test_the_preview_in_a_phones_jpeg_is_no_animation(photo):
     image = Image.fromarray(photo)
-    found = image_io.read(encoded(image, "MPO", save_all=True, append_images=[image]))
-    assert found.format == "JPEG"
-    assert found.notes == ()
+    read = image_io.read(encoded(image, "MPO", save_all=True, append_images=[image]))
+    assert read.format == "JPEG"
+    assert read.notes == ()
 
 
 # -- what a source may be --------------------------------------------------------------------------
@@ -530,11 +530,11 @@ def test_flipped_bits_raise_nothing_but_our_errors(photo, format, flips):
     for flip in flips:
         data[flip // 8 % len(data)] ^= 1 << flip % 8
     try:
-        found = image_io.read(bytes(data), max_pixels=1_000_000)
+        read = image_io.read(bytes(data), max_pixels=1_000_000)
     except ImageError as error:
         assert str(error)
     else:
-        assert found.image.ndim == 3 and found.image.dtype == np.uint8
+        assert read.image.ndim == 3 and read.image.dtype == np.uint8
 
 
 # -- HEIC ------------------------------------------------------------------------------------------
@@ -555,9 +555,9 @@ def test_heic(photo):
     pillow_heif = pytest.importorskip("pillow_heif")
     buffer = io.BytesIO()
     pillow_heif.from_pillow(Image.fromarray(photo)).save(buffer, quality=95)
-    found = image_io.read(buffer.getvalue())
-    assert found.format == "HEIC"
-    assert np.abs(found.image.astype(int) - photo).mean() < 6
+    read = image_io.read(buffer.getvalue())
+    assert read.format == "HEIC"
+    assert np.abs(read.image.astype(int) - photo).mean() < 6
     with pytest.raises(UnreadableImage):
         image_io.read(HEIC + bytes(40))
 

@@ -26,9 +26,9 @@ def test_a_click_after_a_first_look_runs_its_nearer_looks_alone():
     remembering = looks.through(session, "a")
     selection.see(remembering, CARD, image)
     assert len(session.batches) == 2
-    found, _ = selection.see(remembering, CARD, image, point)
+    sight, _ = selection.see(remembering, CARD, image, point)
     assert len(session.batches) == 4  # the two around the point
-    assert np.array_equal(found.mask, fresh.mask) and found.cells == fresh.cells
+    assert np.array_equal(sight.mask, fresh.mask) and sight.cells == fresh.cells
     selection.see(remembering, CARD, image, point)
     assert len(session.batches) == 4
 

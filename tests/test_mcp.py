@@ -125,8 +125,8 @@ def test_nothing_is_lost_and_errors_say_what_to_do(folder: Path) -> None:
         ({"photo": "photo.png", "out": "a.svg"}, "cannot write"),
     ]
     answers = talk(server([folder]), *(("cut", arguments) for arguments, _ in cases))
-    for answer, (_, said) in zip(answers, cases, strict=True):
-        assert said in refusal(answer)
+    for answer, (_, text) in zip(answers, cases, strict=True):
+        assert text in refusal(answer)
     assert (folder / "photo.png").read_bytes() == before
     assert (folder / "there.png").read_bytes() == b"mine"
 

@@ -38,46 +38,46 @@ def adobe(space: int, index: str) -> bytes:
 
 @pytest.mark.parametrize(("space", "index"), [(0xFFFF, "R03"), (2, "R98")])
 def test_adobe_rgb_by_exif(space, index):
-    found = image_io.read(adobe(space, index))
+    read = image_io.read(adobe(space, index))
     # Rec. of Adobe RGB (1998), annex C, to sRGB.
-    assert np.abs(found.image.astype(int) - (231, 57, 57)).max() <= 2
+    assert np.abs(read.image.astype(int) - (231, 57, 57)).max() <= 2
 
 
 @pytest.mark.parametrize(("space", "index"), [(1, "R98"), (1, "R03"), (0xFFFF, "R98")])
 def test_srgb_by_exif(space, index):
-    found = image_io.read(adobe(space, index))
-    assert np.abs(found.image.astype(int) - (200, 60, 59)).max() <= 2
+    read = image_io.read(adobe(space, index))
+    assert np.abs(read.image.astype(int) - (200, 60, 59)).max() <= 2
 
 
 def test_a_png_of_linear_light():
     photo = data.astronaut()[::4, ::4]
     light = np.where(photo <= 10.31, photo / 12.92, 255 * ((photo / 255 + 0.055) / 1.055) ** 2.4)
     linear = np.rint(light).astype(np.uint8)
-    found = image_io.read(chunks(linear, gamma(1.0)))
-    assert abs(found.image.mean() - photo.mean()) < 1
-    assert np.abs(found.image.astype(int) - photo)[photo > 40].max() <= 6
+    read = image_io.read(chunks(linear, gamma(1.0)))
+    assert abs(read.image.mean() - photo.mean()) < 1
+    assert np.abs(read.image.astype(int) - photo)[photo > 40].max() <= 6
     cicp = image_io.read(chunks(linear, (b"cICP", bytes([1, 8, 0, 1]))))
     assert abs(cicp.image.mean() - photo.mean()) < 1
     grey = encoded(Image.fromarray(linear[..., 1]), "PNG")
     name, value = gamma(1.0)
     chunk = struct.pack(">I", 4) + name + value + struct.pack(">I", zlib.crc32(name + value))
-    found = image_io.read(grey[:33] + chunk + grey[33:])
-    assert abs(found.image.mean() - photo[..., 1].mean()) < 2
+    read = image_io.read(grey[:33] + chunk + grey[33:])
+    assert abs(read.image.mean() - photo[..., 1].mean()) < 2
 
 
 @pytest.mark.parametrize(
-    "said", [[gamma(0.45455)], [gamma(1.0), (b"sRGB", b"\0")], [(b"cICP", bytes([1, 13, 0, 1]))]]
+    "made", [[gamma(0.45455)], [gamma(1.0), (b"sRGB", b"\0")], [(b"cICP", bytes([1, 13, 0, 1]))]]
 )
-def test_srgb_by_any_name_is_left_as_it_is(said):
+def test_srgb_by_any_name_is_left_as_it_is(made):
     photo = data.astronaut()[::8, ::8]
-    assert np.array_equal(image_io.read(chunks(photo, *said)).image, photo)
+    assert np.array_equal(image_io.read(chunks(photo, *made)).image, photo)
 
 
 def test_wide_colours():
     green = np.zeros((4, 4, 3), np.uint8)
     green[..., 1] = 200
-    found = image_io.read(chunks(green, (b"cICP", bytes([12, 13, 0, 1]))))
-    assert found.image[0, 0, 0] == 0 and found.image[0, 0, 1] > 200
+    read = image_io.read(chunks(green, (b"cICP", bytes([12, 13, 0, 1]))))
+    assert read.image[0, 0, 0] == 0 and read.image[0, 0, 1] > 200
     hdr = image_io.read(chunks(green, (b"cICP", bytes([9, 16, 0, 1]))))
     assert np.array_equal(hdr.image, green) and "HDR" in hdr.notes[0]
 
@@ -102,17 +102,17 @@ def test_a_colour_of_16_bits_made_transparent_is_that_one_alone():
     made = png(2, 2, (b"tRNS", deep[1, 1].astype(">u2").tobytes()), (b"IDAT", zlib.compress(rows)))
     head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
     made = made[:16] + head + struct.pack(">I", zlib.crc32(b"IHDR" + head)) + made[33:]
-    found = image_io.read(made)
-    assert found.alpha is not None and found.alpha.tolist() == [[1, 0], [0, 0]]
+    read = image_io.read(made)
+    assert read.alpha is not None and read.alpha.tolist() == [[1, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("bits", [10, 12])
 def test_few_bits_in_16_are_no_night(bits):
     values = np.linspace(0, (1 << bits) - 1, 256).astype(np.uint16).reshape(16, 16)
     for format in ("PNG", "TIFF"):
-        found = image_io.read(encoded(Image.fromarray(values), format))
-        assert found.image.max() == 255 and abs(found.image.mean() - 127.5) < 1
-        assert f"no more than {bits} bits" in found.notes[0]
+        read = image_io.read(encoded(Image.fromarray(values), format))
+        assert read.image.max() == 255 and abs(read.image.mean() - 127.5) < 1
+        assert f"no more than {bits} bits" in read.notes[0]
 
 
 # -- resolution ------------------------------------------------------------------------------------
@@ -125,8 +125,8 @@ def test_a_tiff_that_says_no_resolution_has_none(photo):
 def test_a_resolution_turns_with_the_picture(photo):
     exif = Image.Exif()
     exif[0x0112] = 6
-    found = image_io.read(encoded(photo, "JPEG", dpi=(300, 150), exif=exif))
-    assert found.dpi == (150, 300) and found.image.shape == (96, 64, 3)
+    read = image_io.read(encoded(photo, "JPEG", dpi=(300, 150), exif=exif))
+    assert read.dpi == (150, 300) and read.image.shape == (96, 64, 3)
 
 
 # -- which picture ---------------------------------------------------------------------------------
@@ -176,10 +176,10 @@ def below(first: Image.Image, second: Image.Image, photometric: int = 2) -> byte
 
 
 def test_the_thumbnail_of_a_raw_is_not_the_photo():
-    found = image_io.read(below(RED, BLUE))
-    assert found.image.shape == (256, 192, 3)  # turned
-    assert found.image[0, 0].tolist() == [0, 0, 255]
-    assert "the largest was taken" in found.notes[0]
+    read = image_io.read(below(RED, BLUE))
+    assert read.image.shape == (256, 192, 3)  # turned
+    assert read.image[0, 0].tolist() == [0, 0, 255]
+    assert "the largest was taken" in read.notes[0]
 
 
 @pytest.mark.parametrize("photometric", [32803, 34892])
@@ -198,13 +198,13 @@ def test_a_raw_is_refused_by_name(photometric):
     ],
 )
 def test_previews_are_not_the_photo_and_pages_are(own, colour):
-    found = image_io.read(pages(RED, BLUE, own=own))
-    assert found.image[0, 0].tolist() == colour
+    read = image_io.read(pages(RED, BLUE, own=own))
+    assert read.image[0, 0].tolist() == colour
 
 
 def test_a_pyramid_with_the_largest_first():
-    found = image_io.read(pages(BLUE, RED, own=[[], [(254, 1)]]))
-    assert found.image.shape == (192, 256, 3)
+    read = image_io.read(pages(BLUE, RED, own=[[], [(254, 1)]]))
+    assert read.image.shape == (192, 256, 3)
 
 
 def test_a_broken_chain_of_directories_harms_nothing(photo):
@@ -213,5 +213,5 @@ def test_a_broken_chain_of_directories_harms_nothing(photo):
     (count,) = struct.unpack_from("<H", whole, place)
     end = place + 2 + 12 * count
     for following in (place, 1 << 31, len(whole) - 1):
-        found = image_io.read(whole[:end] + struct.pack("<I", following) + whole[end + 4 :])
-        assert np.array_equal(found.image, photo)
+        read = image_io.read(whole[:end] + struct.pack("<I", following) + whole[end + 4 :])
+        assert np.array_equal(read.image, photo)

@@ -148,8 +148,8 @@ def test_a_folder_of_odd_and_broken_pictures(tmp_path, monkeypatch, capfd, real)
         monkeypatch.setattr(cut_command, "Cutout", lambda settings: stand_in)
     result = CliRunner().invoke(cli.main, arguments)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
-    said = capfd.readouterr()
-    assert said.out == said.err == ""  # nor does any library speak up
+    output = capfd.readouterr()
+    assert output.out == output.err == ""  # nor does any library speak up
 
     lines = result.stderr.splitlines()
     assert len(lines) == total + 1  # one line each, and the summary

@@ -100,8 +100,8 @@ def test_nothing_leaves_by_the_server(stranger, tmp_path):
         )
     try:
         deadline = time.monotonic() + 100
-        while '"url"' not in (said := (tmp_path / "log").read_text()):
-            assert server.poll() is None and time.monotonic() < deadline, said
+        while '"url"' not in (text := (tmp_path / "log").read_text()):
+            assert server.poll() is None and time.monotonic() < deadline, text
             time.sleep(0.1)
         time.sleep(1)  # what a library would send, it sends right after the start
     finally:

@@ -102,10 +102,10 @@ def test_gunicorn_loads_first_and_replaces_its_workers(tmp_path, photo):
     finally:
         server.terminate()
         server.wait(60)
-    said = log.read_text()
-    assert said.count("Booting worker") > 2 and "TIMEOUT" not in said
+    logged = log.read_text()
+    assert logged.count("Booting worker") > 2 and "TIMEOUT" not in logged
     # They are ended by SIGTERM when the server is; none may have crashed, or hung until killed.
-    assert not any(name in said for name in ("SIGKILL", "SIGSEGV", "SIGABRT"))
+    assert not any(name in logged for name in ("SIGKILL", "SIGSEGV", "SIGABRT"))
 
 
 def test_a_cutout_is_pickled_as_its_settings(tmp_path, photo):
@@ -207,10 +207,10 @@ def test_pyinstaller_finds_the_hook_and_the_hook_the_weights():
     entry = config["options.entry_points"]["pyinstaller40"].partition("=")[2].strip()
     module, _, name = entry.partition(":")
     (folder,) = getattr(import_module(module), name)()
-    found = runpy.run_path(str(Path(folder) / "hook-pipeline.py"))
-    packed = {Path(source).name for source, _ in found["datas"]}
+    hook = runpy.run_path(str(Path(folder) / "hook-pipeline.py"))
+    packed = {Path(source).name for source, _ in hook["datas"]}
     assert packed >= {"coarse_int8.onnx", "refiner_int8.onnx", "confidence.json"}
-    for name in found["hiddenimports"]:
+    for name in hook["hiddenimports"]:
         assert not name.startswith("pipeline") or find_spec(name)
     assert hooks
 

@@ -83,11 +83,11 @@ def test_what_is_said_is_told_in_the_networks_pixels():
     network = models.Prompted(Asked(), encoder, decoder)
     image = np.full((300, 512, 3), 7, np.uint8)
     sight = prompted.see(network, image, Box(10, 20, 100, 200), [(50, 60)], [(1, 2)])
-    seen, said = encoder.inputs[-1]["input_image"], decoder.inputs[-1]
+    seen, asked = encoder.inputs[-1]["input_image"], decoder.inputs[-1]
     assert seen.shape == (600, 1024, 3) and seen.dtype == np.float32 and (seen == 7).all()
-    assert said["point_coords"].tolist() == [[[100, 120], [2, 4], [40, 20], [400, 200]]]
-    assert said["point_labels"].tolist() == [[1, 0, 2, 3]]
-    assert said["orig_im_size"].tolist() == [300, 512]
+    assert asked["point_coords"].tolist() == [[[100, 120], [2, 4], [40, 20], [400, 200]]]
+    assert asked["point_labels"].tolist() == [[1, 0, 2, 3]]
+    assert asked["orig_im_size"].tolist() == [300, 512]
     assert sight.mask.shape == (300, 512) and sight.mask.min() > 0.99  # the surer of two answers
     prompted.see(network, image, None, [(50, 60)], [])
     assert decoder.inputs[-1]["point_labels"].tolist() == [[1, -1]]  # as without a box it has to

@@ -29,54 +29,54 @@ def cutout(tmp_path_factory) -> Cutout:
 
 
 @pytest.fixture(scope="module")
-def found(cutout):
+def result(cutout):
     return cutout(PHOTO)
 
 
-def outside(stroke, cutout, found) -> np.ndarray:
+def outside(stroke, cutout, result) -> np.ndarray:
     rest = np.ones(SHAPE, bool)
-    rest[reach(stroke, SHAPE, found.cells, cutout.settings).area] = False
+    rest[reach(stroke, SHAPE, result.cells, cutout.settings).area] = False
     return rest
 
 
 @pytest.mark.parametrize("refine", [True, False])
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("stroke", [ERASE, RESTORE], ids=["erase", "restore"])
-def test_outside_of_its_reach_nothing_changes_bit_for_bit(cutout, found, stroke, exact, refine):
+def test_outside_of_its_reach_nothing_changes_bit_for_bit(cutout, result, stroke, exact, refine):
     stroke = replace(stroke, exact=exact)
-    rest = outside(stroke, cutout, found)
+    rest = outside(stroke, cutout, result)
     assert 0.3 < rest.mean() < 0.99
-    before = {name: getattr(found, name).copy() for name in ARRAYS}
-    after = cutout.retouch(found, stroke, refine=refine)
+    before = {name: getattr(result, name).copy() for name in ARRAYS}
+    after = cutout.retouch(result, stroke, refine=refine)
     for name in ARRAYS:
-        assert np.array_equal(getattr(found, name), before[name]), "the first one is left alone"
+        assert np.array_equal(getattr(result, name), before[name]), "the first one is left alone"
         assert np.array_equal(getattr(after, name)[rest], before[name][rest])
-    assert not np.array_equal(after.alpha, found.alpha)
+    assert not np.array_equal(after.alpha, result.alpha)
 
 
-def test_what_lies_along_the_middle_is_certain_whatever_stage_2_says(cutout, found):
-    gone = cutout.retouch(found, ERASE)
-    back = cutout.retouch(found, RESTORE)
+def test_what_lies_along_the_middle_is_certain_whatever_stage_2_says(cutout, result):
+    gone = cutout.retouch(result, ERASE)
+    back = cutout.retouch(result, RESTORE)
     assert gone.alpha[170, 240] == 0 and gone.coarse[170, 240] == 0
     assert back.alpha[80, 72] == 1 and back.coarse[80, 72] == 1
     assert np.array_equal(back.foreground[80, 72], PHOTO[80, 72])
 
 
-def test_stage_2_redraws_the_edge_of_a_stroke_unless_it_is_exact(cutout, found):
-    drawn = cutout.retouch(found, replace(RESTORE, exact=True))
-    redrawn = cutout.retouch(found, RESTORE)
-    assert len(redrawn.tiles) > len(found.tiles)
+def test_stage_2_redraws_the_edge_of_a_stroke_unless_it_is_exact(cutout, result):
+    drawn = cutout.retouch(result, replace(RESTORE, exact=True))
+    redrawn = cutout.retouch(result, RESTORE)
+    assert len(redrawn.tiles) > len(result.tiles)
     cover = RESTORE.cover(SHAPE, RESTORE.box(SHAPE))
     under = drawn.alpha[RESTORE.box(SHAPE).area]
     assert np.array_equal(
-        under, np.maximum(found.alpha[RESTORE.box(SHAPE).area], cover).astype(np.float32)
+        under, np.maximum(result.alpha[RESTORE.box(SHAPE).area], cover).astype(np.float32)
     )
-    assert np.array_equal(drawn.tiles, found.tiles)
+    assert np.array_equal(drawn.tiles, result.tiles)
     assert not np.array_equal(drawn.alpha, redrawn.alpha)
 
 
-def test_outside_of_all_tiles_the_alpha_is_the_coarse_mask(cutout, found):
-    after = cutout.retouch(found, ERASE, RESTORE, replace(RESTORE, exact=True))
+def test_outside_of_all_tiles_the_alpha_is_the_coarse_mask(cutout, result):
+    after = cutout.retouch(result, ERASE, RESTORE, replace(RESTORE, exact=True))
     free = np.ones(SHAPE, bool)
     for y, x in after.tiles:
         free[y : y + patches.TILE, x : x + patches.TILE] = False
@@ -84,38 +84,38 @@ def test_outside_of_all_tiles_the_alpha_is_the_coarse_mask(cutout, found):
     assert np.array_equal(after.alpha[free], after.coarse[free])
 
 
-def test_what_was_copied_undoes_a_stroke(cutout, found):
-    box = reach(ERASE, SHAPE, found.cells, cutout.settings)
-    kept = copied(found, box)
-    again = put(cutout.retouch(found, ERASE), kept)
+def test_what_was_copied_undoes_a_stroke(cutout, result):
+    box = reach(ERASE, SHAPE, result.cells, cutout.settings)
+    kept = copied(result, box)
+    again = put(cutout.retouch(result, ERASE), kept)
     for name in (*ARRAYS, "tiles"):
-        assert np.array_equal(getattr(again, name), getattr(found, name))
-    assert 0 < kept.size < found.alpha.nbytes * 3
+        assert np.array_equal(getattr(again, name), getattr(result, name))
+    assert 0 < kept.size < result.alpha.nbytes * 3
 
 
-def test_a_generator_that_changes_nothing_leaves_the_matte_that_was_drawn(tmp_path, found):
+def test_a_generator_that_changes_nothing_leaves_the_matte_that_was_drawn(tmp_path, result):
     cutout = Cutout(
         model=str(networks.stage1(tmp_path / "tiny.onnx", gain=3.0)),
         refiner=str(networks.stage2(tmp_path / "same.onnx")),
         threads=1,
     )
     assert np.array_equal(
-        cutout.retouch(found, ERASE).alpha, cutout.retouch(found, ERASE, refine=False).alpha
+        cutout.retouch(result, ERASE).alpha, cutout.retouch(result, ERASE, refine=False).alpha
     )
 
 
-def test_a_stroke_at_the_border_and_one_outside(cutout, found):
+def test_a_stroke_at_the_border_and_one_outside(cutout, result):
     at_the_corner = Stroke(((1.0, 1.0),), 0.05, restore=True)
-    assert cutout.retouch(found, at_the_corner).alpha[-1, -1] == 1
+    assert cutout.retouch(result, at_the_corner).alpha[-1, -1] == 1
     off = Stroke(((1.4, 1.4),), 0.01, restore=True)
-    assert cutout.stroked(found, off) is None and cutout.retouch(found, off) is found
+    assert cutout.stroked(result, off) is None and cutout.retouch(result, off) is result
 
 
 def test_what_is_transparent_already_stays_so(cutout):
     clear = np.dstack([PHOTO, np.full(SHAPE, 255, np.uint8)])
     clear[:, :100, 3] = 0
-    found = cutout(clear)
-    after = cutout.retouch(found, RESTORE)
+    result = cutout(clear)
+    after = cutout.retouch(result, RESTORE)
     assert not after.alpha[:, :100].any()
 
 

@@ -24,9 +24,9 @@ def test_gradient_is_scipys_sobel_per_cell():
     from scipy import ndimage
 
     mask = disc(160, 160, blur=4)
-    found = roi.find(mask, cells=(160, 160), threshold=0.06, reach=0)
+    region = roi.find(mask, cells=(160, 160), threshold=0.06, reach=0)
     magnitude = np.hypot(*(ndimage.sobel(mask, axis, mode="nearest") / 8 for axis in (0, 1)))
-    assert np.array_equal(found, magnitude > 0.06)
+    assert np.array_equal(region, magnitude > 0.06)
 
 
 @pytest.mark.parametrize("slope", [4, 10])
@@ -41,18 +41,18 @@ def test_the_roi_reaches_past_the_ramp_by_so_many_cells():
     for scale in (1, 3):  # the same mask enlarged gives the same ROI enlarged
         mask = np.zeros((320 * scale, 320 * scale), np.float32)
         mask[:, : 160 * scale] = 1
-        found = roi.find(mask, reach=5)
-        columns = np.flatnonzero(found[100 * scale])
+        region = roi.find(mask, reach=5)
+        columns = np.flatnonzero(region[100 * scale])
         # the step's gradient is one cell either side of it, and the reach comes on top
         assert (columns[0], columns[-1]) == ((160 - 6) * scale, (160 + 6) * scale - 1)
-        assert found.any(0).sum() == len(columns)
+        assert region.any(0).sum() == len(columns)
 
 
 def test_a_cell_has_its_own_height_and_width():
     mask = np.zeros((512, 1024), np.float32)
     mask[200:300, 400:600] = 1
-    found = roi.find(mask, cells=(128, 256), reach=5)
-    rows, columns = np.flatnonzero(found[:, 500]), np.flatnonzero(found[250])
+    region = roi.find(mask, cells=(128, 256), reach=5)
+    rows, columns = np.flatnonzero(region[:, 500]), np.flatnonzero(region[250])
     assert (rows[0], columns[0]) == (200 - 6 * 4, 400 - 6 * 4)
     flat = roi.find(mask, cells=(128, 128), reach=5)  # cells twice as wide as high
     rows, columns = np.flatnonzero(flat[:, 500]), np.flatnonzero(flat[250])
@@ -70,6 +70,6 @@ def test_roi_does_not_depend_on_the_photos_size():
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 2**32 - 1))
 def test_any_shape(height, width, seed):
     mask = np.random.default_rng(seed).random((height, width), np.float32)
-    found = roi.find(mask)
-    assert found.shape == (height, width)
-    assert found.dtype == bool
+    region = roi.find(mask)
+    assert region.shape == (height, width)
+    assert region.dtype == bool

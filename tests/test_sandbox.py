@@ -43,8 +43,8 @@ def test_what_no_camera_writes_is_refused_before_it_is_decoded(name, seconds):
 
 
 def test_pages_are_not_counted():
-    found = image_io.read(hostile.tiff_pages(100_000))
-    assert found.notes == ("several pages: the first was taken",)
+    photo = image_io.read(hostile.tiff_pages(100_000))
+    assert photo.notes == ("several pages: the first was taken",)
 
 
 def test_a_picture_that_takes_too_long_is_stopped():
@@ -80,14 +80,14 @@ def starved(monkeypatch):
 @pytest.mark.skipif(not sandbox._OVER, reason="no timers: there is only the clock")
 def test_waiting_for_a_processor_does_not_count(photo, starved):
     data = encoded(photo, "TIFF")
-    said: list[float] = []
+    spent: list[float] = []
     assert sandbox.decode(data, 10**6, 60).image.shape == photo.shape  # it is warm
     starved.process.send_signal(signal.SIGSTOP)
     timer = threading.Timer(1.0, starved.process.send_signal, (signal.SIGCONT,))
     timer.start()
-    assert np.array_equal(sandbox.decode(data, 10**6, 0.5, said.append).image, photo)
+    assert np.array_equal(sandbox.decode(data, 10**6, 0.5, spent.append).image, photo)
     timer.join()
-    assert max(said) < 0.5
+    assert max(spent) < 0.5
 
 
 @pytest.mark.skipif(not sandbox._OVER, reason="no timers: there is only the clock")
@@ -181,15 +181,15 @@ def test_a_decoder_that_dies_is_an_unreadable_picture_and_replaced(photo, monkey
 
 def test_many_threads_read_at_once(photo):
     data = encoded(photo, "TIFF")
-    found = []
+    names = []
     threads = [
-        threading.Thread(target=lambda: found.append(image_io.read(data).image)) for _ in range(8)
+        threading.Thread(target=lambda: names.append(image_io.read(data).image)) for _ in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 8 and all(np.array_equal(image, photo) for image in found)
+    assert len(names) == 8 and all(np.array_equal(image, photo) for image in names)
     assert len(sandbox._idle) <= 4
 
 

@@ -264,8 +264,8 @@ def test_holes_are_filled_by_size():
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
 def test_pieces_of_any_shape(height, width, seed):
     mask = np.random.default_rng(seed).random((height, width), np.float32)
-    for found in (pieces.largest(mask), pieces.filled(mask, 3.0), pieces.at(mask, (0, 0))):
-        assert found.shape == mask.shape and found.min() >= 0
+    for piece in (pieces.largest(mask), pieces.filled(mask, 3.0), pieces.at(mask, (0, 0))):
+        assert piece.shape == mask.shape and piece.min() >= 0
     regions = pieces.apart(mask, 0.1)
     if (mask > 0.5).any():
         assert np.array_equal(sum(region.astype(int) for region in regions), np.ones(mask.shape))

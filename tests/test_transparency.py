@@ -38,10 +38,10 @@ def test_subjects_of_one_colour_stay(cutout, make, turned):
     rgba = make()
     if turned:
         rgba[..., :3] = 255 - rgba[..., :3]
-    found = cutout(rgba)
+    result = cutout(rgba)
     own = rgba[..., 3] / 255
-    assert found.alpha[own > 0].mean() >= 0.95 * own[own > 0].mean()
-    assert (found.alpha <= own + 1e-6).all()
+    assert result.alpha[own > 0].mean() >= 0.95 * own[own > 0].mean()
+    assert (result.alpha <= own + 1e-6).all()
 
 
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee"])
@@ -54,9 +54,9 @@ def test_cutting_a_cutout_again_changes_nothing(cutout, name):
 
 def test_a_round_portrait_is_still_cut_out(cutout):
     image = data.astronaut()
-    found = cutout(np.dstack([image, (disc(512, 0.5) * 255).astype(np.uint8)]))
-    assert found.alpha.mean() < 0.7 * disc(512, 0.5).mean()
-    assert not found.photo.notes
+    result = cutout(np.dstack([image, (disc(512, 0.5) * 255).astype(np.uint8)]))
+    assert result.alpha.mean() < 0.7 * disc(512, 0.5).mean()
+    assert not result.photo.notes
 
 
 def test_the_ground_stands_out():
@@ -82,8 +82,8 @@ def test_an_empty_photo_is_no_cutout():
 @pytest.mark.parametrize("refine", [True, False])
 def test_where_alpha_is_written_as_255_the_colour_is_the_photos(cutout, name, refine):
     image = getattr(data, name)()
-    found = cutout(image, refine=refine)
-    written = np.asarray(found.image)
+    result = cutout(image, refine=refine)
+    written = np.asarray(result.image)
     solid = written[..., 3] == 255
     assert solid.any() and np.array_equal(written[solid][:, :3], image[solid])
 

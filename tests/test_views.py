@@ -112,18 +112,18 @@ def test_a_part_of_a_map_lies_where_the_photo_has_it():
     y, x = np.mgrid[:40, :60].astype(np.float32)
     whole = np.sin(x / 9) * np.cos(y / 7) / 2 + 0.5
     shape, box = (400, 600), Box(95, 130, 255, 470)
-    found = views.part(whole, box, shape, (160, 340))
+    part = views.part(whole, box, shape, (160, 340))
     full_y, full_x = np.mgrid[:400, :600].astype(np.float32)
     full = np.sin(((full_x + 0.5) / 10 - 0.5) / 9) * np.cos(((full_y + 0.5) / 10 - 0.5) / 7)
-    assert np.abs(found - (full / 2 + 0.5)[box.area]).max() < 0.01
+    assert np.abs(part - (full / 2 + 0.5)[box.area]).max() < 0.01
 
 
 def test_a_tiny_thing_is_looked_at_with_its_surroundings():
-    found = np.zeros((320, 320), np.float32)
-    found[100:103, 200:203] = 1
-    box = views.around(found, (3200, 3200))
+    mask = np.zeros((320, 320), np.float32)
+    mask[100:103, 200:203] = 1
+    box = views.around(mask, (3200, 3200))
     assert box.shape == pytest.approx((800, 800), abs=2)
-    assert views.around(found * 0, (50, 70)) == Box(0, 0, 50, 70)
+    assert views.around(mask * 0, (50, 70)) == Box(0, 0, 50, 70)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 1), (5, 3)])

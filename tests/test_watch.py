@@ -63,18 +63,18 @@ def test_threads_are_watched_apart(photo, endless, tiny):
         Cutout(Settings(model=model, refine=False, network_seconds=seconds))
         for model, seconds in ((endless, 0.5), (tiny, 60.0))
     )
-    found = []
+    names = []
 
     def work() -> None:
         with pytest.raises(ModelTooSlow):
             slow(photo)
-        found.append("ended")
+        names.append("ended")
 
     thread = threading.Thread(target=work)
     thread.start()
     assert quick(photo).alpha.shape == photo.shape[:2]
     thread.join()
-    assert found == ["ended"]
+    assert names == ["ended"]
 
 
 class Starved(networks.Function):

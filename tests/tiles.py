@@ -8,7 +8,7 @@ from pipeline.patches import TILE
 
 def covered(origins: NDArray[np.intp], height: int, width: int) -> NDArray[np.bool_]:
     """Return where the tiles at ``origins``, (N, 2), lie in an image, (H, W) bool."""
-    found = np.zeros((height, width), bool)
+    area = np.zeros((height, width), bool)
     for y, x in origins:
-        found[y : y + TILE, x : x + TILE] = True
-    return found
+        area[y : y + TILE, x : x + TILE] = True
+    return area

@@ -23,15 +23,15 @@ def reached() -> dict[str, dict[str, float]]:
     """Mean figures of stage 1 and of Wisp over one scene of each kind, by method."""
     specs = methods.parse("coarse,wisp")
     built = {spec.label: methods.build(spec) for spec in specs}
-    found: dict[str, list[dict[str, float]]] = {label: [] for label in built}
+    figures_of: dict[str, list[dict[str, float]]] = {label: [] for label in built}
     for sample in builtin(each=1).samples:
         scene = sample.load()
         for label, method in built.items():
             answer = method(Input(scene.name, scene.data, scene.image))
-            found[label].append(measure(methods.as_rgba(scene.image, answer), scene))
+            figures_of[label].append(measure(methods.as_rgba(scene.image, answer), scene))
     return {
         label: {name: round(float(np.mean([one[name] for one in all_])), 4) for name in FIGURES}
-        for label, all_ in found.items()
+        for label, all_ in figures_of.items()
     }
 
 

@@ -49,8 +49,8 @@ def test_nothing_changed() -> None:
 
 
 def test_better_and_worse_go_by_what_the_figure_means() -> None:
-    found = verdicts(shifted(psnr=1.0, sad=1.0))
-    assert found == {"psnr": ("better", False), "sad": ("worse", True)}
+    changes = verdicts(shifted(psnr=1.0, sad=1.0))
+    assert changes == {"psnr": ("better", False), "sad": ("worse", True)}
 
 
 def test_within_the_bound_is_worse_but_no_regression() -> None:

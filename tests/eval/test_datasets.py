@@ -60,9 +60,9 @@ MINIATURES: dict[str, list[tuple[str, str]]] = {
 def test_photos_of_published_layouts(name: str, tmp_path: Path) -> None:
     for path, mode in MINIATURES[name]:
         draw(tmp_path / path, mode=mode)
-    found = find(str(tmp_path), layout=name)
-    assert found.name == name and not found.problems and found.where and found.terms
-    (sample,) = found.samples
+    dataset = find(str(tmp_path), layout=name)
+    assert dataset.name == name and not dataset.problems and dataset.where and dataset.terms
+    (sample,) = dataset.samples
     scene = sample.load()
     assert scene.name == Path(MINIATURES[name][0][0]).stem
     assert scene.image.shape == (30, 40, 3) and scene.alpha.shape == (30, 40)
@@ -99,9 +99,9 @@ def test_composition_1k(tmp_path: Path) -> None:
     names = sorted(path.name for path in behind.iterdir())
     (root / "test_fg_names.txt").write_text("cat.png\nboy.png\n")
     (root / "test_bg_names.txt").write_text("\n".join(reversed(names)) + "\n")
-    found = find(str(tmp_path), layout="composition-1k", backgrounds=behind)
-    assert len(found.samples) == 40 and not found.problems
-    first, later = found.samples[0], found.samples[20]
+    dataset = find(str(tmp_path), layout="composition-1k", backgrounds=behind)
+    assert len(dataset.samples) == 40 and not dataset.problems
+    first, later = dataset.samples[0], dataset.samples[20]
     assert isinstance(first, Composite) and isinstance(later, Composite)
     assert first.name == "cat_0" and first.background.name == names[-1]
     assert later.name == "boy_0" and later.background.name == names[19]
@@ -118,17 +118,17 @@ def test_distinctions_646(tmp_path: Path) -> None:
     draw(tmp_path / "Distinctions-646/Test/FG/x.png")
     draw(tmp_path / "Distinctions-646/Test/GT/x.png", mode="L")
     behind = backgrounds(tmp_path / "VOC", 3)
-    found = find(str(tmp_path), layout="distinctions-646", backgrounds=behind)
-    assert [sample.name for sample in found.samples] == [f"x_{n}" for n in range(20)]
-    assert found.samples[19].load().foreground is not None
+    dataset = find(str(tmp_path), layout="distinctions-646", backgrounds=behind)
+    assert [sample.name for sample in dataset.samples] == [f"x_{n}" for n in range(20)]
+    assert dataset.samples[19].load().foreground is not None
     with pytest.raises(DatasetError, match="--backgrounds"):
         find(str(tmp_path), layout="distinctions-646")
 
 
 def test_a_folder(pairs: Path) -> None:
-    found = find(str(pairs))
-    assert [sample.name for sample in found.samples] == ["a", "b", "c"]
-    scene = found.samples[0].load()
+    dataset = find(str(pairs))
+    assert [sample.name for sample in dataset.samples] == ["a", "b", "c"]
+    scene = dataset.samples[0].load()
     assert scene.data == (pairs / "images" / "a.png").read_bytes()
     assert scene.trimap is None and scene.foreground is None
 
@@ -147,21 +147,21 @@ def test_cutouts_are_composited_by_seed(tmp_path: Path) -> None:
         draw(tmp_path / "cut" / f"{number}.png", mode="RGBA", seed=number)
     draw(tmp_path / "cut" / "opaque.png")
     behind = backgrounds(tmp_path / "behind", 5)
-    found, again = (find(str(tmp_path / "cut"), backgrounds=behind) for _ in range(2))
-    assert found.samples == again.samples and len(found.samples) == 3
-    assert len(found.problems) == 1 and "no alpha channel" in found.problems[0]
+    dataset, again = (find(str(tmp_path / "cut"), backgrounds=behind) for _ in range(2))
+    assert dataset.samples == again.samples and len(dataset.samples) == 3
+    assert len(dataset.problems) == 1 and "no alpha channel" in dataset.problems[0]
     other = datasets.cutouts(tmp_path / "cut", behind, seed=3)
-    assert other.samples != found.samples
-    assert found.samples[0].load().data == again.samples[0].load().data
+    assert other.samples != dataset.samples
+    assert dataset.samples[0].load().data == again.samples[0].load().data
 
 
 def test_gaps_are_problems(pairs: Path) -> None:
     (pairs / "alphas" / "a.png").unlink()
     draw(pairs / "alphas" / "z.png", mode="L")
-    found = find(str(pairs))
-    assert [sample.name for sample in found.samples] == ["b", "c"]
-    assert len(found.problems) == 2
-    assert any("z.png has no image" in problem for problem in found.problems)
+    dataset = find(str(pairs))
+    assert [sample.name for sample in dataset.samples] == ["b", "c"]
+    assert len(dataset.problems) == 2
+    assert any("z.png has no image" in problem for problem in dataset.problems)
 
 
 @pytest.mark.parametrize("how", ["missized", "truncated", "empty", "no picture"])

@@ -25,14 +25,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def test_each_size_is_measured(tiny: Settings, tmp_path: Path) -> None:
-    found = footprint.measure(tiny, 1, ((120, 160), (480, 640)))
-    small, large = found["photos"]
+    rows = footprint.measure(tiny, 1, ((120, 160), (480, 640)))
+    small, large = rows["photos"]
     assert small["size"] == [160, 120] and large["size"] == [640, 480]
     for photo, size in ((small, (120, 160)), (large, (480, 640))):
         assert photo["tiles"] == len(Cutout(tiny)(footprint.portrait(tmp_path, size)).tiles) > 0
         assert photo["seconds"] > 0 and photo["megabytes"] > 10 and photo["refine_seconds"] > 0
     assert small["tiles"] < large["tiles"]
-    assert math.isfinite(found["import_seconds"])
+    assert math.isfinite(rows["import_seconds"])
 
 
 def test_the_portrait_has_the_size_asked_for(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def refiner(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def given() -> Input:
+def input_() -> Input:
     """A bright disc on a dark ground."""
     alpha = soft_disc(96, 128, 30)[..., None]
     image = np.round(alpha * 250 + (1 - alpha) * 5).repeat(3, 2).astype(np.uint8)
@@ -61,13 +61,13 @@ def test_a_bad_list_is_refused(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["coarse", "guided", "grabcut"])
-def test_methods_from_stage_1(name: str, model: str, given: Input) -> None:
+def test_methods_from_stage_1(name: str, model: str, input_: Input) -> None:
     (spec,) = parse(name, {"model": model})
-    rgba = methods.as_rgba(given.image, methods.build(spec)(given))
+    rgba = methods.as_rgba(input_.image, methods.build(spec)(input_))
     truth = soft_disc(96, 128, 30)
     assert rgba.shape == (96, 128, 4)
     assert np.abs(rgba[..., 3] / 255 - truth).mean() < 0.12
-    assert (rgba[..., :3] == given.image).all()
+    assert (rgba[..., :3] == input_.image).all()
 
 
 def test_grabcut_of_nothing_is_nothing(model: str) -> None:
@@ -77,35 +77,35 @@ def test_grabcut_of_nothing_is_nothing(model: str) -> None:
 
 
 @pytest.mark.parametrize("foreground", ["own", "photo", "blur"])
-def test_wisp(foreground: str, model: str, refiner: str, given: Input) -> None:
+def test_wisp(foreground: str, model: str, refiner: str, input_: Input) -> None:
     (spec,) = parse(f"wisp:foreground={foreground}", {"model": model, "refiner": refiner})
-    rgba = np.asarray(methods.build(spec)(given))
+    rgba = np.asarray(methods.build(spec)(input_))
     assert rgba.shape == (96, 128, 4) and rgba.dtype == np.uint8
     (coarse,) = parse("coarse", {"model": model})
-    alone = methods.as_rgba(given.image, methods.build(coarse)(given))
+    alone = methods.as_rgba(input_.image, methods.build(coarse)(input_))
     assert (rgba[..., 3] == alone[..., 3]).all()  # this refiner gives back what it gets
     if foreground == "photo":
-        assert (rgba[..., :3] == given.image).all()
+        assert (rgba[..., :3] == input_.image).all()
 
 
-def test_wisp_with_pymatting(model: str, given: Input) -> None:
+def test_wisp_with_pymatting(model: str, input_: Input) -> None:
     pytest.importorskip("pymatting")
     specs = parse("wisp:refine=off,foreground=ml,pymatting:refine=off", {"model": model})
     for spec in specs:
-        assert np.asarray(methods.build(spec)(given)).shape == (96, 128, 4)
+        assert np.asarray(methods.build(spec)(input_)).shape == (96, 128, 4)
 
 
 @pytest.mark.parametrize("how", ["", "-putalpha", "-matting", "-decontaminate"])
-def test_rembg(how: str, model: str, given: Input, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rembg(how: str, model: str, input_: Input, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("rembg", reason="the real rembg, where installed (extra: peers)")
     monkeypatch.setenv("U2NET_HOME", "")  # put back what the method changes
     (spec,) = parse(f"rembg{how}", {"model": model})
     build = methods.build(spec)
     assert not Path(os.environ["U2NET_HOME"]).exists()  # nothing is left behind
-    rgba = np.asarray(build(given))
+    rgba = np.asarray(build(input_))
     assert rgba.shape == (96, 128, 4)
     session, card = models.open_coarse(models.coarse_model(model), ("CPUExecutionProvider",), 1)
-    raw = coarse.predict(session, replace(card, output_range=(0.0, 1.0)), given.image)
+    raw = coarse.predict(session, replace(card, output_range=(0.0, 1.0)), input_.image)
     mask = coarse.upsample(raw, (96, 128))
     if how in ("", "-putalpha", "-decontaminate"):  # it stretches the mask to its extremes
         low, high = mask.min(), mask.max()
@@ -137,13 +137,13 @@ def test_the_guided_filter_agrees_with_sums() -> None:
     assert mine == pytest.approx(np.clip(second, 0, 1), abs=1e-5)
 
 
-def test_answers_are_checked(given: Input) -> None:
+def test_answers_are_checked(input_: Input) -> None:
     with pytest.raises(MethodError, match="shape"):
-        methods.as_rgba(given.image, np.zeros((3, 3)))
+        methods.as_rgba(input_.image, np.zeros((3, 3)))
     with pytest.raises(MethodError, match="uint8"):
-        methods.as_rgba(given.image, np.zeros((96, 128, 4)))
+        methods.as_rgba(input_.image, np.zeros((96, 128, 4)))
     with pytest.raises(MethodError, match="not finite"):
-        methods.as_rgba(given.image, np.full((96, 128), np.nan))
+        methods.as_rgba(input_.image, np.full((96, 128), np.nan))
 
 
 def png(path: Path, image: np.ndarray) -> bytes:
@@ -151,12 +151,12 @@ def png(path: Path, image: np.ndarray) -> bytes:
     return path.read_bytes()
 
 
-def test_a_command(tmp_path: Path, given: Input) -> None:
-    data = png(tmp_path / "in.png", given.image)
+def test_a_command(tmp_path: Path, input_: Input) -> None:
+    data = png(tmp_path / "in.png", input_.image)
     run = methods.build(Spec("command", (("run", "cp {in} {out}"),), "cp"))
-    answer = run(Input("disc", data, given.image))
+    answer = run(Input("disc", data, input_.image))
     assert isinstance(answer, Outside)
-    assert answer.pixels == pytest.approx(given.image[..., 0] / 255, abs=0.01)
+    assert answer.pixels == pytest.approx(input_.image[..., 0] / 255, abs=0.01)
     assert answer.seconds is not None and 0 < answer.seconds < 30
     assert answer.megabytes is not None and 0 < answer.megabytes < 500
 
@@ -170,10 +170,10 @@ def test_a_command(tmp_path: Path, given: Input) -> None:
         ("sh -c 'echo x > $1' {in} {out}", "is no picture"),
     ],
 )
-def test_a_command_that_fails(tmp_path: Path, given: Input, line: str, message: str) -> None:
-    data = png(tmp_path / "in.png", given.image)
+def test_a_command_that_fails(tmp_path: Path, input_: Input, line: str, message: str) -> None:
+    data = png(tmp_path / "in.png", input_.image)
     with pytest.raises(MethodError, match=message):
-        methods.build(Spec("command", (("run", line),), "x"))(Input("a", data, given.image))
+        methods.build(Spec("command", (("run", line),), "x"))(Input("a", data, input_.image))
 
 
 def test_a_command_must_say_where_its_files_go() -> None:
@@ -181,14 +181,14 @@ def test_a_command_must_say_where_its_files_go() -> None:
         methods.build(Spec("command", (("run", "cp {in}"),), "x"))
 
 
-def test_a_folder_of_results(tmp_path: Path, given: Input) -> None:
-    rgba = np.dstack([given.image, given.image[..., 0]])
+def test_a_folder_of_results(tmp_path: Path, input_: Input) -> None:
+    rgba = np.dstack([input_.image, input_.image[..., 0]])
     png(tmp_path / "disc.png", rgba)
     run = methods.build(Spec("folder", (("path", str(tmp_path)),), "x"))
-    answer = run(given)
+    answer = run(input_)
     assert isinstance(answer, Outside) and (answer.pixels == rgba).all()
     assert answer.seconds is None and answer.megabytes is None
     with pytest.raises(MethodError, match="no result for other"):
-        run(Input("other", b"", given.image))
+        run(Input("other", b"", input_.image))
     with pytest.raises(MethodError, match="not a folder"):
         external._folder({"path": str(tmp_path / "nowhere")})

@@ -146,12 +146,12 @@ def test_f_beta_agrees_with_counting(seed: int) -> None:
     real, grey = truth[region] > 0.5, np.round(alpha[region] * 255)
     scores = []
     for threshold in range(255, -1, -1):
-        found = grey >= threshold
-        hits = (found & real).sum()
+        marked = grey >= threshold
+        hits = (marked & real).sum()
         if not hits:
             scores.append(0.0)
             continue
-        precision, recall = hits / found.sum(), hits / real.sum()
+        precision, recall = hits / marked.sum(), hits / real.sum()
         scores.append(1.3 * precision * recall / (0.3 * precision + recall))
     assert saliency.f_beta_curve(alpha, truth, region) == pytest.approx(np.array(scores), abs=1e-9)
     assert metrics.f_beta_max(alpha, truth, region) == pytest.approx(max(scores), abs=1e-9)

@@ -34,13 +34,13 @@ def test_published_figures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("U2NET_HOME", "")  # put back what the method changes
     (spec,) = methods.parse(name, {"model": str(MODEL)})
     run = methods.build(spec)
-    found = []
+    figures = []
     for sample in find(str(DATA)).samples:
         if sample.name != "GT25":
             scene = sample.load()
             cutout = np.asarray(run(Input(scene.name, scene.data, scene.image)))
             alpha, truth = cutout[..., 3] / 255.0, scene.alpha.astype(np.float64)
-            found.append(
+            figures.append(
                 {
                     "psnr": metrics.psnr(alpha, truth),
                     "ssim": metrics.ssim(alpha, truth),
@@ -48,8 +48,8 @@ def test_published_figures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
                     "psnr@edge": metrics.psnr(alpha, truth, regions.band(scene.alpha)),
                 }
             )
-    assert len(found) == 9
+    assert len(figures) == 9
     for figure, published in PUBLISHED[name].items():
         digits = 3 if figure == "ssim" else 2
-        mean = float(np.mean([one[figure] for one in found]))
+        mean = float(np.mean([one[figure] for one in figures]))
         assert round(mean, digits) == pytest.approx(published, abs=0.51 * 10**-digits), figure

@@ -30,9 +30,9 @@ def test_no_edge_no_band() -> None:
 def test_regions_are_there_when_they_can_be() -> None:
     truth = soft_disc()
     trimap = np.where(truth == 0, 0, np.where(truth == 1, 255, 128)).astype(np.uint8)
-    found = regions.all_of(truth, trimap, coarse=truth)
-    assert set(found) == {"whole", "edge", "unknown", "roi"}
-    unknown, roi = found["unknown"], found["roi"]
+    areas = regions.all_of(truth, trimap, coarse=truth)
+    assert set(areas) == {"whole", "edge", "unknown", "roi"}
+    unknown, roi = areas["unknown"], areas["roi"]
     assert unknown is not None and roi is not None
     assert (unknown == ((truth > 0) & (truth < 1))).all()
     assert roi.shape == truth.shape
@@ -43,5 +43,5 @@ def test_the_roi_is_as_wide_as_stage_1_was_coarse() -> None:
     truth = soft_disc()
     for cells in ((48, 48), (32, 64)):
         expected = roi.find(truth, cells, Settings().roi_threshold, Settings().reach)
-        found = regions.all_of(truth, coarse=truth, cells=cells)["roi"]
-        assert found is not None and (found == expected).all()
+        area = regions.all_of(truth, coarse=truth, cells=cells)["roi"]
+        assert area is not None and (area == expected).all()

@@ -29,8 +29,8 @@ def test_the_files_are_there(report: tuple[Path, Result]) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         "index.html", "results.csv", "results.json", "table.md",
     ]  # fmt: skip
-    found = json.loads((out / "results.json").read_text())
-    assert found["machine"]["cores"] >= 1 and found["versions"]["numpy"]
+    document = json.loads((out / "results.json").read_text())
+    assert document["machine"]["cores"] >= 1 and document["versions"]["numpy"]
     rows = list(csv.DictReader((out / "results.csv").open()))
     psnr = [r for r in rows if r["method"] == "true" and r["metric"] == "psnr"]
     assert {r["region"] for r in psnr} == {"whole", "edge", "unknown"}
@@ -42,11 +42,11 @@ def test_the_page_needs_nothing_but_itself(report: tuple[Path, Result]) -> None:
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|\$)[^"']+""", page)
     assert "@import" not in page and "fetch(" not in page
     (data,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page, re.S)
-    found = json.loads(data)
-    assert found["reference"] == "true"
-    assert [crop["title"] for crop in found["crops"]] == ["best", "median", "worst"]
-    assert set(found["crops"][0]["layers"]) >= {"photo", "truth", "true"}
-    assert "half<b>" in found["subsets"]["all"]["means"]  # data, and never markup
+    document = json.loads(data)
+    assert document["reference"] == "true"
+    assert [crop["title"] for crop in document["crops"]] == ["best", "median", "worst"]
+    assert set(document["crops"][0]["layers"]) >= {"photo", "truth", "true"}
+    assert "half<b>" in document["subsets"]["all"]["means"]  # data, and never markup
     assert "half<b>" not in page
 
 
@@ -65,7 +65,7 @@ def test_measuring_is_what_the_metrics_say(scene) -> None:
 
     cutout = perfect(scene)
     cutout[..., 3] = np.round(cutout[..., 3] * 0.8)
-    found = measure(cutout, scene, coarse=scene.alpha)
+    figures = measure(cutout, scene, coarse=scene.alpha)
     alpha, truth = cutout[..., 3] / 255.0, scene.alpha.astype(np.float64)
     for name, region in regions.all_of(scene.alpha, scene.trimap, scene.alpha).items():
         suffix = "" if region is None else f"@{name}"
@@ -80,9 +80,9 @@ def test_measuring_is_what_the_metrics_say(scene) -> None:
             ("fmax", metrics.f_beta_max),
             ("fmean", metrics.f_beta_mean),
         ):
-            assert found[metric + suffix] == pytest.approx(function(alpha, truth, region)), metric
-    assert found["foreground"] == 0 and found["composite"] > 0
-    assert set(name.partition("@")[0] for name in found) == set(metrics.METRICS) - {
+            assert figures[metric + suffix] == pytest.approx(function(alpha, truth, region)), metric
+    assert figures["foreground"] == 0 and figures["composite"] > 0
+    assert set(name.partition("@")[0] for name in figures) == set(metrics.METRICS) - {
         "lpips", "seconds", "megabytes",
     }  # fmt: skip
 

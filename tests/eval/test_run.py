@@ -28,16 +28,16 @@ def folder(path: Path, label: str) -> Spec:
 
 
 @pytest.fixture
-def given(pairs: Path) -> Input:
+def input_(pairs: Path) -> Input:
     return Input("a", (pairs / "images/a.png").read_bytes(), np.zeros((30, 40, 3), np.uint8))
 
 
-def test_a_hang_is_ended_with_all_that_it_started(tmp_path: Path, given: Input) -> None:
+def test_a_hang_is_ended_with_all_that_it_started(tmp_path: Path, input_: Input) -> None:
     note, folder = tmp_path / "pid", tmp_path / "folder"
     line = f"sh -c 'dirname $1 > {folder}; echo $$ > {note}; exec sleep 60' sh {{in}} {{out}}"
     with Worker(command(line, "slow"), timeout=1.0) as worker:
         with pytest.raises(MethodFailed, match="no answer within 1 s"):
-            worker.ask(given)
+            worker.ask(input_)
         pid = int(note.read_text())
         assert not Path(folder.read_text().strip()).exists()  # nothing is left behind
         for _ in range(50):
@@ -55,7 +55,7 @@ def _running(pid: int) -> bool:
         return False
 
 
-def test_a_crash_is_one_failure(tmp_path: Path, given: Input) -> None:
+def test_a_crash_is_one_failure(tmp_path: Path, input_: Input) -> None:
     # Kills its own worker process, which is its parent's parent, the first time; then behaves.
     once = tmp_path / "once"
     kill = "kill -9 $(ps -o ppid= -p $PPID)"
@@ -63,15 +63,15 @@ def test_a_crash_is_one_failure(tmp_path: Path, given: Input) -> None:
     line = f"sh -c '{script}' sh {{in}} {{out}}"
     with Worker(command(line, "fragile"), timeout=60) as worker:
         with pytest.raises(MethodFailed, match="its process died"):
-            worker.ask(given)
-        answer = worker.ask(given)
+            worker.ask(input_)
+        answer = worker.ask(input_)
     assert answer.cutout.shape == (30, 40, 4) and answer.seconds
 
 
-def test_what_cannot_be_loaded_is_unavailable(tmp_path: Path, given: Input) -> None:
+def test_what_cannot_be_loaded_is_unavailable(tmp_path: Path, input_: Input) -> None:
     spec = folder(tmp_path / "nowhere", "gone")
     with Worker(spec, 60) as worker, pytest.raises(MethodUnavailable, match="not a folder"):
-        worker.ask(given)
+        worker.ask(input_)
 
 
 @pytest.fixture
@@ -121,13 +121,13 @@ def test_a_run_from_end_to_end(pairs: Path, finished: Path, tmp_path: Path) -> N
     for before, after in zip(first.rows, second.rows, strict=True):
         assert before.outcomes["copy"].figures == after.outcomes["copy"].figures
 
-    found = results.collect(dataset, specs, plan, first, "wisp bench", "no lpips")
-    assert json.loads(json.dumps(found)) == found
-    means = found["subsets"]["all"]["means"]
+    document = results.collect(dataset, specs, plan, first, "wisp bench", "no lpips")
+    assert json.loads(json.dumps(document)) == document
+    means = document["subsets"]["all"]["means"]
     assert means["done"]["psnr"]["n"] == 2 and means["copy"]["psnr"]["n"] == 3
-    pair = found["subsets"]["all"]["pairs"]["done"]["copy"]["psnr"]
+    pair = document["subsets"]["all"]["pairs"]["done"]["copy"]["psnr"]
     assert (pair["wins"], pair["losses"], pair["difference"]["n"]) == (2, 0, 2)
-    by_label = {method["label"]: method for method in found["methods"]}
+    by_label = {method["label"]: method for method in document["methods"]}
     assert by_label["done"]["failures"] == 1
     assert "not a folder" in by_label["gone"]["unavailable"]
 
@@ -153,8 +153,8 @@ def test_bad_samples_stop_the_run_or_are_counted(
     specs, store = [folder(finished, "done")], Cache(tmp_path / "cache")
     with pytest.raises(DatasetError, match=r"1 of set cannot be used \(--skip-bad"):
         run.execute(find(str(pairs)), specs, run.Plan(), store)
-    found = run.execute(find(str(pairs)), specs, run.Plan(skip_bad=True), store)
-    assert [row.name for row in found.rows] == ["c"] and len(found.skipped) == 2
+    outcome = run.execute(find(str(pairs)), specs, run.Plan(skip_bad=True), store)
+    assert [row.name for row in outcome.rows] == ["c"] and len(outcome.skipped) == 2
 
 
 def test_times_are_compared_only_where_taken_together() -> None:

@@ -197,8 +197,8 @@ def test_the_mask_is_the_networks_own_unless_it_missed(tmp_path: Path, subject: 
     scene = composite.Scene(image, alpha, image)
     seeing = guidance.Stage1(str(networks.stage1(tmp_path / "a.onnx", gain=8, offset=-2)))
     expected = seeing(image)
-    found = [guidance.coarse_mask(scene, seeing, 1.0, RNG(seed)) for seed in range(4)]
-    assert any(np.abs(mask - expected).max() < 1e-3 for mask in found)
+    masks = [guidance.coarse_mask(scene, seeing, 1.0, RNG(seed)) for seed in range(4)]
+    assert any(np.abs(mask - expected).max() < 1e-3 for mask in masks)
     blind = guidance.Stage1(str(networks.constant_stage1(tmp_path / "b.onnx", 0.0)))
     assert guidance.coarse_mask(scene, blind, 1.0, RNG(0)).max() > 0.5  # simulated instead
 
@@ -216,17 +216,19 @@ def test_patches_lie_on_the_edge_and_count_all_over(zoom: float) -> None:
     image = np.repeat((alpha * 200).astype(np.uint8)[..., None], 3, 2)
     scene = composite.Scene(image, alpha, image)
     sampling = patch_sampling.PatchSampling(per_scene=6, global_views=0)
-    found = patch_sampling.sample_patches(scene, alpha, alpha, zoom, sampling, RNG(0))
-    assert found.shape[1:] == (9, 128, 128) and 1 <= len(found) <= 6
-    assert (found[:, patch_sampling.WEIGHT] == 255).all()
-    assert (np.ptp(found[:, patch_sampling.ALPHA], axis=(1, 2)) == 255).all()
+    patches = patch_sampling.sample_patches(scene, alpha, alpha, zoom, sampling, RNG(0))
+    assert patches.shape[1:] == (9, 128, 128) and 1 <= len(patches) <= 6
+    assert (patches[:, patch_sampling.WEIGHT] == 255).all()
+    assert (np.ptp(patches[:, patch_sampling.ALPHA], axis=(1, 2)) == 255).all()
     # All layers are cut at the same place, and enlarged alike.
     assert (
-        np.abs(found[:, patch_sampling.ALPHA].astype(int) - found[:, patch_sampling.COARSE]).max()
+        np.abs(
+            patches[:, patch_sampling.ALPHA].astype(int) - patches[:, patch_sampling.COARSE]
+        ).max()
         <= 1
     )
     assert (
-        np.abs(found[:, 0] / 200 - found[:, patch_sampling.ALPHA] / 255).max() < 0.12
+        np.abs(patches[:, 0] / 200 - patches[:, patch_sampling.ALPHA] / 255).max() < 0.12
     )  # cubic rings
 
 
@@ -251,14 +253,14 @@ def test_a_few_patches_show_the_scene_and_the_others_have_what_was_seen_there() 
     scene = composite.Scene(image, alpha, image)
     coarse, corrected = alpha * np.float32(0.8), alpha * np.float32(0.9)
     sampling = patch_sampling.PatchSampling(per_scene=8, global_views=3)
-    found = patch_sampling.sample_patches(scene, coarse, corrected, 1.0, sampling, RNG(1))
-    assert len(found) == 8  # of a view beside the edge, nothing is taken
-    sure = found[:, patch_sampling.COARSE].max((1, 2))
+    patches = patch_sampling.sample_patches(scene, coarse, corrected, 1.0, sampling, RNG(1))
+    assert len(patches) == 8  # of a view beside the edge, nothing is taken
+    sure = patches[:, patch_sampling.COARSE].max((1, 2))
     assert (sure[:5] == 230).all() and sure[5] == 204 and {*sure[6:]} <= {204, 230}
-    whole = found[5]  # 128 × 102 px, continued below by reflection
+    whole = patches[5]  # 128 × 102 px, continued below by reflection
     assert abs((whole[patch_sampling.ALPHA] > 127).mean() - 0.5) < 0.02
     np.testing.assert_array_equal(whole[:, 102], whole[:, 101])
-    assert (found[:5, patch_sampling.WEIGHT] == 255).all()
+    assert (patches[:5, patch_sampling.WEIGHT] == 255).all()
     assert (
         0 < whole[patch_sampling.WEIGHT].mean() < 128
     )  # of what is far from any edge, nothing is asked
@@ -277,11 +279,11 @@ def test_what_is_true_as_a_whole_only_is_shown_from_afar_only() -> None:
         patch_sampling.sample_patches(scene, coarse, scene.alpha, 1.0, sampling, RNG(i))
         for i in range(8)
     ]
-    assert max(len(found) for found in many) == 3
+    assert max(len(patches) for patches in many) == 3
     # As a first look sees it, or as a later one does.
-    sure = [found[:, patch_sampling.COARSE].max((1, 2)) for found in many]
-    assert {found[0] for found in sure} == {204}
-    assert {mask for found in sure for mask in found[1:]} == {204, 255}
+    sure = [patches[:, patch_sampling.COARSE].max((1, 2)) for patches in many]
+    assert {patches[0] for patches in sure} == {204}
+    assert {mask for patches in sure for mask in patches[1:]} == {204, 255}
 
 
 @pytest.mark.parametrize(("coarse", "local", "global_"), [(0.8, 1, 1), (0.65, 0, 1), (0.55, 0, 0)])
@@ -291,7 +293,7 @@ def test_another_subjects_mask_teaches_nothing(coarse: float, local: int, global
     alpha[:, 200:] = 1
     image = np.zeros((320, 400, 3), np.uint8)
     mask = np.where(alpha > 0, np.float32(coarse), np.float32(1 - coarse))
-    found = patch_sampling.sample_patches(
+    patches = patch_sampling.sample_patches(
         composite.Scene(image, alpha, image),
         mask,
         mask,
@@ -299,7 +301,7 @@ def test_another_subjects_mask_teaches_nothing(coarse: float, local: int, global
         patch_sampling.PatchSampling(8, 3),
         RNG(1),
     )
-    assert len(found) == 5 * local + 3 * global_
+    assert len(patches) == 5 * local + 3 * global_
 
 
 def test_patches_are_prepared_with_what_a_refiner_sees_of_the_scene(

@@ -174,8 +174,8 @@ def test_reconstruction_is_the_sum_of_its_terms(pair: tuple[Tensor, Tensor, Tens
     nothing = dict.fromkeys(terms, 0.0)
     for name, value in terms.items():
         alone = losses.Weights(**{**nothing, name: 2.0})
-        found = losses.reconstruction(refined, image, truth, true, weight, alone)
-        assert found.item() == pytest.approx(2 * value.item(), rel=1e-5)
+        loss = losses.reconstruction(refined, image, truth, true, weight, alone)
+        assert loss.item() == pytest.approx(2 * value.item(), rel=1e-5)
 
 
 def test_what_lies_outside_the_roi_does_not_count() -> None:

@@ -53,15 +53,15 @@ def test_the_command_makes_what_cut_makes_and_each_skips_what_the_other_made(pho
 def test_a_failed_photo_makes_the_exit_code_one_also_the_next_time(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(b"no picture")
-    for said in ("a.jpg: this is not an image", "1 of the skipped failed before"):
+    for line in ("a.jpg: this is not an image", "1 of the skipped failed before"):
         done = CliRunner().invoke(
             scale, [str(tmp_path / "in"), str(tmp_path / "out"), "--jobs", "1"]
         )
-        assert done.exit_code == 1 and said in done.stderr, done.output
+        assert done.exit_code == 1 and line in done.stderr, done.output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["in", "out", "--shard", "0/3"], "from 1 to the second"),
         (["in", "out", "--shard", "three"], "--shard is K/N"),
@@ -73,13 +73,13 @@ def test_a_failed_photo_makes_the_exit_code_one_also_the_next_time(tmp_path):
         (["in", "out", "--margin", "5%"], "--margin is for --crop"),
     ],
 )
-def test_wrong_wishes_are_said_in_a_line(tmp_path, monkeypatch, arguments, said):
+def test_wrong_wishes_are_said_in_a_line(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     done = CliRunner().invoke(scale, arguments)
-    assert done.exit_code != 0 and said in str(done.output) + str(done.exception)
+    assert done.exit_code != 0 and message in str(done.output) + str(done.exception)
 
 
 def test_a_batch_of_columns(photos):

@@ -60,9 +60,9 @@ def test_a_photo_that_ends_its_process_is_a_row(cluster, tmp_path):
 def test_a_dataset_of_files(cluster, tmp_path, photo):
     (tmp_path / "a.png").write_bytes(encoded(photo, "PNG"))
     (tmp_path / "b.png").write_bytes(b"no picture")
-    found = ray.data.read_binary_files(str(tmp_path), include_paths=True)
+    dataset = ray.data.read_binary_files(str(tmp_path), include_paths=True)
     settings = Settings(refine=False, threads=1)
-    made = cut_dataset(found, settings, concurrency=1).take_all()
+    made = cut_dataset(dataset, settings, concurrency=1).take_all()
     assert sorted((row["path"][-5:], row["status"]) for row in made) == [
         ("a.png", "done"), ("b.png", "failed")
     ]  # fmt: skip

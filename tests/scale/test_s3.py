@@ -100,14 +100,14 @@ def outputs(prefix: str) -> dict[str, bytes]:
 
 
 def rows(prefix: str) -> list[dict]:
-    found = [
+    listed = [
         record
         for table in report(open_place(f"s3://shop/{prefix}"))
         for record in table.to_pylist()
     ]
-    for record in found:
+    for record in listed:
         del record["seconds"]
-    return sorted(found, key=lambda record: record["path"])
+    return sorted(listed, key=lambda record: record["path"])
 
 
 def test_from_bucket_to_bucket(store, photos):
@@ -132,9 +132,9 @@ def test_an_empty_object_of_a_list_is_a_row(store, photos):
     fs.pipe_file("shop/list.txt", b"in/empty.jpg\ns3://shop/in/shelf0/000.jpg\nin/gone.jpg")
     summary = run("s3://shop/list.txt", "s3://shop/out", cutter=Strict())
     assert (summary.done, summary.failed) == (1, 2)
-    found = {row["path"]: (row["error"], row["fault"]) for row in rows("out")}
-    assert found["in/empty.jpg"] == ("the file is empty", "picture")
-    assert found["in/gone.jpg"] == ("there is no such file", "picture")
+    by_path = {row["path"]: (row["error"], row["fault"]) for row in rows("out")}
+    assert by_path["in/empty.jpg"] == ("the file is empty", "picture")
+    assert by_path["in/gone.jpg"] == ("there is no such file", "picture")
 
 
 class Strict(Fake):

@@ -91,9 +91,9 @@ def test_a_folder_is_mirrored_and_names_that_clash_are_kept_whole(tmp_path):
 
 def test_a_pattern_takes_what_it_matches(tmp_path):
     catalogue(tmp_path / "in", 9)
-    found = open_source(f"{tmp_path}/in/**/sku000[12].jpg")
-    assert isinstance(found, Listed)
-    assert sorted(i.path for i in found.items()) == ["shelf1/sku0001.jpg", "shelf2/sku0002.jpg"]
+    source = open_source(f"{tmp_path}/in/**/sku000[12].jpg")
+    assert isinstance(source, Listed)
+    assert sorted(i.path for i in source.items()) == ["shelf1/sku0001.jpg", "shelf2/sku0002.jpg"]
 
 
 def test_cutouts_below_the_photos_are_no_photos(tmp_path):
@@ -143,7 +143,7 @@ def test_a_table_of_pictures_and_a_webdataset(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "column", "said"),
+    ("name", "content", "column", "message"),
     [
         ("a.csv", "id,place\n1,x\n", None, "say with --column"),
         ("a.csv", "id,place\n1,x\n", "url", "no column 'url': there are id, place"),
@@ -154,10 +154,10 @@ def test_a_table_of_pictures_and_a_webdataset(tmp_path):
         ("in", None, "url", "is no table"),
     ],
 )
-def test_what_cannot_be_a_source_is_said(tmp_path, name, content, column, said):
+def test_what_cannot_be_a_source_is_said(tmp_path, name, content, column, message):
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=message):
         run(str(tmp_path / name), str(tmp_path / "out"), column=column)
 
 
@@ -171,9 +171,9 @@ def test_a_store_cannot_make_us_write_elsewhere(tmp_path):
     fs = fsspec.filesystem("memory")
     for name in ("a/b.jpg", "a/../b.jpg", "../../b.jpg"):
         fs.store[f"/hostile/in/{name}"] = MemoryFile(fs, f"/hostile/in/{name}", name.encode())
-    found = open_source("memory://hostile/in")
-    assert isinstance(found, Listed)
-    names = [item.path for item in found.items()]
+    source = open_source("memory://hostile/in")
+    assert isinstance(source, Listed)
+    names = [item.path for item in source.items()]
     assert len(set(names)) == len(names) and all(".." not in name for name in names)
 
 
@@ -210,11 +210,11 @@ def test_a_list_of_web_addresses(tmp_path):
         (tmp_path / "list.txt").write_text("\n".join(f"http://{host}/{path}" for path in paths))
         summary = run(str(tmp_path / "list.txt"), str(tmp_path / "out"))
         server.shutdown()
-    found = rows(tmp_path / "out")
+    records = rows(tmp_path / "out")
     assert (summary.done, summary.failed) == (3, 2)
-    assert found[f"{host}/private.jpg"]["error"] == "the server answers 403"
-    assert found[f"{host}/gone.jpg"]["error"] == "there is no such file"
-    assert {row["fault"] for row in found.values() if row["status"] == "failed"} == {"picture"}
+    assert records[f"{host}/private.jpg"]["error"] == "the server answers 403"
+    assert records[f"{host}/gone.jpg"]["error"] == "there is no such file"
+    assert {row["fault"] for row in records.values() if row["status"] == "failed"} == {"picture"}
     assert len(outputs(tmp_path / "out")) == 3
 
 
@@ -223,7 +223,7 @@ def test_a_list_of_web_addresses(tmp_path):
 
 def test_slices_share_all_photos_out_and_agree_on_shards(tmp_path):
     items = [Item(f"{n}.jpg", f"/{n}.jpg") for n in range(500)]
-    found: Counter[str] = Counter()
+    times: Counter[str] = Counter()
     for number in range(1, 5):
         part = Slice(number, 4)
         spill = Spill(part, None)
@@ -231,8 +231,8 @@ def test_slices_share_all_photos_out_and_agree_on_shards(tmp_path):
         assert spill.photos == 500
         for shard in spill.shards(default_shards(500, part) * 3):
             assert int(shard.name) % 4 == number - 1
-            found.update(item.path for item in shard.items)
-    assert found == Counter(item.path for item in items)
+            times.update(item.path for item in shard.items)
+    assert times == Counter(item.path for item in items)
 
 
 def test_hashes_stay_what_they_are():
@@ -287,21 +287,21 @@ def test_a_photo_that_changed_is_made_again_and_is_there_once(tmp_path, to):
 
 def pictures(made: dict[str, bytes]) -> list[bytes]:
     """The cutouts in a run's files, of whatever kind."""
-    found = []
+    names = []
     for name, data in made.items():
         if name.endswith(".tar"):
             with tarfile.open(fileobj=io.BytesIO(data)) as archive:
                 for member in archive.getmembers():
                     file = archive.extractfile(member)
                     if file and not member.name.endswith(".json"):
-                        found.append(file.read())
+                        names.append(file.read())
         elif name.endswith(".parquet"):
-            found += [
+            names += [
                 image for image in pq.read_table(io.BytesIO(data))["image"].to_pylist() if image
             ]
         else:
-            found.append(data)
-    return found
+            names.append(data)
+    return names
 
 
 def test_other_settings_are_refused(tmp_path):
@@ -344,9 +344,9 @@ def test_a_bad_photo_is_a_row(tmp_path, to):
         if not (to == "parquet" and retry):  # whose tables have the failed rows too
             assert (summary.done, summary.failed) == (done, failed)
             assert (summary.skipped, summary.failed_before) == (skipped, before)
-    found = rows(tmp_path / "out")
-    assert found["empty.jpg"]["error"] == "this is not an image of a known kind"
-    assert found["empty.jpg"]["fault"] == "picture" and found["empty.jpg"]["output"] in (
+    records = rows(tmp_path / "out")
+    assert records["empty.jpg"]["error"] == "this is not an image of a known kind"
+    assert records["empty.jpg"]["fault"] == "picture" and records["empty.jpg"]["output"] in (
         "", "000000.parquet"
     )  # fmt: skip
     good = [data for name, data in photos.items() if name != "shelf0/sku0003.jpg"]
@@ -392,9 +392,9 @@ def test_a_worker_that_dies_is_replaced_and_its_photo_tried_alone(tmp_path):
         str(tmp_path / "in"), str(tmp_path / "out"), jobs=2, cutter=Fake(marker=str(tmp_path / "m"))
     )
     assert (summary.done, summary.failed) == (21, 2)
-    found = rows(tmp_path / "out")
-    assert found["fatal.jpg"]["fault"] == "worker" and "memory" in found["fatal.jpg"]["error"]
-    assert found["unlucky.jpg"]["status"] == "done"
+    records = rows(tmp_path / "out")
+    assert records["fatal.jpg"]["fault"] == "worker" and "memory" in records["fatal.jpg"]["error"]
+    assert records["unlucky.jpg"]["status"] == "done"
     good = [*photos.values(), b"once"]
     assert sorted(outputs(tmp_path / "out").values()) == sorted(map(cutout, good))
 

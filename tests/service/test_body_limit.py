@@ -60,8 +60,8 @@ HOSTILE = {
 def test_hostile_files_get_one_clear_4xx(client, path, field, name):
     answer = client.post(path, files={field: ("../../evil\x00.jpg", HOSTILE[name])})
     assert 400 <= answer.status_code < 500
-    told = answer.json()
-    assert told.get("detail") or told["errors"][0]["title"]
+    body = answer.json()
+    assert body.get("detail") or body["errors"][0]["title"]
     assert "Traceback" not in answer.text
     assert client.get("/healthz").status_code == 200
 
@@ -163,8 +163,8 @@ def test_keys(serve, photo):
 def test_a_result_url_needs_no_key(serve, photo):
     service = serve(api_keys=("one",))
     files = {"file": photo}
-    told = service.post(FACES[0][0], files=files, headers={"X-Api-Key": "one"}).json()
-    assert service.get(told["result_url"]).status_code == 200
+    body = service.post(FACES[0][0], files=files, headers={"X-Api-Key": "one"}).json()
+    assert service.get(body["result_url"]).status_code == 200
 
 
 def test_rates_are_per_key(serve, photo):

@@ -92,10 +92,10 @@ class Page:
 
     def asked(self) -> set[str]:
         """Every URL that was asked for since the last call, had it an answer or not."""
-        told = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
+        events = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
         return {
             entry["params"]["request"]["url"]
-            for entry in told
+            for entry in events
             if entry["method"] == "Network.requestWillBeSent"
         }
 
@@ -126,8 +126,8 @@ class Page:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                if found := condition():
-                    return found
+                if value := condition():
+                    return value
             except Exception as error:  # elements come and go while the page draws itself
                 if time.monotonic() > deadline:
                     raise AssertionError(f"it did not come: {self.toast()}") from error

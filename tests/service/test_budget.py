@@ -181,11 +181,11 @@ def test_answers_count_for_whoever_waits_for_them(serve, photo):
 
 def test_a_result_is_read_only_where_there_is_room(serve, photo):
     client = serve()
-    told = client.post("/api/remove-background", files={"file": photo}).json()
-    assert client.get(told["result_url"]).status_code == 200
-    client.app.state.wisp.memory.each = told["bytes"] - 1
-    assert client.get(told["result_url"]).status_code == 429
-    assert client.get(told["result_url"].replace(".png", ".webp")).status_code == 404
+    body = client.post("/api/remove-background", files={"file": photo}).json()
+    assert client.get(body["result_url"]).status_code == 200
+    client.app.state.wisp.memory.each = body["bytes"] - 1
+    assert client.get(body["result_url"]).status_code == 429
+    assert client.get(body["result_url"].replace(".png", ".webp")).status_code == 404
 
 
 # -- keys and addresses ----------------------------------------------------------------------------

@@ -65,12 +65,12 @@ needs_addresses = pytest.mark.skipif(
 
 
 @needs_addresses
-@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "])
-def test_hundreds_of_idle_connections_keep_nobody_out(server, said):
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "])
+def test_hundreds_of_idle_connections_keep_nobody_out(server, begun):
     with ExitStack() as stack:
         for number in range(530):
             one = stack.enter_context(closing(connect(server, f"127.0.1.{number % 5}")))
-            one.sendall(said)
+            one.sendall(begun)
         for host in ("127.0.0.1", "127.0.1.1", "127.0.2.2"):
             with visitor(host) as client:
                 for path in ("/healthz", "/readyz", "/api/models"):
@@ -95,9 +95,9 @@ def closed_after(one, drip=b""):
 
 
 def test_a_head_that_does_not_end_is_not_waited_for(server):
-    for said, drip in ((b"", b""), (b"GET / HTTP/1.1\r\nX-Slow: ", b"a")):
+    for begun, drip in ((b"", b""), (b"GET / HTTP/1.1\r\nX-Slow: ", b"a")):
         with closing(connect(server)) as one:
-            one.sendall(said)
+            one.sendall(begun)
             assert 1 < closed_after(one, drip) < 60
 
 
@@ -111,25 +111,25 @@ def test_the_rest_of_a_refused_body_is_not_waited_for(server):
 
 def test_an_answer_that_is_not_read_is_let_go(server):
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
-    told = post(f"{server.url}/api/remove-background", files={"file": encoded(noise)}).json()
-    assert told["bytes"] > 5_000_000
+    body = post(f"{server.url}/api/remove-background", files={"file": encoded(noise)}).json()
+    assert body["bytes"] > 5_000_000
     with closing(connect(server)) as one:
-        one.sendall(f"GET {told['result_url']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        one.sendall(f"GET {body['result_url']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         assert select.select([one], [], [], 60)[0]  # the answer has begun, and is held whole
         in_time(lambda: not held(server))
         size = 0
         with suppress(ConnectionError):
             while part := one.recv(1 << 16):
                 size += len(part)
-        assert 0 < size < told["bytes"]
+        assert 0 < size < body["bytes"]
     # One that reads slowly gets all of it.
     with closing(connect(server)) as one:
-        one.sendall(f"GET {told['result_url']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        one.sendall(f"GET {body['result_url']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         got = b""
-        while len(got) < told["bytes"] and (part := one.recv(1 << 16)):
+        while len(got) < body["bytes"] and (part := one.recv(1 << 16)):
             got += part
             time.sleep(0.025)  # in all longer than ``send_timeout``
-        assert len(got) > told["bytes"]
+        assert len(got) > body["bytes"]
 
 
 @needs_addresses
@@ -168,8 +168,8 @@ def test_a_proxy_that_is_named_says_who_it_is(nets, tmp_path):
         client_connections="1",
     ) as server:
 
-        def ask(said):
-            return get(f"{server.url}/v1.0/account", headers={"X-Forwarded-For": said}).status_code
+        def ask(chain):
+            return get(f"{server.url}/v1.0/account", headers={"X-Forwarded-For": chain}).status_code
 
         assert [ask("8.8.8.8") for _ in range(3)] == [200, 200, 429]
         assert ask("8.8.4.4") == 200

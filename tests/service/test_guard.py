@@ -444,10 +444,10 @@ def test_a_batch_of_zips_holds_one_picture_at_a_time(base, tmp_path, photo):
             hold(who, size)
 
         app.state.wisp.memory._take = noted
-        told = batch(*[bomb] * 3)
-        assert "larger than the limit" in told and max(held) < 5000  # the event
-        told = batch(fine, fine)
-        assert "8 pictures: 6 done, 2 failed" in told
+        page_text = batch(*[bomb] * 3)
+        assert "larger than the limit" in page_text and max(held) < 5000  # the event
+        page_text = batch(fine, fine)
+        assert "8 pictures: 6 done, 2 failed" in page_text
         # One at a time, and each given back before the next: a photo, and then its cutout.
         now, most = 0, 0
         for size in held:
@@ -468,19 +468,19 @@ def test_an_event_reads_an_upload_only_where_there_is_room(page, photo, monkeypa
     assert len(data) == count
     memory = page.client.app.state.wisp.memory
 
-    def told() -> str:
+    def events() -> str:
         event = page.post(f"/gradio_api/call/{name}", {"data": data}).json()["event_id"]
         return page.client.get(f"/gradio_api/call/{name}/{event}", headers=page.cookie).text
 
     monkeypatch.setattr(memory, "each", len(photo) - 1)
     read: list[Any] = []
-    monkeypatch.setattr("service.web.files.Files.opened", lambda *given: read.append(given))
-    said = told()
-    assert "event: error" in said and "too much of yours" in said
+    monkeypatch.setattr("service.web.files.Files.opened", lambda *arguments: read.append(arguments))
+    refusal = events()
+    assert "event: error" in refusal and "too much of yours" in refusal
     assert not read and memory.used == 0
     monkeypatch.undo()
     if name == "cut":
-        assert "event: complete" in told() and memory.used == 0
+        assert "event: complete" in events() and memory.used == 0
 
 
 def test_answers_that_nobody_reads_do_not_pile_up(page, monkeypatch):
@@ -495,8 +495,8 @@ def test_answers_that_nobody_reads_do_not_pile_up(page, monkeypatch):
         in_time(waiting[f"never{i}"].qsize)
     assert sum(waiting[name].qsize() > 0 for name in list(waiting)) <= 17
     event = page.post("/gradio_api/call/history", {"data": []}).json()["event_id"]
-    told = page.client.get(f"/gradio_api/call/history/{event}", headers=page.cookie).text
-    assert "event: complete" in told
+    events = page.client.get(f"/gradio_api/call/history/{event}", headers=page.cookie).text
+    assert "event: complete" in events
 
 
 def test_an_upload_tells_how_far_it_is():
@@ -509,9 +509,9 @@ def test_an_upload_tells_how_far_it_is():
             tell("x.png", 4)
             answer = await arriving.stream("me", request)
             parts = aiter(answer.body_iterator)
-            said = str(await anext(parts))
-        return said + "".join([str(part) async for part in parts])
+            text = str(await anext(parts))
+        return text + "".join([str(part) async for part in parts])
 
-    told = [json.loads(line[6:]) for line in asyncio.run(follow()).split("\n\n") if line]
-    assert told[0] == {"msg": "update", "orig_name": "x.png", "chunk_size": 7}
-    assert told[-1] == {"msg": "done"} and not arriving._uploads
+    events = [json.loads(line[6:]) for line in asyncio.run(follow()).split("\n\n") if line]
+    assert events[0] == {"msg": "update", "orig_name": "x.png", "chunk_size": 7}
+    assert events[-1] == {"msg": "done"} and not arriving._uploads

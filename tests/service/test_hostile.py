@@ -40,15 +40,15 @@ def ask(url: str, photo: bytes, **fields: str) -> httpx.Response:
 
 @pytest.mark.parametrize("name", FILES)
 def test_each_is_refused_with_its_reason_while_others_are_answered(server, photo, name):
-    data, said = FILES[name](), []
-    thread = threading.Thread(target=lambda: said.append(ask(server.url, data)))
+    data, answers = FILES[name](), []
+    thread = threading.Thread(target=lambda: answers.append(ask(server.url, data)))
     thread.start()
     others = [ask(server.url, photo, margin=f"{number}px") for number in range(3)]
     thread.join()
     assert [answer.status_code for answer in others] == [200] * 3
-    assert said[0].status_code == 413
-    assert said[0].json()["code"] == "image_too_slow"
-    assert "anew" in said[0].json()["detail"]
+    assert answers[0].status_code == 413
+    assert answers[0].json()["code"] == "image_too_slow"
+    assert "anew" in answers[0].json()["detail"]
 
 
 def test_pages_are_not_counted(server):
@@ -56,9 +56,9 @@ def test_pages_are_not_counted(server):
 
 
 def test_several_at_once_hold_nobody_up(server, photo):
-    said: list[httpx.Response] = []
+    answers: list[httpx.Response] = []
     threads = [
-        threading.Thread(target=lambda data=data: said.append(ask(server.url, data)))
+        threading.Thread(target=lambda data=data: answers.append(ask(server.url, data)))
         for data in (SLOW + bytes(number) for number in range(4))  # each another file
     ]
     for thread in threads:
@@ -68,7 +68,7 @@ def test_several_at_once_hold_nobody_up(server, photo):
     assert answer.status_code == 200
     for thread in threads:
         thread.join()
-    assert [answer.json()["code"] for answer in said] == ["image_too_slow"] * 4
+    assert [answer.json()["code"] for answer in answers] == ["image_too_slow"] * 4
 
 
 def test_a_background_is_a_picture_like_others(server, photo):

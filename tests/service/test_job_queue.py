@@ -250,7 +250,7 @@ def test_closing_tells_those_who_wait(settings):
 def test_progress_is_reported_by_stage(settings):
     async def story(queue, engine):
         seen = []
-        task = asyncio.create_task(queue.cut(Job(b"x"), lambda *told: seen.append(told)))
+        task = asyncio.create_task(queue.cut(Job(b"x"), lambda *step: seen.append(step)))
         await until(lambda: seen)
         engine.go.set()
         await task

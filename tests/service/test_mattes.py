@@ -32,18 +32,18 @@ class Brush:
     def __init__(self) -> None:
         self.strokes: list[Stroke] = []
 
-    def __call__(self, found: Result, stroke: Stroke, refine: bool) -> Patch:
+    def __call__(self, result: Result, stroke: Stroke, refine: bool) -> Patch:
         self.strokes.append(stroke)
         at = int(stroke.points[0][0] * 10)
         box = Box(5, at, 6, at + 1)
-        area = found.alpha[box.area]
+        area = result.alpha[box.area]
         return Patch(
             box,
             area + 1 + at,
-            found.foreground[box.area],
+            result.foreground[box.area],
             area,
-            found.roi[box.area],
-            found.tiles,
+            result.roi[box.area],
+            result.tiles,
         )
 
 

@@ -48,7 +48,7 @@ def test_hosts_that_are_ours(host, settings):
 
 @pytest.mark.parametrize("settings", [LOCAL, OPEN, NAMED, replace(OPEN, public=True)])
 @pytest.mark.parametrize(
-    "given",
+    "sent",
     [
         [("Host", "evil.example")],
         [("Host", "evil.example:8000")],
@@ -69,9 +69,9 @@ def test_hosts_that_are_ours(host, settings):
         [("Host", "localhost"), ("X-Forwarded-Host", "evil.example")],
     ],
 )
-def test_hosts_that_are_not(given, settings):
+def test_hosts_that_are_not(sent, settings):
     with pytest.raises(NotAllowed, match="WISP_HOSTS"):
-        check_host(headers(*given), settings)
+        check_host(headers(*sent), settings)
 
 
 def test_only_its_own_addresses_mean_a_service_that_listens_to_this_machine():
@@ -80,7 +80,7 @@ def test_only_its_own_addresses_mean_a_service_that_listens_to_this_machine():
 
 
 @pytest.mark.parametrize(
-    ("given", "settings"),
+    ("sent", "settings"),
     [
         ([("Host", "localhost:8000")], LOCAL),  # no browser
         ([("Host", "localhost:8000"), ("Origin", "http://localhost:8000")], LOCAL),
@@ -114,13 +114,13 @@ def test_only_its_own_addresses_mean_a_service_that_listens_to_this_machine():
         ),
     ],
 )
-def test_origins_that_may(given, settings):
-    check_origin(headers(*given), settings)
+def test_origins_that_may(sent, settings):
+    check_origin(headers(*sent), settings)
 
 
 @pytest.mark.parametrize("settings", [LOCAL, NAMED, FRIENDLY])
 @pytest.mark.parametrize(
-    "given",
+    "sent",
     [
         [("Origin", "https://evil.example")],
         [("Origin", "http://localhost")],  # another port of this machine
@@ -135,9 +135,9 @@ def test_origins_that_may(given, settings):
         [("Origin", "http://localhost:8000"), ("Sec-Fetch-Site", "same-site")],
     ],
 )
-def test_origins_that_may_not(given, settings):
+def test_origins_that_may_not(sent, settings):
     with pytest.raises(NotAllowed, match="other sites"):
-        check_origin(headers(("Host", "localhost:8000"), *given), settings)
+        check_origin(headers(("Host", "localhost:8000"), *sent), settings)
 
 
 @pytest.mark.parametrize("host", ["Cut.example", "cut.example:8000", "https://cut.example", "a b"])
@@ -154,8 +154,8 @@ def test_a_rebound_name_gets_nothing(serve, photo):
         assert answer.status_code == 403 and answer.json()["code"] == "unknown_host"
     answer = service.post("/api/matting", files={"image": photo}, headers=evil)
     assert answer.status_code == 403
-    told = service.post("/v1.0/removebg", files={"image_file": photo}, headers=evil).json()
-    assert told["errors"][0]["code"] == "unknown_host"
+    body = service.post("/v1.0/removebg", files={"image_file": photo}, headers=evil).json()
+    assert body["errors"][0]["code"] == "unknown_host"
     assert service.get("/healthz", headers=evil).status_code == 200
 
 

@@ -101,9 +101,9 @@ def test_edits_are_drawn_into_the_file_and_the_quick_answer(client, folder):
 def test_errors_are_told_and_name_no_path(client, folder, name):
     with pytest.raises(Exception) as caught:  # gradio_client.exceptions.AppError
         client.predict(file(folder / name), True, *WISHES, api_name="/cut")
-    said = str(caught.value)
-    assert "broken" in said or "not an image" in said
-    assert "/" not in said
+    message = str(caught.value)
+    assert "broken" in message or "not an image" in message
+    assert "/" not in message
 
 
 def test_urls_and_paths_of_the_server_are_refused(client, server):
@@ -115,9 +115,9 @@ def test_urls_and_paths_of_the_server_are_refused(client, server):
         joined = post(f"{server.url}/gradio_api/call/cut", json=body)
         if joined.status_code == 200:
             event = joined.json()["event_id"]
-            told = get(f"{server.url}/gradio_api/call/cut/{event}", timeout=60).text
-            assert "event: error" in told
-            assert "event: complete" not in told
+            events = get(f"{server.url}/gradio_api/call/cut/{event}", timeout=60).text
+            assert "event: error" in events
+            assert "event: complete" not in events
     for path in ("/etc/passwd", "../results.sqlite", str(server.log)):
         assert get(f"{server.url}/gradio_api/file={path}").status_code in (403, 404)
 
@@ -145,12 +145,12 @@ def test_a_look_inside_file_in_figure_out(client, folder):
 
 
 def test_a_look_inside_tells_errors_and_names_no_path(client, folder, server):
-    for name, model, told in (
+    for name, model, message in (
         ("broken.jpg", "inner", "broken"),
         ("coffee.png", "tiny", "needs a U²-Net, and tiny is none"),
         ("coffee.png", "nope", "no model 'nope'"),
     ):
-        with pytest.raises(Exception, match=told) as caught:
+        with pytest.raises(Exception, match=message) as caught:
             client.predict(file(folder / name), model, api_name="/explain")
         assert "/" not in str(caught.value)
     with pytest.raises(Exception, match="Choose a picture first"):
@@ -237,8 +237,8 @@ def test_the_javascript_client(server, folder, tmp_path, photo):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    result = json.loads(done.stdout.splitlines()[-1])
     rest = post(server.url + "/api/matting", files={"image": photo}, timeout=60)
-    assert told["size"] == len(rest.content) and told["head"] == "PNG"
-    assert "512 × 512" in told["line"]
+    assert result["size"] == len(rest.content) and result["head"] == "PNG"
+    assert "512 × 512" in result["line"]
     assert io.BytesIO(rest.content).read(4) == b"\x89PNG"

@@ -90,8 +90,8 @@ Engine.run = wait
 
 def at_work(server) -> int:
     """How many requests are running or wait."""
-    told = get(f"{server.url}/readyz").json()
-    return told["queued"] + told["running"]
+    state = get(f"{server.url}/readyz").json()
+    return state["queued"] + state["running"]
 
 
 def refused(server) -> bool:
@@ -138,15 +138,15 @@ def test_a_client_that_hangs_up_frees_its_work(nets, tmp_path, photo):
 def test_the_log_is_json_with_ids_and_no_content(nets, tmp_path, photo):
     with live(nets, tmp_path / "data", "--no-web") as server:
         files = {"file": ("my-secret-name.jpg", photo)}
-        told = post(server.url + URL, files=files, headers={"X-Request-ID": "find-me"}).json()
-        get(server.url + told["result_url"])
+        body = post(server.url + URL, files=files, headers={"X-Request-ID": "find-me"}).json()
+        get(server.url + body["result_url"])
         in_time(lambda: "find-me" in server.log.read_text())
         text = server.log.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     (line,) = [line for line in lines if line.get("id") == "find-me"]
     assert line["status"] == 200 and line["route"] == URL and line["model"] == "tiny"
     assert "my-secret-name" not in text
-    assert told["result_url"].split("/")[-1].split(".")[0] not in text
+    assert body["result_url"].split("/")[-1].split(".")[0] not in text
 
 
 def test_wrong_settings_are_one_line_and_exit_2(tmp_path):

@@ -52,12 +52,12 @@ def test_as_the_documentation_has_it(service, scene):
 
 def test_json(service, scene):
     answer = post(service, scene, {"Accept": "application/json"}, size="full")
-    told = answer.json()["data"]
-    alpha = np.asarray(opened(base64.b64decode(told["result_b64"])))[..., 3]
+    data = answer.json()["data"]
+    alpha = np.asarray(opened(base64.b64decode(data["result_b64"])))[..., 3]
     rows, columns = np.nonzero(alpha >= 13)
-    assert abs(told["foreground_left"] - columns.min()) <= 1
-    assert abs(told["foreground_top"] - rows.min()) <= 1
-    assert abs(told["foreground_width"] - np.ptp(columns) - 1) <= 2
+    assert abs(data["foreground_left"] - columns.min()) <= 1
+    assert abs(data["foreground_top"] - rows.min()) <= 1
+    assert abs(data["foreground_width"] - np.ptp(columns) - 1) <= 2
 
 
 def test_base64_in_a_form_and_in_json(service, scene):
@@ -132,8 +132,8 @@ def test_crop_with_one_two_and_four_margins(service, scene):
 def test_scale_and_position(service, scene):
     def box(**fields):
         answer = post(service, scene, {"Accept": "application/json"}, size="full", **fields)
-        told = answer.json()["data"]
-        return [told[f"foreground_{side}"] for side in ("left", "top", "width", "height")]
+        data = answer.json()["data"]
+        return [data[f"foreground_{side}"] for side in ("left", "top", "width", "height")]
 
     left, top, width, height = box(scale="50%")
     assert max(width / 300, height / 200) == pytest.approx(0.5, abs=0.03)
@@ -275,10 +275,10 @@ def test_what_is_too_large_is_400_as_there(serve, photo):
 
 
 def test_account(client):
-    told = client.get("/v1.0/account").json()["data"]["attributes"]
+    account = client.get("/v1.0/account").json()["data"]["attributes"]
     # What remove-bg/ruby builds its AccountInfo from: exactly these keys.
-    assert set(told["credits"]) == {"total", "subscription", "payg", "enterprise"}
-    assert set(told["api"]) == {"free_calls", "sizes"}
+    assert set(account["credits"]) == {"total", "subscription", "payg", "enterprise"}
+    assert set(account["api"]) == {"free_calls", "sizes"}
 
 
 def test_keys_and_rates_in_its_words(serve, photo):

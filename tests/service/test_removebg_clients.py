@@ -54,20 +54,20 @@ def test_the_python_client(server, folder, photo, monkeypatch):
 SCRIPT = """
 const client = require("./client.js");
 const { readFileSync } = require("fs");
-const told = (promise) => promise.catch((errors) => ({ errors }));
+const settled = (promise) => promise.catch((errors) => ({ errors }));
 (async () => {
   const apiKey = "any key";
   const wishes = { crop: true, crop_margin: "10px", bg_color: "ff0000", add_shadow: false };
   const base64img = readFileSync("astronaut.jpg").toString("base64");
   console.log(JSON.stringify({
-    file: await told(client.removeBackgroundFromImageFile(
+    file: await settled(client.removeBackgroundFromImageFile(
       { path: "astronaut.jpg", apiKey, size: "regular", type: "auto", outputFile: "file.png" })),
-    wishes: await told(client.removeBackgroundFromImageFile(
+    wishes: await settled(client.removeBackgroundFromImageFile(
       { path: "astronaut.jpg", apiKey, size: "regular", ...wishes })),
-    base64: await told(client.removeBackgroundFromImageBase64(
+    base64: await settled(client.removeBackgroundFromImageBase64(
       { base64img, apiKey, size: "full", ...wishes })),
-    url: await told(client.removeBackgroundFromImageUrl({ url: "http://127.0.0.1/a.jpg", apiKey })),
-    broken: await told(client.removeBackgroundFromImageFile({ path: "broken.jpg", apiKey })),
+    url: await settled(client.removeBackgroundFromImageUrl({ url: "http://127.0.0.1/a.jpg", apiKey })),
+    broken: await settled(client.removeBackgroundFromImageFile({ path: "broken.jpg", apiKey })),
   }));
 })();
 """
@@ -87,14 +87,14 @@ def test_the_node_client(server, folder):
         [node, "call.js"], capture_output=True, text=True, timeout=120, cwd=folder
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    answers = json.loads(done.stdout)
     picture = opened((folder / "file.png").read_bytes())
     assert (picture.format, picture.mode, picture.size) == ("PNG", "RGBA", (500, 500))
     expected = {"creditsCharged": "0", "detectedType": "other", "resultWidth": "500"}
-    assert expected.items() <= told["file"].items()
+    assert expected.items() <= answers["file"].items()
     for way in ("wishes", "base64"):
-        picture = opened(base64.b64decode(told[way]["base64img"]))
+        picture = opened(base64.b64decode(answers[way]["base64img"]))
         assert picture.format == "JPEG"
-        assert str(picture.width) == told[way]["resultWidth"]
-    assert told["url"]["errors"][0]["code"] == "invalid_image_url"
-    assert told["broken"]["errors"][0]["code"] == "failed_to_read_image"
+        assert str(picture.width) == answers[way]["resultWidth"]
+    assert answers["url"]["errors"][0]["code"] == "invalid_image_url"
+    assert answers["broken"]["errors"][0]["code"] == "failed_to_read_image"

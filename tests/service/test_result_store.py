@@ -165,10 +165,10 @@ def test_damage_that_shows_later_is_set_aside_too(tmp_path):
     whole[8192:] = bytes(len(whole) - 8192)
     file.write_bytes(whole)
     results = ResultStore(file, 10**7)
-    found = []
+    entries = []
     for name in names:
         try:
-            found.append(results.get(name))
+            entries.append(results.get(name))
         except Busy:
             break
     kept = results.add(b"new", "png", hours=1)

@@ -72,15 +72,15 @@ def test_nothing_is_unpacked_to_know_how_much_it_is():
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("said", [100, 900_000])
-def test_a_size_that_is_a_lie(said):
+@pytest.mark.parametrize("size", [100, 900_000])
+def test_a_size_that_is_a_lie(size):
     data = bytearray(packed({"a.png": bytes(range(256)) * 2000}))
     at = data.rindex(b"PK\x01\x02")
-    data[at + 24 : at + 28] = struct.pack("<I", said)
+    data[at + 24 : at + 28] = struct.pack("<I", size)
     tracemalloc.start()
     with pytest.raises(BadRequest, match="broken|not as large"):
         unpacked(bytes(data))
-    assert tracemalloc.get_traced_memory()[1] < 3 * said + 2_000_000
+    assert tracemalloc.get_traced_memory()[1] < 3 * size + 2_000_000
     tracemalloc.stop()
 
 

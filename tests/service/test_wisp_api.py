@@ -39,16 +39,16 @@ def test_the_picture_itself_by_accept(client, photo, nets):
 
 def test_json_with_a_url_that_holds_the_picture(client, photo):
     answer = post(client, photo, accept="*/*")
-    told = answer.json()
-    assert (told["status"], told["width"], told["height"]) == ("success", 512, 512)
-    assert told["model"] == "tiny"
-    assert told["refined"] and not told["empty"]
-    assert told["seconds"]["total"] > 0
-    again = client.get(told["result_url"])
+    body = answer.json()
+    assert (body["status"], body["width"], body["height"]) == ("success", 512, 512)
+    assert body["model"] == "tiny"
+    assert body["refined"] and not body["empty"]
+    assert body["seconds"]["total"] > 0
+    again = client.get(body["result_url"])
     assert again.status_code == 200
     assert again.headers["content-type"] == "image/png"
     assert again.content == post(client, photo).content
-    assert len(told["result_url"].split("/")[-1]) >= 32
+    assert len(body["result_url"].split("/")[-1]) >= 32
 
 
 @pytest.mark.parametrize(
@@ -145,15 +145,15 @@ def test_matting_gives_the_cutout(client, photo):
 
 
 def test_models(client):
-    told = client.get("/api/models").json()
-    assert {"name": "tiny", "default": True, "loaded": True} in told
-    assert [model["name"] for model in told if model["default"]] == ["tiny"]
+    listed = client.get("/api/models").json()
+    assert {"name": "tiny", "default": True, "loaded": True} in listed
+    assert [model["name"] for model in listed if model["default"]] == ["tiny"]
 
 
 def test_results_are_unguessable_and_expire(serve, photo):
     service = serve(result_hours=0)
-    told = post(service, photo, accept="*/*").json()
-    assert service.get(told["result_url"]).status_code == 404
+    body = post(service, photo, accept="*/*").json()
+    assert service.get(body["result_url"]).status_code == 404
     assert service.get("/results/" + "a" * 32).status_code == 404
     for name in ("..%2f..%2fetc%2fpasswd", "short", "a" * 32 + ".png%00"):
         assert service.get(f"/results/{name}").status_code in (404, 422)
@@ -173,8 +173,8 @@ def test_metadata_and_every_answer_has_an_id(client):
 
 def test_no_room_for_results_is_507_and_costs_no_picture(serve, photo):
     service = serve(history_bytes=10)
-    told = post(service, photo, accept="*/*")
-    assert (told.status_code, told.json()["code"]) == (507, "storage_full")
+    answer = post(service, photo, accept="*/*")
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
     assert post(service, photo).status_code == 200
 
 
@@ -222,9 +222,9 @@ def test_what_to_cut_may_be_said(client, photo):
     box = np.asarray(opened(post(client, photo, box="0.5,0,1,1").content))
     assert box[..., 3].max() > 0 and box[:, :256, 3].max() == 0
     mask = encoded(np.full((64, 64), 255, np.uint8), "PNG")
-    given = post(client, photo, files={"mask": ("mask.png", mask)})
-    assert given.headers["x-wisp-confidence"] == "1.000"
-    assert np.asarray(opened(given.content))[..., 3].min() == 255
+    masked = post(client, photo, files={"mask": ("mask.png", mask)})
+    assert masked.headers["x-wisp-confidence"] == "1.000"
+    assert np.asarray(opened(masked.content))[..., 3].min() == 255
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,9 @@ def test_fp32_gives_the_torch_maps_at_any_batch(checkpoint, fp32, photos, batch)
     x = export.network_input(photos[:batch])
     with torch.no_grad():
         expected = [d.sigmoid().numpy() for d in load_fused(checkpoint)(torch.from_numpy(x))]
-    found = onnxruntime.InferenceSession(str(fp32)).run(None, {"input": x})
-    assert len(found) == 7
-    for a, b in zip(found, expected, strict=True):
+    maps = onnxruntime.InferenceSession(str(fp32)).run(None, {"input": x})
+    assert len(maps) == 7
+    for a, b in zip(maps, expected, strict=True):
         assert a.shape == (batch, 1, SIZE, SIZE)
         assert np.abs(a - b).max() < 1e-4
 

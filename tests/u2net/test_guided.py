@@ -67,13 +67,13 @@ def test_crops_keep_photo_and_target_together():
 
 def test_hints_begin_without_an_effect():
     model = U2Net(SMALL, norm=False).eval()
-    told = with_hints(model).eval()
+    hinted = with_hints(model).eval()
     x, planes = torch.randn(1, 3, 64, 64), torch.rand(1, 2, 64, 64)
     with torch.no_grad():
-        assert torch.allclose(model(x)[0], told(x, planes)[0], atol=1e-5)
-        told.get_parameter("encoder.1.cin.conv.weight")[:, -2:] = 0.1
-        assert not torch.allclose(told(x)[0], told(x, planes)[0], atol=1e-3)
-        assert torch.allclose(model(x)[0], told(x)[0], atol=1e-5)
+        assert torch.allclose(model(x)[0], hinted(x, planes)[0], atol=1e-5)
+        hinted.get_parameter("encoder.1.cin.conv.weight")[:, -2:] = 0.1
+        assert not torch.allclose(hinted(x)[0], hinted(x, planes)[0], atol=1e-3)
+        assert torch.allclose(model(x)[0], hinted(x)[0], atol=1e-5)
 
 
 def test_a_guided_run_goes_on_from_plain_weights(prepared, tmp_path):
@@ -107,13 +107,13 @@ def test_exports_can_be_told_hints(tmp_path):
     for path in (fp32, int8):
         session = open_network(path)
         assert [i.name for i in session.get_inputs()] == ["input", "hints"]
-        told = session.run(["d0"], {"input": x, "hints": planes})[0]
+        hinted = session.run(["d0"], {"input": x, "hints": planes})[0]
         plain = session.run(["d0"], {"input": x, "hints": 0 * planes})[0]
-        assert np.abs(told - plain).max() > 1e-3
+        assert np.abs(hinted - plain).max() > 1e-3
         wide = {"input": np.zeros((2, 3, 64, 96)), "hints": np.zeros((2, 2, 64, 96))}
         wide = {name: value.astype(np.float32) for name, value in wide.items()}
         assert session.run(["d0"], wide)[0].shape == (2, 1, 64, 96)
-        maps.append(told)
+        maps.append(hinted)
     assert np.allclose(maps[0], expected, atol=1e-5)
     assert np.abs(maps[1] - expected).mean() < 0.05
 
@@ -150,15 +150,15 @@ def test_a_tiny_network_has_hints_too():
 
 def test_a_file_of_two_networks_asks_the_told_one_only_where_something_is_said(tmp_path):
     torch.manual_seed(0)
-    plain, told = U2Net(TINY, norm=False), U2Net(TINY, norm=False, hints=True)
-    files = {"plain": plain, "told": told}
+    plain, hinted = U2Net(TINY, norm=False), U2Net(TINY, norm=False, hints=True)
+    files = {"plain": plain, "hinted": hinted}
     for name, model in files.items():
         export.write_fp32(model.eval(), tmp_path / f"{name}.onnx", size=64)
     models = {name: onnx.load(str(tmp_path / f"{name}.onnx")) for name in files}
-    joined = export.join(models["plain"], models["told"])
+    joined = export.join(models["plain"], models["hinted"])
     onnx.checker.check_model(joined, full_check=True)
     onnx.save(joined, str(tmp_path / "joined.onnx"))
-    again = export.join(joined, models["told"])
+    again = export.join(joined, models["hinted"])
     assert again.SerializeToString() == joined.SerializeToString()
 
     x = np.random.default_rng(0).normal(size=(2, 3, 64, 96)).astype(np.float32)
@@ -166,8 +166,8 @@ def test_a_file_of_two_networks_asks_the_told_one_only_where_something_is_said(t
     box = nothing.copy()
     box[0, 0, 8:30, 8:30] = 1
     sessions = {name: open_network(tmp_path / f"{name}.onnx") for name in (*files, "joined")}
-    for hints, name in ((nothing, "plain"), (box, "told")):
-        expected = {"input": x, "hints": hints} if name == "told" else {"input": x}
+    for hints, name in ((nothing, "plain"), (box, "hinted")):
+        expected = {"input": x, "hints": hints} if name == "hinted" else {"input": x}
         answers = sessions["joined"].run(None, {"input": x, "hints": hints})
         assert all(map(np.array_equal, answers, sessions[name].run(None, expected)))
     assert [i.name for i in sessions["joined"].get_inputs()] == ["input", "hints"]

@@ -74,11 +74,11 @@ def test_the_inner_blocks_answer_as_in_the_whole_network(student_file):
     student = weights.load_onnx(student_file)
     x = torch.randn(2, 3, SIZE, SIZE)
     every = student.features(x)
-    found = inner.answers(student, student.block_input(3, x, every))
-    for a, b in zip(found, every[3:8], strict=True):
+    answers = inner.answers(student, student.block_input(3, x, every))
+    for a, b in zip(answers, every[3:8], strict=True):
         assert torch.equal(a, b)
     logits = student.heads(every)
-    for small, large in zip(inner.side_maps(student, found), logits[4:], strict=True):
+    for small, large in zip(inner.side_maps(student, answers), logits[4:], strict=True):
         whole = torch.nn.functional.interpolate(small, (SIZE, SIZE), mode="bilinear")
         torch.testing.assert_close(whole, large, atol=1e-5, rtol=1e-5)
 
@@ -195,10 +195,10 @@ def test_a_subject_put_on_another_picture_leaves_the_rest():
     rng = np.random.default_rng(0)
     kinds = set()
     for _ in range(40):
-        found = collage.merge(rng, image, other, mask)
+        merged = collage.merge(rng, image, other, mask)
         assert (image == 40).all()  # not written to
-        share = (found[..., 0] == 200).mean()
-        kinds.add("laid over" if np.ptp(found) == 0 else "put on" if share < 0.2 else "beside")
+        share = (merged[..., 0] == 200).mean()
+        kinds.add("laid over" if np.ptp(merged) == 0 else "put on" if share < 0.2 else "beside")
     assert kinds == {"laid over", "put on", "beside"}
 
 
@@ -208,6 +208,6 @@ def test_a_tilt_moves_picture_and_mask_together():
     image = np.repeat(mask[..., None], 3, 2)
     rng = np.random.default_rng(1)
     for _ in range(5):
-        found, after = collage.tilt(rng, image, mask)
+        tilted, after = collage.tilt(rng, image, mask)
         assert not np.array_equal(after, mask)
-        assert np.abs(found[..., 0].astype(int) - after).max() <= 1
+        assert np.abs(tilted[..., 0].astype(int) - after).max() <= 1

@@ -35,10 +35,10 @@ def test_sharpen_moves_away_from_a_half():
 def test_truth_counts_only_where_there_is_some():
     teacher = [torch.full((2, 1, 4, 4), 0.3)] * 7
     truth = torch.ones(2, 1, 4, 4)
-    found = losses.targets(teacher, truth, torch.tensor([1.0, 0.0]), truth_weight=0.9, gain=1)
-    assert len(found) == 7
-    assert torch.allclose(found[0][0], torch.tensor(0.93))
-    assert torch.allclose(found[0][1], torch.tensor(0.3))
+    targets = losses.targets(teacher, truth, torch.tensor([1.0, 0.0]), truth_weight=0.9, gain=1)
+    assert len(targets) == 7
+    assert torch.allclose(targets[0][0], torch.tensor(0.93))
+    assert torch.allclose(targets[0][1], torch.tensor(0.3))
 
 
 @pytest.mark.parametrize("overlap", [0.0, 1.0])

@@ -33,9 +33,9 @@ def test_precision_recall_against_counting(square):
     noisy = np.clip(square * 0.5 + rng.random(square.shape) * 0.5, 0, 1)
     curve = metrics.precision_recall(noisy, square)
     for level in (1, 100, 200):
-        found = np.rint(noisy * 255) >= level
-        hit = (found & (square > 0)).sum()
-        expected = (hit / max(found.sum(), 1), hit / square.sum())
+        marked = np.rint(noisy * 255) >= level
+        hit = (marked & (square > 0)).sum()
+        expected = (hit / max(marked.sum(), 1), hit / square.sum())
         assert curve[level - 1] == pytest.approx(expected)
 
 

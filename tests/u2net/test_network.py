@@ -37,8 +37,8 @@ def test_seven_maps_at_the_photos_size(size):
 
 def test_features_halve_level_by_level():
     model = U2Net(TINY)
-    found = model.features(torch.rand(1, 3, 64, 64))
-    sizes = [f.shape[2] for f in found]
+    features = model.features(torch.rand(1, 3, 64, 64))
+    sizes = [f.shape[2] for f in features]
     assert sizes == [64, 32, 16, 8, 4, 2, 4, 8, 16, 32, 64]
     assert sizes == [64 >> model.block_level(k) for k in range(11)]
 

@@ -50,9 +50,9 @@ def test_maps_are_made_once_and_resumed(prepared, tmp_path, monkeypatch):
     made[0] = False
     made.flush()
     assert pseudo.make(folder, "train", ["wisp", "wisp-fp32"], quiet=True) == 1
-    said = pseudo.Pseudo(folder, "train")
-    assert np.array_equal(said.done, ~pictures.has_truth)
-    target, weight = said.target(int(np.flatnonzero(said.done)[0]), 48)
+    labels = pseudo.Pseudo(folder, "train")
+    assert np.array_equal(labels.done, ~pictures.has_truth)
+    target, weight = labels.target(int(np.flatnonzero(labels.done)[0]), 48)
     assert target.shape == weight.shape == (48, 48) and target.dtype == np.uint8
     with pytest.raises(SettingsError, match="other pictures or teachers"):
         pseudo.make(folder, "train", ["wisp-fp32", "wisp"], quiet=True)

@@ -64,8 +64,8 @@ def test_alpha_shows_over_a_coloured_page(tmp_path):
         (96, (220, 40, 30)),
         (200, (0, 0, 255)),
     ):
-        found = shot[40:90, x - 4 : x + 4].reshape(-1, 3).mean(0)
-        assert np.abs(found - wanted).max() < 8, (x, found)
+        colour = shot[40:90, x - 4 : x + 4].reshape(-1, 3).mean(0)
+        assert np.abs(colour - wanted).max() < 8, (x, colour)
 
 
 def _pixels(png: bytes) -> np.ndarray:

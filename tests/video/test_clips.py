@@ -29,20 +29,20 @@ def test_times_of_a_variable_rate_are_kept(tmp_path, ending):
     times = [0, 33, 100, 117, 450, 500, 1203]
     write_clip(tmp_path / "a.mkv", 7, times=times)
     cut(tmp_path / "a.mkv", tmp_path / f"b{ending}", background="white")
-    found = [time for _, time in packets(tmp_path / f"b{ending}", "video")]
-    assert [round(1000 * time) for time in found] == times
+    written = [time for _, time in packets(tmp_path / f"b{ending}", "video")]
+    assert [round(1000 * time) for time in written] == times
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_a_turned_clip_is_upright(tmp_path, degrees):
     write_clip(tmp_path / "a.mp4", 3)
     turned = tmp_path / "turned.mp4"
-    with av.open(str(tmp_path / "a.mp4")) as given, av.open(str(turned), "w") as made:
-        stream = made.add_stream_from_template(given.streams.video[0])
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(turned), "w") as made:
+        stream = made.add_stream_from_template(source.streams.video[0])
         if not hasattr(stream, "set_display_rotation"):
             pytest.skip("this PyAV cannot make a turned clip")
         stream.set_display_rotation(degrees)
-        for packet in given.demux(video=0):
+        for packet in source.demux(video=0):
             if packet.size:
                 packet.stream = stream
                 made.mux(packet)
@@ -171,8 +171,8 @@ def test_damaged_frames_repeat_the_one_before_and_are_counted(tmp_path):
     report = cut(tmp_path / "a.mp4", tmp_path / "b.mkv")
     assert report.frames == 20
     assert report.damaged >= 1
-    found = ffmpeg(tmp_path / "b.mkv")
-    assert (found[12] == found[11]).all()
+    decoded = ffmpeg(tmp_path / "b.mkv")
+    assert (decoded[12] == decoded[11]).all()
 
 
 def test_a_clip_that_breaks_off(tmp_path):

@@ -32,8 +32,8 @@ def run(nets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     main.add_command(video)  # an installation does so by its entry point
 
-    def run(*args: str, given: bytes | None = None):
-        return CliRunner().invoke(main, ["video", *args, *nets], input=given)
+    def run(*args: str, stdin: bytes | None = None):
+        return CliRunner().invoke(main, ["video", *args, *nets], input=stdin)
 
     yield run
     main.commands.pop("video")
@@ -82,7 +82,7 @@ def test_another_clip_behind_plays_on_in_a_loop(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (("a.mp4", "-o", "b.mp4"), "holds no transparency"),
         (("a.mp4", "-o", "b.avi"), "cannot write .avi"),
@@ -96,24 +96,24 @@ def test_another_clip_behind_plays_on_in_a_loop(tmp_path):
         (("f%05d.png", "-o", "b.mov", "--fps", "0"), "--fps is a number"),
     ],
 )
-def test_one_line_says_what_is_wrong(run, tmp_path, args, said):
+def test_one_line_says_what_is_wrong(run, tmp_path, args, message):
     write_clip(tmp_path / "a.mp4", 2)
     done = run(*args)
     assert done.exit_code in (1, 2)
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_raw_frames_through_a_pipe(run):
     pixels = np.stack([picture(number) for number in range(4)])
-    done = run("-", "--raw", "rgb24", "64x48", "-o", "-", given=pixels.tobytes())
+    done = run("-", "--raw", "rgb24", "64x48", "-o", "-", stdin=pixels.tobytes())
     assert done.exit_code == 0, done.stderr
-    found = np.frombuffer(done.stdout_bytes, np.uint8).reshape(4, HEIGHT, WIDTH, 4)
-    subject = found[..., 3] == 255
-    assert (found[..., :3][subject] == pixels[subject]).all()
+    frames = np.frombuffer(done.stdout_bytes, np.uint8).reshape(4, HEIGHT, WIDTH, 4)
+    subject = frames[..., 3] == 255
+    assert (frames[..., :3][subject] == pixels[subject]).all()
     done = run(
-        "-", "--raw", "rgb24", "64x48", "-o", "-", "--background", "red", given=pixels.tobytes()
+        "-", "--raw", "rgb24", "64x48", "-o", "-", "--background", "red", stdin=pixels.tobytes()
     )
     assert len(done.stdout_bytes) == 4 * HEIGHT * WIDTH * 3
 
@@ -135,9 +135,9 @@ def test_ctrl_c_leaves_a_clip_and_resume_goes_on(nets, tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130, said
-    assert "--resume" in said
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "--resume" in errors
     count = len(ffmpeg(tmp_path / "b.mkv"))
     assert 0 < count < 600
     done = subprocess.run(

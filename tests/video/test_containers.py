@@ -34,10 +34,10 @@ def test_alpha_and_colours_as_ffmpeg_reads_them(clip, tmp_path, ending, alpha_of
     report = cut(clip, target)
     assert (report.frames, report.whole, report.damaged) == (8, True, 0)
     # Without this decoder's name ffmpeg shows VP9 without its alpha.
-    found = ffmpeg(target, *(["-c:v", "libvpx-vp9"] if ending == ".webm" else []))
+    frames = ffmpeg(target, *(["-c:v", "libvpx-vp9"] if ending == ".webm" else []))
     wanted = meant(clip)
-    assert len(found) == len(wanted)
-    for pixels, picture in zip(found, wanted, strict=True):
+    assert len(frames) == len(wanted)
+    for pixels, picture in zip(frames, wanted, strict=True):
         error = np.abs(pixels[..., 3] - 255 * picture.alpha)
         assert error.mean() <= alpha_off
         subject = 255 * picture.alpha > SUBJECT
@@ -67,18 +67,18 @@ def test_gif_and_webp_as_pillow_reads_them(clip, tmp_path):
 def test_with_a_background(clip, tmp_path, ending):
     target = tmp_path / f"out{ending}"
     cut(clip, target, background="#00ff00")
-    found = ffmpeg(target, pixels="rgb24")
+    frames = ffmpeg(target, pixels="rgb24")
     wanted = meant(clip, background="#00ff00")
-    assert len(found) == 8
-    assert np.abs(found[5].astype(int) - wanted[5].colours).mean() < 6
-    assert np.abs(found[5][0, 0].astype(int) - (0, 255, 0)).max() < 12
+    assert len(frames) == 8
+    assert np.abs(frames[5].astype(int) - wanted[5].colours).mean() < 6
+    assert np.abs(frames[5][0, 0].astype(int) - (0, 255, 0)).max() < 12
 
 
 def test_only_the_mask(clip, tmp_path):
     target = tmp_path / "mask.mp4"
     cut(clip, target, only_mask=True)
-    found = ffmpeg(target, pixels="rgb24")[4]
-    assert np.abs(found[..., 0] - 255 * meant(clip)[4].alpha).mean() < 3
+    frame = ffmpeg(target, pixels="rgb24")[4]
+    assert np.abs(frame[..., 0] - 255 * meant(clip)[4].alpha).mean() < 3
 
 
 def test_mp4_without_a_background_names_what_holds_alpha(tmp_path):
@@ -115,9 +115,9 @@ def test_a_sequence_of_pictures_out_and_in(clip, tmp_path):
     wanted = meant(clip)[2]
     photo = read(target.parent / "00003.png")
     assert np.abs(photo.alpha - wanted.alpha).max() <= 0.5 / 255 + 1e-6
-    for given in (target, target.parent):
+    for place in (target, target.parent):
         out = tmp_path / "again.mkv"
-        assert cut(given, out).frames == 8
+        assert cut(place, out).frames == 8
         assert [float(t) for _, t in packets(out, "video")][:3] == [0, 0.04, 0.08]
 
 

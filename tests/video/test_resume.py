@@ -41,11 +41,9 @@ def test_stopped_and_gone_on_with_is_as_if_never_stopped(clip, tmp_path, ending)
     assert (report.frames, report.whole) == (20, False)
     report = cut(clip, target, resume=True, **look)
     assert (report.frames, report.whole) == (FRAMES, True)
-    wanted, found = ffmpeg(whole, *decoder), ffmpeg(target, *decoder)
-    assert len(found) == FRAMES
-    assert (
-        np.abs(found.astype(int) - wanted).mean() < 1.5
-    )  # a part's first frame is coded by itself
+    wanted, got = ffmpeg(whole, *decoder), ffmpeg(target, *decoder)
+    assert len(got) == FRAMES
+    assert np.abs(got.astype(int) - wanted).mean() < 1.5  # a part's first frame is coded by itself
     for kind in ("video", "audio"):
         first, second = packets(whole, kind), packets(target, kind)
         assert [time for _, time in second] == [time for _, time in first]

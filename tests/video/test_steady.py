@@ -37,7 +37,7 @@ def other() -> np.ndarray:
 def flickering(frames: int, shift: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """True alphas that move, and what a network may say of them."""
     draw = np.random.default_rng(0)
-    true, said = [], []
+    true, measured = [], []
     for number in range(frames):
         move = np.array([[1, 0, -shift * number], [0, 1, 0]], np.float32)
         alpha = cv2.warpAffine(ellipse(SIZE, SIZE), move, (SIZE, SIZE))
@@ -46,8 +46,8 @@ def flickering(frames: int, shift: float) -> tuple[list[np.ndarray], list[np.nda
         wrong = cv2.GaussianBlur(
             np.float32(1.5) * draw.standard_normal(alpha.shape, np.float32), (0, 0), 3
         )
-        said.append(np.clip(alpha + soft * wrong, 0, 1).astype(np.float32))
-    return true, said
+        measured.append(np.clip(alpha + soft * wrong, 0, 1).astype(np.float32))
+    return true, measured
 
 
 def steadied(images: list[np.ndarray], alphas: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
@@ -59,8 +59,8 @@ def steadied(images: list[np.ndarray], alphas: list[np.ndarray]) -> tuple[list[n
 @pytest.mark.parametrize("shift", [0.0, 1.5])
 def test_flicker_is_halved_and_the_error_is_less(photo, shift):
     images = [scene(photo, shift * number, number) for number in range(10)]
-    true, said = flickering(10, shift)
-    done, cuts = steadied(images, said)
+    true, measured = flickering(10, shift)
+    done, cuts = steadied(images, measured)
     assert cuts == 0
 
     def flicker(alphas):
@@ -70,8 +70,8 @@ def test_flicker_is_halved_and_the_error_is_less(photo, shift):
     def error(alphas):
         return np.mean([np.abs(a - t).mean() for a, t in zip(alphas, true, strict=True)])
 
-    assert flicker(done) < 0.5 * flicker(said)
-    assert error(done) < error(said)
+    assert flicker(done) < 0.5 * flicker(measured)
+    assert error(done) < error(measured)
 
 
 def test_a_perfect_alpha_that_stands_still_stays_as_it_is(photo):
@@ -101,11 +101,11 @@ def test_a_pan_and_a_change_of_light_are_no_cut(photo):
 
 def test_the_flow_leads_back(photo):
     before, now = scene(photo, 0), scene(photo, 3)
-    found = link(before, now)
+    linked = link(before, now)
     inner = np.s_[30:-30, 30:-30]
-    assert abs(float(np.median(found.back[inner][..., 0])) - 3) < 0.2
-    assert np.abs(moved(before, found.back)[inner].astype(int) - now[inner]).mean() < 3
-    assert found.trust[inner].mean() > 0.8
+    assert abs(float(np.median(linked.back[inner][..., 0])) - 3) < 0.2
+    assert np.abs(moved(before, linked.back)[inner].astype(int) - now[inner]).mean() < 3
+    assert linked.trust[inner].mean() > 0.8
 
 
 def test_frames_are_reduced_to_what_motion_needs():
