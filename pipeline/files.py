@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,13 +62,19 @@ def _partial(target: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
-def write(target: str | os.PathLike[str], data: bytes | str) -> None:
-    """Write a file whole or not at all; text as UTF-8.
+def write(target: str | os.PathLike[str], data: bytes | str, parents: bool = False) -> None:
+    """Write a file whole or not at all; text as UTF-8. With ``parents`` its folder is made.
 
     What is no regular file (a pipe, ``/dev/null``) is written to directly. Raises as
     :func:`replacing` does.
     """
     data = data.encode() if isinstance(data, str) else data
+    if parents:
+        folder = Path(target).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(f"cannot make the folder {folder}", error) from error
     try:
         if Path(target).exists() and not Path(target).is_file():
             Path(target).write_bytes(data)
@@ -76,6 +83,12 @@ def write(target: str | os.PathLike[str], data: bytes | str) -> None:
         raise output_error(f"cannot write {os.fspath(target)}", error) from error
     with replacing(target) as file:
         file.write(data)
+
+
+def copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copy a file whole or not at all. Raises as :func:`replacing` does."""
+    with replacing(target) as copied, open(source, "rb") as original:
+        shutil.copyfileobj(original, copied, 1 << 20)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:

@@ -31,7 +31,7 @@ _EDGE = 0.01  # of the longer side: what lies deeper inside the subject than thi
 
 
 class Cut(Protocol):
-    """What is needed of a :class:`pipeline.cutout.Result`."""
+    """What is needed of a :class:`pipeline.result.Result`."""
 
     @property
     def photo(self) -> image_io.Photo: ...

@@ -99,7 +99,7 @@ class Stroke:
 
 
 class Retouched(Protocol):
-    """What is needed of a :class:`pipeline.cutout.Result`."""
+    """What is needed of a :class:`pipeline.result.Result`."""
 
     @property
     def photo(self) -> Photo: ...
@@ -262,8 +262,8 @@ def _redrawn(
     wanted[at] = edge[at] & (near > 0)
     image = transparency.opaque(result.photo)
     if redraw is None:
-        around = _grown(box, foreground.WIDE, whole.shape)
-        inner = _within(box, around)
+        around = box.grown(foreground.WIDE, whole.shape)
+        inner = box.within(around)
         colours = foreground.estimate(image[around.area], whole[around.area])
         return edge[at], result.tiles, matte.copy(), colours[inner.area]
     origins = patches.tile_origins(wanted)
@@ -276,7 +276,7 @@ def _redrawn(
         seen, mask, shallow[window.area], shifted, redraw(seen, mask, shifted)
     )
     tiles = np.unique(np.concatenate([result.tiles, origins]), axis=0)
-    inner = _within(box, window)
+    inner = box.within(window)
     return edge[at], tiles, alpha[inner.area], colours[inner.area]
 
 
@@ -285,20 +285,4 @@ def _window(origins: NDArray[np.intp], box: Box, shape: tuple[int, ...]) -> Box:
     ends = np.array([[box.top, box.left], [box.bottom, box.right]])
     corners = np.concatenate([ends, origins, origins + patches.TILE])
     box = Box(*corners.min(0).tolist(), *corners.max(0).tolist())
-    return _grown(box, 16, shape)
-
-
-def _grown(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
-    return Box(
-        max(0, box.top - margin),
-        max(0, box.left - margin),
-        min(shape[0], box.bottom + margin),
-        min(shape[1], box.right + margin),
-    )
-
-
-def _within(box: Box, outer: Box) -> Box:
-    """Return a box in the coordinates of another that holds it."""
-    return Box(
-        box.top - outer.top, box.left - outer.left, box.bottom - outer.top, box.right - outer.left
-    )
+    return box.grown(16, shape)

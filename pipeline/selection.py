@@ -10,7 +10,7 @@ their own way: :mod:`pipeline.prompted`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, BinaryIO
@@ -23,22 +23,19 @@ from PIL import Image
 from pipeline import coarse, image_io, pieces, prompted, views
 from pipeline.errors import SettingsError
 from pipeline.models import CoarseModel, Prompted, Session
+from pipeline.points import CELLS, Point, text, under
 from pipeline.settings import Settings
 from pipeline.views import Box, Map, Sight
 
-Point = tuple[float, float]
 MaskSource = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
 
 KEEP = ("all", "largest")
 HOLES = ("keep", "fill")
-CELLS = 320  # a mask is put onto a grid of so many cells a side, as stage 1's are
 #: Deviation of the Gaussian, in cells, that gives a binary mask a ramp: its edge may be off by so
 #: much, and stage 2 redraws only what it is told to doubt.
 DOUBT = 1.0
 _BINARY = 0.02  # share of pixels that are neither black nor white, below which a mask is binary
 _ASPECT = 0.02  # by how much the proportions of a mask and its photo may differ
-#: Sides of the nearer views around a point, of the photo's (or the box's).
-_AROUND = (0.6, 0.35)
 _DISC = 0.025  # radius of a point in a hint, of the view's side: as in training
 _FAINT = 0.5  # value of a box that points go with: a disc inside it is to be seen
 
@@ -79,7 +76,7 @@ class Selection:
         if self.box is not None:
             object.__setattr__(self, "box", _numbers(self.box, 4, "box", "x0,y0,x1,y1"))
             if not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
-                raise SettingsError(f"box {_text(self.box)} has no area: it is x0,y0,x1,y1")
+                raise SettingsError(f"box {text(self.box)} has no area: it is x0,y0,x1,y1")
         if self.keep not in KEEP:
             raise SettingsError(f"keep is {' or '.join(KEEP)}, not {self.keep!r}")
         if self.holes not in HOLES:
@@ -119,10 +116,6 @@ def _point(values: Any, name: str) -> Point:
     return x, y
 
 
-def _text(values: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in values)
-
-
 def pixels(values: Sequence[float], shape: tuple[int, int], name: str) -> list[float]:
     """Turn x, y, x, y, … into pixels of a photo of ``shape``: all up to 1 are shares.
 
@@ -134,7 +127,7 @@ def pixels(values: Sequence[float], shape: tuple[int, int], name: str) -> list[f
     in_pixels = [value * (side if shares else 1) for value, side in zip(values, sides, strict=True)]
     if any(value > side for value, side in zip(in_pixels, sides, strict=True)):
         raise SettingsError(
-            f"{name} {_text(values)} is not inside the photo, which is {width}x{height} px"
+            f"{name} {text(values)} is not inside the photo, which is {width}x{height} px"
         )
     return in_pixels
 
@@ -168,7 +161,7 @@ def see(
         elif card.hints or not (keep or drop):
             sight = views.see(session, card, image, looks, frame, hint)
         else:
-            sight, notes = _under(session, card, image, frame, keep, drop, looks)
+            sight, notes = under(session, card, image, frame, keep, drop, looks)
         if frame:
             sight = replace(sight, mask=inside(sight.mask, wanted))
     mask = sight.mask
@@ -195,7 +188,7 @@ def _box(wanted: Selection, shape: tuple[int, int]) -> Box | None:
         return None
     left, top, right, bottom = (round(v) for v in pixels(wanted.box, shape, "box"))
     if right <= left or bottom <= top:
-        raise SettingsError(f"box {_text(wanted.box)} is less than a pixel of this photo")
+        raise SettingsError(f"box {text(wanted.box)} is less than a pixel of this photo")
     return Box(top, left, bottom, right)
 
 
@@ -284,141 +277,3 @@ def _prompted(
     plain = views.see(network, card, image, looks)
     thing = prompted.see(network, image, None, hint.drop, ())
     return replace(plain, mask=np.minimum(plain.mask, 1 - thing.mask))
-
-
-# -- points, for a network without hints -----------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Thing:
-    """What was found under a point, in a view of ``box``: (h, w) float32, and how surely."""
-
-    box: Box
-    map: Map
-    score: float
-    grid: tuple[int, int] | None = None  # of the photo, where it is not the view's own
-
-    def holds(self, points: Sequence[Point]) -> bool:
-        return any(_value(self.map, self.box, point) > views.SUBJECT for point in points)
-
-    def mask(self, shape: tuple[int, int]) -> Map:
-        mask = np.zeros(shape, np.float32)
-        mask[self.box.area] = coarse.upsample(self.map, self.box.shape)
-        return mask
-
-    def cells(self, shape: tuple[int, int]) -> tuple[int, int]:
-        if self.grid:
-            return self.grid
-        (h, w), (bh, bw) = self.map.shape, self.box.shape
-        return round(h * shape[0] / bh), round(w * shape[1] / bw)
-
-
-def _under(
-    session: Session,
-    card: CoarseModel,
-    image: NDArray[np.uint8],
-    frame: Box | None,
-    keep: Sequence[Point],
-    drop: Sequence[Point],
-    looks: int,
-) -> tuple[Sight, list[str]]:
-    """Find the things under points; with points to drop alone, all but those."""
-    shape, notes = (image.shape[0], image.shape[1]), []
-    everything = frame or Box(0, 0, *shape)
-    plain = views.see(session, card, image, looks, frame)
-    sight = None
-    for point in keep:
-        seen = _things(session, card, image, everything, point, plain)
-        best = max(seen, key=lambda thing: thing.score, default=None)
-        if best is None:
-            notes.append(f"nothing was found at the point {_text(point)}")
-            continue
-        one = Sight(best.mask(shape), best.cells(shape), best.box, best.map, best.map, 1)
-        if sight is None:
-            sight = one
-        else:
-            cells = (max(sight.cells[0], one.cells[0]), max(sight.cells[1], one.cells[1]))
-            sight = replace(sight, mask=np.maximum(sight.mask, one.mask), cells=cells)
-    if sight is None and keep:
-        nothing = np.zeros((CELLS, CELLS), np.float32)
-        sight = Sight(np.zeros(shape, np.float32), nothing.shape, everything, nothing, nothing, 1)
-    sight = sight or plain
-    for point in drop:
-        if _value(sight.mask, Box(0, 0, *shape), point) <= views.SUBJECT:
-            continue
-        seen = _things(session, card, image, everything, point, plain)
-        others = [thing for thing in seen if not thing.holds(keep)]
-        best = max(others, key=lambda thing: thing.score, default=None)
-        if best is None:
-            notes.append(f"nothing was found at the point {_text(point)} that could be dropped")
-            continue
-        sight = replace(sight, mask=np.minimum(sight.mask, 1 - best.mask(shape)))
-    return sight, notes
-
-
-def _things(
-    session: Session,
-    card: CoarseModel,
-    image: NDArray[np.uint8],
-    frame: Box,
-    point: Point,
-    plain: Sight,
-) -> Iterator[_Thing]:
-    """Yield what lies under a point: in what is seen without it, and from nearer by."""
-    whole = Box(0, 0, image.shape[0], image.shape[1])
-    for share in (None, *_AROUND):
-        box = _centred(frame, point, share) if share else whole
-        seen = plain.mask
-        if share:
-            seen = coarse.to_mask(coarse.probabilities(session, card, image[box.area]), card)
-        if _value(seen, box, point) <= views.SUBJECT:
-            continue
-        scale = np.array(seen.shape) / box.shape
-        at = (int((point[1] - box.top) * scale[0]), int((point[0] - box.left) * scale[1]))
-        alone = pieces.at(seen, at)
-        subject = alone > views.SUBJECT
-        score = float(alone[subject].mean()) * _whole(subject, box, frame)
-        yield _Thing(box, alone, score, None if share else plain.cells)
-
-
-def _centred(frame: Box, point: Point, share: float) -> Box:
-    """Return the part of a frame around a point, shifted to where it fits."""
-    ends = []
-    for low, high, middle in (
-        (frame.top, frame.bottom, point[1]),
-        (frame.left, frame.right, point[0]),
-    ):
-        side = max(1, round((high - low) * share))
-        start = int(np.clip(round(middle - side / 2), low, high - side))
-        ends.append((start, start + side))
-    (top, bottom), (left, right) = ends
-    return Box(top, left, bottom, right)
-
-
-def _whole(subject: NDArray[np.bool_], box: Box, frame: Box) -> float:
-    """Tell how much of a thing's outline is not the border of the view: 1 for a whole thing."""
-    cut = sum(
-        int(line.sum())
-        for line, inner in (
-            (subject[0], box.top > frame.top),
-            (subject[-1], box.bottom < frame.bottom),
-            (subject[:, 0], box.left > frame.left),
-            (subject[:, -1], box.right < frame.right),
-        )
-        if inner
-    )
-    outline = cv2.morphologyEx(
-        np.pad(subject, 1).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
-    )
-    return 1 - min(1.0, 2 * cut / max(int(outline.sum()), 1))
-
-
-def _value(mask: Map, box: Box, point: Point) -> float:
-    """Return the largest value of a map near a point of the photo; 0 outside of its box."""
-    rows, columns = mask.shape
-    y = int((point[1] - box.top) / box.shape[0] * rows)
-    x = int((point[0] - box.left) / box.shape[1] * columns)
-    if not (0 <= y <= rows and 0 <= x <= columns):
-        return 0.0
-    y, x = min(y, rows - 1), min(x, columns - 1)
-    return float(mask[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].max())

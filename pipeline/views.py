@@ -55,11 +55,27 @@ class Box:
     def wider(self, margin: float, shape: tuple[int, int]) -> Box:
         """Return the box with a margin around it, a share of its sides, within a photo."""
         down, across = (round(side * margin) for side in self.shape)
+        return self._grown(down, across, shape)
+
+    def grown(self, margin: int, shape: tuple[int, ...]) -> Box:
+        """Return the box with a margin of some pixels around it, within a photo."""
+        return self._grown(margin, margin, shape)
+
+    def _grown(self, down: int, across: int, shape: tuple[int, ...]) -> Box:
         return Box(
             max(0, self.top - down),
             max(0, self.left - across),
             min(shape[0], self.bottom + down),
             min(shape[1], self.right + across),
+        )
+
+    def within(self, outer: Box) -> Box:
+        """Return the box in the coordinates of another that holds it."""
+        return Box(
+            self.top - outer.top,
+            self.left - outer.left,
+            self.bottom - outer.top,
+            self.right - outer.left,
         )
 
 

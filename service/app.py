@@ -139,9 +139,15 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
         from service.web import mount  # here: Gradio is 75 MB and five seconds
 
         mount(app, context)
+    _add_middleware(app, context)
+    return app
+
+
+def _add_middleware(app: FastAPI, context: Context) -> None:
+    settings = context.settings
     # The last added is the first to see a request.
     app.add_middleware(ErrorMiddleware)
-    app.add_middleware(BodyLimitMiddleware, settings=settings, memory=memory_held)
+    app.add_middleware(BodyLimitMiddleware, settings=settings, memory=context.memory)
     app.add_middleware(AuthMiddleware, settings=settings)
     app.add_middleware(OriginMiddleware, settings=settings)
     if settings.cors:
@@ -153,8 +159,7 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
             expose_headers=["X-Request-ID", "X-Width", "X-Height", "X-Type", "Retry-After"],
         )
     app.add_middleware(PolicyMiddleware, settings=settings)
-    app.add_middleware(RequestLogMiddleware, metrics=metrics)
-    return app
+    app.add_middleware(RequestLogMiddleware, metrics=context.metrics)
 
 
 async def _explain(request: Request, error: Exception) -> JSONResponse:

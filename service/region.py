@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import compose, image_io
-from pipeline.cutout import Result
+from pipeline.result import Result
 from service.errors import BadRequest
 
 Pixels = NDArray[np.uint8]

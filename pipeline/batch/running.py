@@ -12,10 +12,10 @@ from typing import BinaryIO
 from pipeline import compose, files, image_io, render
 from pipeline.batch.finished import mark, photo_digest
 from pipeline.batch.jobs import STREAM, Job, Outcome
-from pipeline.cutout import Result
 from pipeline.errors import DiskFull, UnreadableImage, WispError
 from pipeline.memory import enough_memory
 from pipeline.output import Output
+from pipeline.result import Result
 
 UNSURE = (
     "unsure: the subject may be incomplete; "
@@ -72,7 +72,7 @@ def process(
             ("foreground", result.foreground),
         ):
             name = job.name.with_name(f"{job.name.name}.{stage}.png")
-            _write(stages / name, image_io.encode(picture))
+            files.write(stages / name, image_io.encode(picture), parents=True)
     if job.target == STREAM:
         _to_standard_output(render.to_bytes(result, output))
     else:
@@ -81,7 +81,8 @@ def process(
         for number, part in reversed(
             list(enumerate(parts, 1))
         ):  # the first says that all are there
-            _write(_numbered(job.target, number), render.to_bytes(part, output, software))
+            data = render.to_bytes(part, output, software)
+            files.write(_numbered(job.target, number), data, parents=True)
     height, width = result.alpha.shape
     now = time.perf_counter()
     notes = notes_of(result)
@@ -146,14 +147,6 @@ def _to_standard_output(data: bytes) -> None:
         raise
     except OSError as error:
         raise files.output_error("cannot write standard output", error) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise files.output_error(f"cannot make the folder {path.parent}", error) from error
-    files.write(path, data)
 
 
 def run(

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import coarse, generator, models, multiscale, patches, transparency
-from pipeline.cutout import Cutout, Progress, Result, Source
+from pipeline.cutout import Cutout, Progress, Source
 from pipeline.errors import ModelInvalid
 from pipeline.explain import onnx_file
 from pipeline.models.catalogue import CoarseModel
 from pipeline.models.providers import open_session
+from pipeline.result import Result
 from pipeline.settings import Settings
 
 ENCODER, DECODER = 6, 5  # blocks of a U²-Net (Qin et al., 2020, Fig. 5)

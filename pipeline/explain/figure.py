@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline import compose
-from pipeline.explain import DECODER, ENCODER, Inside
+from pipeline.explain import DECODER, ENCODER, Inside, overlays
 from pipeline.explain import pictures as paint
 from pipeline.explain.pictures import PAPER, Picture
 from pipeline.patches import TILE
@@ -22,7 +21,6 @@ _CARD = (27, 32, 40)
 _INK = (236, 239, 244)
 _SOFT = (150, 160, 175)
 _ACCENT = (255, 176, 59)
-_TILE_LINE = (255, 255, 255)
 _CHANNELS = 4  # feature maps shown one by one below the blend of them all
 _CLOSE_UPS = 6
 
@@ -183,9 +181,9 @@ def _stage2(sheet: Sheet, inside: Inside, y: int) -> int:
     )
     roi = photo.copy()
     roi[~result.roi] = dim[~result.roi]
-    drawn, agreed = (paint.swollen(plane) for plane in _on_photo(inside))
+    drawn, agreed = (paint.swollen(plane) for plane in overlays.on_photo(inside))
     panels = [
-        (_framed(roi, inside), "ROI and tiles"),
+        (overlays.framed(roi, inside), "ROI and tiles"),
         (
             paint.over(
                 dim, paint.signed(paint.swollen(drawn)), np.abs(paint.swollen(drawn)) > 0.02
@@ -196,8 +194,8 @@ def _stage2(sheet: Sheet, inside: Inside, y: int) -> int:
             paint.over(dim, paint.heat(paint.swollen(agreed) * 8), paint.swollen(agreed) > 0.01),
             "what it is unsure of",
         ),
-        (_times(dim, inside), "time"),
-        (_checked(result.foreground, result.alpha), "the cutout"),
+        (overlays.times(dim, inside), "time"),
+        (overlays.checked(result.foreground, result.alpha), "the cutout"),
     ]
     notes = ["bright: near the edge", "", "", "", "straight alpha"]
     if count:
@@ -228,7 +226,7 @@ def _close_ups(sheet: Sheet, inside: Inside, y: int) -> int:
         "itself on the mirrored tile  ·  time.",
     )
     names = ("photo", "coarse", "refined", "change")
-    order = _apart(inside)[:_CLOSE_UPS]
+    order = overlays.apart(inside)[:_CLOSE_UPS]
     side = (WIDTH - 2 * _MARGIN - (_CLOSE_UPS - 1) * _GAP) // _CLOSE_UPS
     pad = 12
     cell = (side - 2 * pad - 6) // 2
@@ -263,65 +261,6 @@ def _section(sheet: Sheet, y: int, head: str, text: str) -> int:
     sheet.text(_MARGIN + 24, y, head, 38)
     sheet.text(_MARGIN + 24, y + 54, text, 22, _SOFT)
     return y + 104
-
-
-def _checked(foreground: Picture, alpha: NDArray[np.float32]) -> Picture:
-    height, width = alpha.shape
-    square = max(8, max(height, width) // 32)
-    y, x = np.ogrid[:height, :width]
-    board = np.where((y // square + x // square) % 2, 235, 205).astype(np.uint8)
-    return compose.over(foreground, alpha, np.repeat(board[..., None], 3, 2))
-
-
-def _on_photo(inside: Inside) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lay the change of alpha, and the disagreement with the mirror, over the whole photo."""
-    alpha = inside.result.alpha
-    unsure = np.zeros(alpha.shape, np.float32)
-    spread = np.abs(inside.after - inside.mirrored) * inside.inside
-    for (y, x), tile in zip(inside.result.tiles, spread, strict=True):
-        piece = unsure[y : y + TILE, x : x + TILE]
-        np.maximum(piece, tile[: piece.shape[0], : piece.shape[1]], out=piece)
-    return alpha - inside.result.coarse, unsure
-
-
-def _framed(picture: Picture, inside: Inside) -> Picture:
-    picture = picture.copy()
-    line = max(1, round(max(picture.shape) / 400))
-    for y, x in inside.result.tiles:
-        bottom, right = min(y + TILE, picture.shape[0]) - 1, min(x + TILE, picture.shape[1]) - 1
-        cv2.rectangle(picture, (int(x), int(y)), (int(right), int(bottom)), _TILE_LINE, line)
-    return picture
-
-
-def _times(below: Picture, inside: Inside) -> Picture:
-    """Tint each tile by its time; the median is the middle of the scale."""
-    heat = np.zeros(below.shape[:2], np.float32)
-    if len(inside.seconds):
-        middle = float(np.median(inside.seconds))
-        for (y, x), seconds in zip(inside.result.tiles, inside.seconds, strict=True):
-            piece = heat[y : y + TILE, x : x + TILE]
-            np.maximum(piece, min(1.0, 0.5 * seconds / middle), out=piece)
-    grey = compose.levels(heat)
-    colour = np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)[..., ::-1], np.uint8)
-    mixed = (0.45 * below + 0.55 * colour).astype(np.uint8)
-    picture = _framed(paint.over(below, mixed, heat > 0), inside)
-    scale = max(picture.shape) / 900
-    for (y, x), seconds in zip(inside.result.tiles, inside.seconds, strict=True):
-        text = f"{1000 * seconds:.0f}"
-        (w, h), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, scale, 1)
-        spot = (int(x) + (TILE - w) // 2, int(y) + (TILE + h) // 2)
-        cv2.putText(picture, text, spot, cv2.FONT_HERSHEY_DUPLEX, scale, _INK, 1, cv2.LINE_AA)
-    return picture
-
-
-def _apart(inside: Inside) -> list[int]:
-    """Order the tiles by their change, leaving out those that lie upon an earlier one."""
-    chosen: list[int] = []
-    for tile in np.argsort(-inside.change, kind="stable"):
-        corner = inside.result.tiles[tile]
-        if all(np.abs(corner - inside.result.tiles[c]).max() >= TILE // 2 for c in chosen):
-            chosen.append(int(tile))
-    return chosen
 
 
 def _fit(picture: Picture, wide: int, tall: int = 0) -> Picture:

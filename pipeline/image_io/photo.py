@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import ImageTooLarge, UnreadableImage
+
 
 @dataclass(frozen=True, eq=False)
 class Photo:
@@ -38,3 +40,14 @@ class Photo:
     exif: bytes = b""
     notes: tuple[str, ...] = ()
     path: Path | None = None
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise :class:`UnreadableImage` for no pixels, :class:`ImageTooLarge` for too many."""
+    if width < 1 or height < 1:
+        raise UnreadableImage(f"the image has no pixels: it is {width}×{height}")
+    if width * height > max_pixels:
+        raise ImageTooLarge(
+            f"{width}×{height} is {width * height / 1e6:.1f} megapixels, and the limit is "
+            f"{max_pixels / 1e6:g}: raise max_pixels if the file is to be trusted"
+        )

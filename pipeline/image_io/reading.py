@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import (
@@ -26,8 +25,9 @@ from pipeline.errors import (
     UnreadableImage,
     UnsupportedFormat,
 )
-from pipeline.image_io import pixels, profiles, structure, tiff
-from pipeline.image_io.photo import Photo
+from pipeline.image_io import metadata, pixels, profiles, structure, tiff
+from pipeline.image_io.arrays import from_array
+from pipeline.image_io.photo import Photo, check_size
 
 #: Names that are looked for in folders; a file named outright may have any.
 PICTURE = re.compile(
@@ -66,16 +66,6 @@ _MORE = dict.fromkeys(("GIF", "PNG", "WebP", "AVIF"), "animated: the first frame
 _NO_MEMORY = "the image needs more memory than there is for it"
 _HEAD = 64  # bytes: room for the brands of an ISO container
 
-_ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
-# Description, make, model, software, date, artist, copyright. A list of what to keep, because a
-# TIFF mixes what it says about the photo with how its own bytes are laid out.
-_KEPT_EXIF = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
-# Of the exposure details all but: the maker's note (its offsets break when moved, and some hold a
-# position), colour space and size (no longer true), and the interoperability pointer.
-_DROPPED_EXIF = (0x927C, 0xA001, 0xA002, 0xA003, 0xA005)
-_EXIF_LIMIT = 60_000  # bytes; a JPEG has room for 65 533
-
-
 #: Seconds of a processor that decoding may take: no photo of 100 megapixels needs half of it.
 #: imgproxy waits as long.
 DECODE_SECONDS = 10.0
@@ -113,7 +103,7 @@ def read(
         Decoding takes longer than ``seconds``, or what surrounds the pixels is out of all measure.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source, max_pixels)
+        return from_array(source, max_pixels)
     if isinstance(source, Image.Image):
         return replace(_from_pil(source, max_pixels, ""), format=source.format or "")
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -134,48 +124,6 @@ def read(
         "an image is a path, bytes, a binary file, a PIL image or an array, "
         f"not {type(source).__name__}"
     )
-
-
-def _from_array(array: NDArray[Any], max_pixels: int) -> Photo:
-    channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
-    if channels not in (1, 3, 4):
-        raise UnreadableImage(
-            f"an image array must be (H, W, 3), (H, W, 4) or (H, W), not {array.shape}"
-        )
-    _check_size(array.shape[1], array.shape[0], max_pixels)
-    array = _levels(array)
-    if channels == 1:
-        grey = array.reshape(array.shape[:2])
-        return Photo(np.repeat(grey[..., None], 3, axis=2))
-    alpha = array[..., 3] if channels == 4 and array[..., 3].min() < 255 else None
-    return Photo(
-        np.array(array[..., :3], order="C"), None if alpha is None else alpha / np.float32(255)
-    )
-
-
-def _levels(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Bring an array to 8 bits: uint16 over all of its range, floats from 0..1."""
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.uint16:
-        return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    if np.issubdtype(array.dtype, np.floating):
-        if not (array.min() >= 0 and array.max() <= 1):  # also false where a value is not a number
-            raise UnreadableImage(
-                f"a float image must lie within 0..1, not {array.min():g}..{array.max():g}"
-            )
-        return (array * 255 + 0.5).astype(np.uint8)
-    raise UnreadableImage(f"an image array must be uint8, uint16 or float, not {array.dtype}")
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise UnreadableImage(f"the image has no pixels: it is {width}×{height}")
-    if width * height > max_pixels:
-        raise ImageTooLarge(
-            f"{width}×{height} is {width * height / 1e6:.1f} megapixels, and the limit is "
-            f"{max_pixels / 1e6:g}: raise max_pixels if the file is to be trusted"
-        )
 
 
 def _from_stream(stream: BinaryIO, max_pixels: int, seconds: float | None) -> Photo:
@@ -238,7 +186,7 @@ def _deep_tiff(stream: BinaryIO, max_pixels: int, notes: list[str]) -> Image.Ima
     tags = ImageFileDirectory_v2(stream.read(8))
     stream.seek(tags.next)
     tags.load(stream)
-    _check_size(tags[0x0100], tags[0x0101], max_pixels)
+    check_size(tags[0x0100], tags[0x0101], max_pixels)
     stream.seek(0)
     values = None
     if set(tags.get(0x0153, ())) == {3}:
@@ -254,8 +202,8 @@ def _deep_tiff(stream: BinaryIO, max_pixels: int, notes: list[str]) -> Image.Ima
         colours = np.dstack([colours, pixels.scaled(values[..., 3], 1.0)])
     image = Image.fromarray(colours)
     image.info["icc_profile"] = tags.get(0x8773)
-    if _ORIENTATION in tags:
-        image.getexif()[_ORIENTATION] = tags[_ORIENTATION]
+    if metadata.ORIENTATION in tags:
+        image.getexif()[metadata.ORIENTATION] = tags[metadata.ORIENTATION]
     return image
 
 
@@ -305,7 +253,7 @@ def _from_pil(
     data: bytes = b"",
 ) -> Photo:
     """Take a photo from an opened image; ``turned`` is its orientation where it does not say."""
-    _check_size(*image.size, max_pixels)
+    check_size(*image.size, max_pixels)
     notes = [] if notes is None else notes
     with _as_unreadable(kind):
         # Whether there are more, and not how many: to count them is to walk over all of them.
@@ -316,12 +264,12 @@ def _from_pil(
             _exact_key(image, data)
         if kind and not image.info.get("icc_profile"):  # a PIL image is the caller's
             image.info["icc_profile"] = profiles.declared(image, data, notes)
-    exif, orientation = _exif(image, notes)
+    exif, orientation = metadata.exif(image, notes)
     if orientation == 1 and turned in range(2, 9):
         orientation = turned
     with _as_unreadable(kind):
         image_pixels, alpha = pixels.upright(image, orientation, notes)
-    dpi = _dpi(image)
+    dpi = metadata.dpi(image)
     if dpi and orientation >= 5:  # lies on its side
         dpi = dpi[::-1]
     return Photo(image_pixels, alpha, kind, dpi, exif, tuple(notes))
@@ -339,35 +287,3 @@ def _exact_key(image: Image.Image, data: bytes) -> None:
     if deep is not None and deep.ndim == 3 and deep.shape[2] == 4:
         levels = np.asarray(deep[..., 3], np.uint16) >> 8
         image.putalpha(Image.fromarray(levels.astype(np.uint8)))
-
-
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
-    try:
-        x, y = (float(value) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    # Pillow says 1 of a TIFF that says nothing.
-    return (x, y) if 1 < x <= 1e5 and 1 < y <= 1e5 else None
-
-
-def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes, int]:
-    """Return the metadata worth keeping and the orientation (1..8) that has yet to be applied."""
-    orientation = 1
-    try:
-        exif = image.getexif()
-        if exif.get(_ORIENTATION) in range(2, 9):
-            orientation = exif[_ORIENTATION]
-        kept = Image.Exif()
-        for tag in _KEPT_EXIF:
-            if tag in exif:
-                kept[tag] = exif[tag]
-        details = exif.get_ifd(_EXIF_IFD)
-        if details := {tag: v for tag, v in details.items() if tag not in _DROPPED_EXIF}:
-            kept[_EXIF_IFD] = details
-        data = kept.tobytes() if len(kept) else b""
-        if len(data) <= _EXIF_LIMIT:
-            return data, orientation
-    except Exception:  # Pillow raises nearly anything on broken metadata
-        pass
-    notes.append("broken or oversized EXIF metadata was left out")
-    return b"", orientation

@@ -1,4 +1,4 @@
-"""Decoding in a process that can be killed.
+"""Decoding in a process that can be killed. One module: the children and their watchers share all.
 
 A decoder cannot be stopped from within: it is C, or holds the interpreter. So what is not plainly
 built (:mod:`pipeline.image_io.structure`), or comes from strangers, is decoded in a child process,

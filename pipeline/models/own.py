@@ -10,18 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline import files
 from pipeline.errors import ModelMissing, SettingsError
 from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
 from pipeline.models.opening import open_coarse, open_refiner
 from pipeline.models.store import (
     checksum,
-    copy,
     home,
     locked,
     mark_verified,
     model_path,
     recognise,
-    write,
 )
 
 Card = TypeVar("Card", CoarseModel, RefinerModel)
@@ -90,7 +89,7 @@ def take_in(file: Path, like: str | None, name: str | None, licence: str = "unkn
     known = recognise(file)
     if known and name in (None, known):
         with locked(known):
-            copy(file, model_path(known))
+            files.copy(file, model_path(known))
         mark_verified(model_path(known))
         return known
     name = name or file.stem
@@ -113,7 +112,7 @@ def take_in(file: Path, like: str | None, name: str | None, licence: str = "unkn
 def register(file: Path, name: str, like: str, licence: str, source: str, purpose: str) -> None:
     """Copy a file into the models folder under a name of its own, with the facts about it."""
     with locked(name):
-        copy(file, model_path(name))
+        files.copy(file, model_path(name))
         facts = {
             "like": like,
             "licence": licence,
@@ -121,4 +120,5 @@ def register(file: Path, name: str, like: str, licence: str, source: str, purpos
             "purpose": purpose,
             "sha256": checksum(model_path(name)),
         }
-        write(model_path(name).with_suffix(".json"), json.dumps(facts, indent=2) + "\n")
+        text = json.dumps(facts, indent=2) + "\n"
+        files.write(model_path(name).with_suffix(".json"), text, parents=True)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING
 from pipeline import files
 from pipeline.errors import ModelError, ModelInvalid, ModelMissing, OutputError, SettingsError
 from pipeline.models.catalogue import COARSE, DECODERS, PUBLIC, REFINERS, CoarseModel, RefinerModel
+from pipeline.models.telling import fetching, megabytes, tell
 
 if TYPE_CHECKING:
     from pipeline.models.download import Progress
@@ -129,7 +128,7 @@ def ensure(name: str, quiet: bool = False) -> Path:
         return path
     card = PUBLIC[name]
     if card.noncommercial:
-        _tell(f"{name} is licensed {card.licence}: not for commercial use. {card.source}")
+        tell(f"{name} is licensed {card.licence}: not for commercial use. {card.source}")
     if path:
         wrong = mismatch(path, card)
         if not wrong:
@@ -140,7 +139,7 @@ def ensure(name: str, quiet: bool = False) -> Path:
                 f"{path} is not the published {name} ({wrong}): `wisp models remove {name}`, "
                 "and it is fetched anew"
             )
-        _tell(f"{path} is not the published {name} ({wrong}): left alone", quiet)
+        tell(f"{path} is not the published {name} ({wrong}): left alone", quiet)
     return fetch(name, quiet)
 
 
@@ -171,9 +170,9 @@ def fetch(name: str, quiet: bool = False, progress: Progress | None = None) -> P
                 f"{name} needs {megabytes(card.length - there)} in {target.parent}, where "
                 f"{megabytes(free)} are free: make room, or choose another folder with WISP_HOME"
             )
-        _tell(f"fetching {name} ({megabytes(card.length)}, {card.licence}) from {url}", quiet)
+        tell(f"fetching {name} ({megabytes(card.length)}, {card.licence}) from {url}", quiet)
         try:
-            shown = nullcontext(progress) if progress else _shown(name, there, card.length, quiet)
+            shown = nullcontext(progress) if progress else fetching(name, there, card.length, quiet)
             with shown as report:
                 download.fetch(url, target, card.length, lambda p: mismatch(p, card), report)
         except ModelError as error:
@@ -238,11 +237,6 @@ def checksum(path: Path, algorithm: str = "sha256") -> str:
     return digest.hexdigest()
 
 
-def megabytes(count: float) -> str:
-    """Say a number of bytes as people do: "4.6 MB"."""
-    return f"{count / 1e6:.1f} MB" if count < 1e8 else f"{count / 1e6:.0f} MB"
-
-
 def _stamp(path: Path) -> Path:
     """Where it is noted that a file was verified: a gigabyte is not hashed at each start."""
     key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
@@ -264,22 +258,7 @@ def _trusted(path: Path) -> bool:
 def mark_verified(path: Path) -> None:
     """Note that a file was verified, so that it is not hashed again until it changes."""
     with suppress(OutputError):  # a folder that cannot be written: it is verified each time, then
-        write(_stamp(path), _state(path))
-
-
-def copy(file: Path, target: Path) -> None:
-    """Copy a file: whole, or not at all. Raises :class:`OutputError`."""
-    with files.replacing(target) as copied, open(file, "rb") as original:
-        shutil.copyfileobj(original, copied, 1 << 20)
-
-
-def write(path: Path, text: str) -> None:
-    """Write a small text: whole, or not at all. Raises :class:`OutputError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise files.output_error(f"cannot make the folder {path.parent}", error) from error
-    files.write(path, text)
+        files.write(_stamp(path), _state(path), parents=True)
 
 
 @contextmanager
@@ -294,7 +273,7 @@ def locked(name: str, quiet: bool = False) -> Iterator[None]:
         try:
             lock.acquire(timeout=0.5)
         except Timeout:
-            _tell(f"another process is busy with {name}: waiting for it", quiet)
+            tell(f"another process is busy with {name}: waiting for it", quiet)
             lock.acquire()
     except OSError as error:
         raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
@@ -302,34 +281,3 @@ def locked(name: str, quiet: bool = False) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _tell(line: str, quiet: bool = False) -> None:
-    if not quiet:
-        print(line, file=sys.stderr)
-
-
-@contextmanager
-def _shown(name: str, have: int, length: int, quiet: bool) -> Iterator[Progress]:
-    """A bar on a terminal, else a line now and then."""
-    if not quiet and sys.stderr.isatty():
-        from tqdm import tqdm
-
-        with tqdm(
-            total=length, initial=have, unit="B", unit_scale=True, desc=name, dynamic_ncols=True
-        ) as bar:
-
-            def move(done: int, _: int) -> None:
-                bar.update(done - bar.n)
-
-            yield move
-        return
-    last = time.monotonic()
-
-    def line(done: int, all_: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 10:
-            last = time.monotonic()
-            _tell(f"{name}: {megabytes(done)} of {megabytes(all_)}", quiet)
-
-    yield line

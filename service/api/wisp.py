@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from datetime import datetime, timezone
-from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Path, Request, UploadFile
@@ -13,25 +12,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from pipeline import Output, output
-from pipeline.id_photo import ID_PHOTOS
-from pipeline.selection import HOLES, KEEP, Selection
+from pipeline import Output
+from pipeline.selection import Selection
 from service.api.common import PICTURE, Wisp, cut, errors, file, headers, held, uploaded
+from service.api.form import parse_output, parse_selection
 from service.auth import client
 from service.edits import parse_strokes
-from service.errors import BadRequest, NotFound
+from service.errors import NotFound
 from service.job import MEDIA, Answer, Job
 
 router = APIRouter(tags=["Wisp"])
-
-
-class Format(str, Enum):
-    png = "png"
-    webp = "webp"
-    jpg = "jpg"
-    tiff = "tiff"
-    zip = "zip"
-    auto = "auto"
 
 
 class Done(BaseModel):
@@ -66,85 +56,6 @@ _FORM: dict[str, Any] = {
 }
 
 
-async def _output(
-    context: Wisp,
-    background: Annotated[
-        str,
-        Form(
-            description="transparent, blur, a colour (a CSS name, 1e90ff, 1e90ff80), or "
-            "gradient:white,#c8d0d8"
-        ),
-    ] = "transparent",
-    background_file: Annotated[
-        UploadFile | None, File(description="A picture to put behind the subject")
-    ] = None,
-    fit: Annotated[str, Form(description="How a picture is laid: fill, fit, tile")] = "fill",
-    shadow: Annotated[float, Form(ge=0, le=1, description="Where products stand")] = 0.0,
-    linear: Annotated[bool, Form(description="Blend in linear light")] = False,
-    id_photo: Annotated[str, Form(description=f"{', '.join(ID_PHOTOS)}")] = "",
-    crop: Annotated[bool, Form(description="Cut down to the subject")] = False,
-    margin: Annotated[str, Form(description="Room around it: 5%, 20px, or up to four")] = "0px",
-    scale: Annotated[str, Form(description="Size of the subject: 80% of what fits")] = "",
-    position: Annotated[str, Form(description="Where it goes: center, or 20% 100%")] = "",
-    format: Annotated[Format, Form(description="zip holds color.jpg and alpha.png")] = Format.png,
-    quality: Annotated[int | None, Form(ge=1, le=100, description="For webp and jpg")] = None,
-    only_mask: Annotated[bool, Form(description="The alpha, as a grey picture")] = False,
-    binary: Annotated[bool, Form(description="A mask of fully in and fully out")] = False,
-    opaque: Annotated[bool, Form(description="No half-transparency inside the subject")] = False,
-) -> Output:
-    behind: Any = output.paint(background)
-    if background_file is not None:
-        if behind is not None:
-            raise BadRequest("background and background_file: give one of the two")
-        behind = await uploaded(background_file, context)
-    return Output(
-        format=format.value,
-        quality=quality,
-        background=behind,
-        fit=fit,
-        shadow=shadow,
-        linear=linear,
-        id_photo=id_photo or None,
-        crop=crop,
-        margin=margin,
-        scale=output.scale(scale),
-        position=output.position(position),
-        only_mask=only_mask,
-        binary=binary,
-        opaque=opaque,
-    )
-
-
-async def _wanted(
-    box: Annotated[
-        str,
-        Form(
-            description="x0,y0,x1,y1: nothing outside stays; all up to 1 are shares of width and "
-            "height, larger ones pixels"
-        ),
-    ] = "",
-    points: Annotated[str, Form(description="x,y of things to keep, separated by blanks")] = "",
-    not_points: Annotated[str, Form(description="x,y of things to drop, likewise")] = "",
-    keep: Annotated[str, Form(description=f"Pieces to keep: {', '.join(KEEP)}")] = KEEP[0],
-    holes: Annotated[str, Form(description=f"Holes in the subject: {', '.join(HOLES)}")] = HOLES[0],
-    smallest_hole: Annotated[
-        float, Form(ge=0, le=1, description="Share of the photo below which a hole is filled")
-    ] = 0.0,
-) -> Selection:
-    return Selection(
-        box=_numbers(box) if box else None,  # type: ignore[arg-type]
-        points=tuple(_numbers(point) for point in points.split()),  # type: ignore[misc]
-        not_points=tuple(_numbers(point) for point in not_points.split()),  # type: ignore[misc]
-        keep=keep,
-        holes=holes,
-        smallest_hole=smallest_hole,
-    )
-
-
-def _numbers(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))  # which the selection itself makes numbers of, or refuses
-
-
 @router.post(
     "/api/remove-background",
     response_model=Done,
@@ -155,8 +66,8 @@ async def remove_background(
     request: Request,
     context: Wisp,
     file_: Annotated[UploadFile, File(alias="file", description="The picture")],
-    shown: Annotated[Output, Depends(_output)],
-    wanted: Annotated[Selection, Depends(_wanted)],
+    shown: Annotated[Output, Depends(parse_output)],
+    wanted: Annotated[Selection, Depends(parse_selection)],
     mask: Annotated[
         UploadFile | None, File(description="A mask in place of stage 1's, of any size")
     ] = None,
@@ -205,7 +116,7 @@ async def coarse(
     request: Request,
     context: Wisp,
     file_: Annotated[UploadFile, File(alias="file", description="The picture")],
-    wanted: Annotated[Selection, Depends(_wanted)],
+    wanted: Annotated[Selection, Depends(parse_selection)],
     model: Annotated[str, Form(description="See GET /api/models")] = "",
 ) -> Response:
     """Return stage 1's mask alone, as a grey PNG of the photo's size, for clients that draw.

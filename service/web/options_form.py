@@ -29,7 +29,9 @@ Options = dict[str, Any]
 
 def controls(page: PageContext, prefix: str) -> dict[str, Any]:
     """Lay out the controls; the same for one picture and for many. Returns them by their names,
-    in the order that endpoints take them in."""
+    in the order that endpoints take them in.
+
+    One function: it is a list, from top to bottom as on the page."""
     t = I18N
     refine = gr.Checkbox(True, label=t("refine"), info=t("refine_info"), elem_id=f"{prefix}-refine")
     background = gr.Radio(

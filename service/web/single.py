@@ -36,6 +36,7 @@ class Single:
         self.page, self.history = page, history
 
     def lay_out(self) -> None:
+        """Lay out the tab, in one function: each event names parts from all over it."""
         t = I18N
         with gr.Row(elem_classes="work"):
             with gr.Column(scale=4, min_width=300):
@@ -61,7 +62,6 @@ class Single:
                 download = gr.DownloadButton(
                     t("download"), variant="primary", elem_id="wisp-download", interactive=False
                 )
-        show = "(v) => { document.querySelector('#wisp-view').dataset.pane = v; }"
         show = "(v) => wispEditor.show(v)"
         view.change(None, view, None, js=show, api_visibility="private", queue=False)
         edits = gr.Textbox("", visible=False)

@@ -1,4 +1,7 @@
-"""What the page says, in English and Chinese. The browser's language chooses."""
+"""What the page says, in English and Chinese. The browser's language chooses.
+
+One file, so that whoever translates sees both and nothing else.
+"""
 
 from __future__ import annotations
 

@@ -54,20 +54,20 @@ def test_the_python_client(server, folder, photo, monkeypatch):
 SCRIPT = """
 const client = require("./client.js");
 const { readFileSync } = require("fs");
-const settled = (promise) => promise.catch((errors) => ({ errors }));
+const sent = (promise) => promise.catch((errors) => ({ errors }));
 (async () => {
   const apiKey = "any key";
   const wishes = { crop: true, crop_margin: "10px", bg_color: "ff0000", add_shadow: false };
   const base64img = readFileSync("astronaut.jpg").toString("base64");
   console.log(JSON.stringify({
-    file: await settled(client.removeBackgroundFromImageFile(
+    file: await sent(client.removeBackgroundFromImageFile(
       { path: "astronaut.jpg", apiKey, size: "regular", type: "auto", outputFile: "file.png" })),
-    wishes: await settled(client.removeBackgroundFromImageFile(
+    wishes: await sent(client.removeBackgroundFromImageFile(
       { path: "astronaut.jpg", apiKey, size: "regular", ...wishes })),
-    base64: await settled(client.removeBackgroundFromImageBase64(
+    base64: await sent(client.removeBackgroundFromImageBase64(
       { base64img, apiKey, size: "full", ...wishes })),
-    url: await settled(client.removeBackgroundFromImageUrl({ url: "http://127.0.0.1/a.jpg", apiKey })),
-    broken: await settled(client.removeBackgroundFromImageFile({ path: "broken.jpg", apiKey })),
+    url: await sent(client.removeBackgroundFromImageUrl({ url: "http://127.0.0.1/a.jpg", apiKey })),
+    broken: await sent(client.removeBackgroundFromImageFile({ path: "broken.jpg", apiKey })),
   }));
 })();
 """
