@@ -49,12 +49,12 @@ def corners(text: str) -> list[tuple[float, bool]]:
     """
     values = text.split()
     matches = [re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)(px|%)?", value) for value in values]
-    found = [(float(match[1]), match[2] == "%") for match in matches if match]
-    if len(values) != 4 or len(found) != 4:
+    sides = [(float(match[1]), match[2] == "%") for match in matches if match]
+    if len(values) != 4 or len(sides) != 4:
         raise BadRequest(
             f"roi must be 'x1 y1 x2 y2', each in px or %, not {text[:64]!r}", code="invalid_roi"
         )
-    return found
+    return sides
 
 
 def reduced(photo: image_io.Photo, pixels: int | None) -> image_io.Photo:

@@ -356,8 +356,8 @@ def test_a_picture_is_not_written_to_a_terminal(run, jpeg, monkeypatch):
 
 
 def plugins(monkeypatch, **values: str) -> None:
-    found = {name: EntryPoint(name, value, "wisp.commands") for name, value in values.items()}
-    monkeypatch.setattr(group, "_plugins", lambda: found)
+    points = {name: EntryPoint(name, value, "wisp.commands") for name, value in values.items()}
+    monkeypatch.setattr(group, "_plugins", lambda: points)
 
 
 @click.command()
@@ -403,8 +403,8 @@ def test_a_broken_one_is_told_only_when_called(run, jpeg, monkeypatch):
 def test_without_its_extra_a_command_says_what_to_install(run, monkeypatch, name, value, extra):
     plugins(monkeypatch, **{name: value})
     assert "from " + value.partition(":")[0] not in run("--help").output  # its line of help
-    for found in (f"{__name__}:lacking", "no_such_package:main"):  # when it runs, or is loaded
-        plugins(monkeypatch, **{name: found})
+    for target in (f"{__name__}:lacking", "no_such_package:main"):  # when it runs, or is loaded
+        plugins(monkeypatch, **{name: target})
         result = run(name)
         assert result.exit_code == 1 and result.stderr == (
             f"Error: `wisp {name}` needs more packages: pip install 'wispcut[{extra}]' "
@@ -535,8 +535,8 @@ def test_an_interruption_ends_cleanly_and_says_how_to_go_on(tmp_path, jpeg, sent
     assert process.wait(20) == 130
     assert "Traceback" not in rest
     assert "the same command goes on from here" in rest.splitlines()[-1]
-    found = json.loads(report.read_text())
-    assert found["interrupted"] and 0 < found["totals"]["left"] < 60
+    document = json.loads(report.read_text())
+    assert document["interrupted"] and 0 < document["totals"]["left"] < 60
     for path in (tmp_path / "out").iterdir():
         assert path.suffix == ".png" and Image.open(path).size == (96, 64)  # whole, no leftovers
 
@@ -554,14 +554,14 @@ def test_a_killed_run_leaves_its_report_and_goes_on(tmp_path, jpeg):
         while "[3/30]" not in process.stderr.readline():
             pass
         process.kill()
-    found = json.loads(report.read_text())
-    assert found["interrupted"] and len(found["files"]) >= 3
-    assert all(Path(entry["output"]).is_file() for entry in found["files"])
+    document = json.loads(report.read_text())
+    assert document["interrupted"] and len(document["files"]) >= 3
+    assert all(Path(entry["output"]).is_file() for entry in document["files"])
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert len(list((tmp_path / "out").iterdir())) == 30
-    found = json.loads(report.read_text())
-    assert not found["interrupted"] and found["totals"]["skipped"] >= 3
+    document = json.loads(report.read_text())
+    assert not document["interrupted"] and document["totals"]["skipped"] >= 3
 
 
 def test_json_is_a_line_for_each_photo(run, jpeg):
@@ -589,8 +589,8 @@ def test_shells_complete(shell, words, expected):
     environment = {"_WISP_COMPLETE": f"{shell}_complete", "COMP_WORDS": words}
     environment["COMP_CWORD"] = begun if shell == "fish" else str(len(words.split()) - 1)
     done = CliRunner().invoke(cli.main, [], env=environment, prog_name="wisp")
-    found = {part for line in done.output.splitlines() for part in line.replace(",", " ").split()}
-    assert expected <= found and "--version" not in found
+    shown = {part for line in done.output.splitlines() for part in line.replace(",", " ").split()}
+    assert expected <= shown and "--version" not in shown
 
 
 def test_the_documented_script_for_a_shell_is_there():

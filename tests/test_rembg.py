@@ -59,8 +59,8 @@ def png(data: bytes) -> Image.Image:
 
 def positional(function) -> dict:
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
-    found = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in found if p.kind in kinds}
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind in kinds}
 
 
 def test_the_parameters_are_rembgs():
@@ -134,8 +134,8 @@ def test_a_post_processed_mask_is_black_and_white(scene, session):
 def test_a_background_colour(scene, session, colour):
     plain = Image.fromarray(remove(scene, session=session))
     expected = Image.alpha_composite(Image.new("RGBA", plain.size, tuple(colour)), plain)
-    found = remove(Image.fromarray(scene), session=session, bgcolor=colour)
-    assert found.mode == "RGBA" and np.array_equal(np.asarray(found), np.asarray(expected))
+    cut = remove(Image.fromarray(scene), session=session, bgcolor=colour)
+    assert cut.mode == "RGBA" and np.array_equal(np.asarray(cut), np.asarray(expected))
     mask = remove(scene, session=session, bgcolor=colour, only_mask=True)
     assert np.array_equal(mask, np.asarray(plain)[..., 3])
 
@@ -200,16 +200,16 @@ def test_without_a_session_the_bundled_model_is_opened_once(scene, monkeypatch):
 
 
 def test_one_session_for_many_threads(scene, session):
-    expected, found = remove(scene, session=session), []
+    expected, results = remove(scene, session=session), []
     work = [
-        threading.Thread(target=lambda: found.append(remove(scene, session=session)))
+        threading.Thread(target=lambda: results.append(remove(scene, session=session)))
         for _ in range(3)
     ]
     for thread in work:
         thread.start()
     for thread in work:
         thread.join()
-    assert len(found) == 3 and all(np.array_equal(cut, expected) for cut in found)
+    assert len(results) == 3 and all(np.array_equal(cut, expected) for cut in results)
 
 
 def test_a_model_of_rembgs_that_is_not_here_is_stood_in_for():

@@ -49,13 +49,13 @@ def test_a_photo_that_grows_is_waited_for(tmp_path: Path, looks: list[set]) -> N
             growing.write_bytes(growing.read_bytes() + b"2")
         return [path for path in (there, growing) if path.exists()]
 
-    found = arrivals.at_rest([str(tmp_path)], photos)
-    assert next(found) == {there} and lists == 2  # the same in two looks
+    resting = arrivals.at_rest([str(tmp_path)], photos)
+    assert next(resting) == {there} and lists == 2  # the same in two looks
     looks.append({"something"})
-    assert next(found) == {growing} and growing.read_bytes() == b"122"
+    assert next(resting) == {growing} and growing.read_bytes() == b"122"
     growing.write_bytes(b"1")
     looks.append({"something"})
-    assert next(found) == {growing}  # another photo of that name
+    assert next(resting) == {growing}  # another photo of that name
 
 
 def test_nothing_is_listed_while_nothing_happens(tmp_path: Path, monkeypatch: Any) -> None:

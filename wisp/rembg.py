@@ -120,8 +120,8 @@ def _stand_in(name: str) -> str:
 def _threads(sess_opts: Any) -> int:
     if sess_opts is not None and sess_opts.intra_op_num_threads:
         return int(sess_opts.intra_op_num_threads)
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdigit() else 0
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdigit() else 0
 
 
 @lru_cache(maxsize=1)

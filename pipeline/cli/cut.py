@@ -89,16 +89,16 @@ def cut(
     if bool(inputs) == paste:
         raise click.UsageError("Missing argument 'INPUT...': give photos, or --paste, not both")
     avoid = [folder for folder in (out and Path(out), save_stages) if folder]
-    found = [Job(CLIPBOARD)] if paste else batch.find(inputs, avoid)
-    if not found and not watch:
+    photos = [Job(CLIPBOARD)] if paste else batch.find(inputs, avoid)
+    if not photos and not watch:
         terminal.say(quiet, f"no pictures in {', '.join(inputs)}")
         return
-    output = parsed(ctx, _format(inputs, found, out, format_))
+    output = parsed(ctx, _format(inputs, photos, out, format_))
     wanted, settings = selected(ctx), chosen_settings(ctx, Settings())
     task = Task(settings, output, wanted, save_stages, jobs, overwrite, as_json, quiet)
 
-    def planned(found: Sequence[Job]) -> list[Job]:
-        return wanted.planned(batch.plan(inputs, found, out, output.ending))
+    def planned(photos: Sequence[Job]) -> list[Job]:
+        return wanted.planned(batch.plan(inputs, photos, out, output.ending))
 
     if paste or copies:
         if len(found) > 1 or watch or report or not (copies or out) or os.path.isdir(out or ""):
@@ -107,7 +107,7 @@ def cut(
     if watch:
         _check_watched(inputs, out, report)
         ctx.exit(on_and_on(task, inputs, lambda: planned(batch.find(inputs, avoid))))
-    todo = planned(found)
+    todo = planned(photos)
     if todo[0].target == batch.STREAM:
         if as_json:
             raise click.UsageError("standard output takes the picture or the JSON: give -o FILE")
@@ -128,9 +128,9 @@ def _check_watched(inputs: Sequence[str], out: str | None, report: Path | None) 
         raise click.UsageError("--report is for a run that ends: with --watch take --json")
 
 
-def _format(inputs: Sequence[str], found: Sequence[Job], out: str | None, asked: str | None) -> str:
+def _format(inputs: Sequence[str], jobs: Sequence[Job], out: str | None, asked: str | None) -> str:
     """Choose the output format: as asked, or by the name of the one output file."""
-    named = out is not None and out != str(batch.STREAM) and batch.names_file(inputs, found, out)
+    named = out is not None and out != str(batch.STREAM) and batch.names_file(inputs, jobs, out)
     if not named or not out or not Path(out).suffix:
         return asked or Output.format
     if asked in (None, "auto"):
