@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,9 @@ class Page:
 @pytest.fixture(scope="module", params=[False, True], ids=["private", "public"])
 def page(request, base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    app = create_app(replace(base, web=True, data=folder / "data", public=request.param))
+    app = create_app(
+        base.model_copy(update={"web": True, "data": folder / "data", "public": request.param})
+    )
     with TestClient(app, raise_server_exceptions=False) as client:
         yield Page(client, folder / "elsewhere", request.param)
 
@@ -390,7 +391,7 @@ def test_a_broken_upload_is_refused_and_leaves_nothing(page, kind, body):
 
 def test_uploads_are_bounded_before_they_are_written(base, tmp_path):
     """By what is announced, and by what comes; a stranger is not kept out by it."""
-    settings = replace(base, web=True, data=tmp_path / "data", public=True)
+    settings = base.model_copy(update={"web": True, "data": tmp_path / "data", "public": True})
     settings = settings.model_copy(update={"max_batch_bytes": 2_000_000, "page_bytes": 24_000_000})
     app = create_app(settings)
     folder = settings.data / "page"
@@ -423,7 +424,7 @@ def test_a_batch_of_zips_holds_one_picture_at_a_time(base, tmp_path, photo):
         for i in range(3):
             archive.writestr(f"{i}.jpg", photo)
         archive.writestr("broken.jpg", photo[:500])
-    settings = replace(base, web=True, data=tmp_path / "data")
+    settings = base.model_copy(update={"web": True, "data": tmp_path / "data"})
     settings = settings.model_copy(update={"max_batch_bytes": 20_000_000, "max_bytes": 2_000_000})
     app = create_app(settings)
     with TestClient(app, raise_server_exceptions=False) as client:

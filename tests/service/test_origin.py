@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from starlette.datastructures import Headers
 
@@ -13,9 +11,9 @@ from service.origin import check_host, check_origin
 from service.settings import ServiceSettings
 
 LOCAL = ServiceSettings()
-OPEN = replace(LOCAL, host="0.0.0.0")
-NAMED = replace(LOCAL, hosts=("cut.example", ".shop.example"))
-FRIENDLY = replace(LOCAL, cors=("https://friend.example",))
+OPEN = LOCAL.model_copy(update={"host": "0.0.0.0"})
+NAMED = LOCAL.model_copy(update={"hosts": ("cut.example", ".shop.example")})
+FRIENDLY = LOCAL.model_copy(update={"cors": ("https://friend.example",)})
 
 
 def headers(*pairs: tuple[str, str]) -> Headers:
@@ -34,19 +32,19 @@ def headers(*pairs: tuple[str, str]) -> Headers:
         ("[::1]:8000", LOCAL),
         ("192.168.1.7:8000", OPEN),
         ("[fe80::1]", OPEN),
-        ("box", replace(LOCAL, host="box")),
+        ("box", LOCAL.model_copy(update={"host": "box"})),
         ("cut.example", NAMED),
         ("CUT.example:443", NAMED),
         ("a.shop.example", NAMED),
         ("a.b.shop.example", NAMED),
-        ("anything.example", replace(LOCAL, hosts=("*",))),
+        ("anything.example", LOCAL.model_copy(update={"hosts": ("*",)})),
     ],
 )
 def test_hosts_that_are_ours(host, settings):
     check_host(headers(("Host", host)), settings)
 
 
-@pytest.mark.parametrize("settings", [LOCAL, OPEN, NAMED, replace(OPEN, public=True)])
+@pytest.mark.parametrize("settings", [LOCAL, OPEN, NAMED, OPEN.model_copy(update={"public": True})])
 @pytest.mark.parametrize(
     "sent",
     [

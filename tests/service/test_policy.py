@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -18,7 +17,7 @@ ELSEWHERE = re.compile(r"(?:src|href|url|import)\s*[=(\"']+\s*[\"']?(?:https?:)?
 @pytest.fixture(scope="module")
 def page(base, tmp_path_factory):
     pytest.importorskip("gradio", reason="the page needs pip install 'wispcut[serve]'")
-    app = create_app(replace(base, web=True, data=tmp_path_factory.mktemp("data")))
+    app = create_app(base.model_copy(update={"web": True, "data": tmp_path_factory.mktemp("data")}))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
