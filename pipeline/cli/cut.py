@@ -101,9 +101,9 @@ def cut(
         return wanted.planned(batch.plan(inputs, photos, out, output.ending))
 
     if paste or copies:
-        if len(found) > 1 or watch or report or not (copies or out) or os.path.isdir(out or ""):
+        if len(photos) > 1 or watch or report or not (copies or out) or os.path.isdir(out or ""):
             raise click.UsageError("the clipboard is for one picture: -o FILE, or --copy, or both")
-        ctx.exit(across_clipboard(task, found[0], out, copies))
+        ctx.exit(across_clipboard(task, photos[0], out, copies))
     if watch:
         _check_watched(inputs, out, report)
         ctx.exit(on_and_on(task, inputs, lambda: planned(batch.find(inputs, avoid))))
