@@ -596,3 +596,13 @@ def test_shells_complete(shell, words, expected):
 def test_the_documented_script_for_a_shell_is_there():
     done = CliRunner().invoke(cli.main, [], env={"_WISP_COMPLETE": "zsh_source"}, prog_name="wisp")
     assert "#compdef wisp" in done.output
+
+
+def test_a_typo_in_the_model_is_said_also_where_the_output_is_finished(models, jpeg, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    arguments = ["cut", str(tmp_path / "a.jpg"), "-o", str(tmp_path / "b.png")]
+    assert wisp(*arguments, *models).returncode == 0
+    before = (tmp_path / "b.png").read_bytes()
+    again = wisp(*arguments, "--model", "u2netq")
+    assert again.returncode == 2 and b"did you mean 'u2net" in again.stderr
+    assert (tmp_path / "b.png").read_bytes() == before
