@@ -1,10 +1,11 @@
 """Say what to cut: a mask replaces stage 1, a hint (a box, points) is an input to it.
 
-After that the way of the data is the same. A network that was trained with hints (an input
-``hints``, (N, 2, h, w): what to keep, what to drop) is given them; without such a one a box is
-looked at from nearer by, and around a point the photo is looked at from several distances: the
-thing under the point wins that is seen most surely and most wholly. SAM and its kin are asked in
-their own way: :mod:`pipeline.prompted`.
+After that the way of the data is the same. A box is looked at from nearer by, and a network that
+was trained with hints (an input ``hints``, (N, 2, h, w): what to keep, what to drop) is given it,
+and the points beside it. Around points alone the photo is looked at from several distances: the
+thing under the point wins that is seen most surely and most wholly (of several products on a table
+that finds the right one more often than hints do). SAM and its kin are asked in their own way:
+:mod:`pipeline.prompted`.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def see(
         hint = Hint(frame, tuple(keep), tuple(drop)) if wanted.hinted else None
         if hint and isinstance(session, Prompted):
             sight = _prompted(session, card, image, hint, looks)
-        elif card.hints or not (keep or drop):
+        elif frame or not (keep or drop):
             sight = views.see(session, card, image, looks, frame, hint)
         else:
             sight, notes = under(session, card, image, frame, keep, drop, looks)

@@ -137,16 +137,16 @@ def test_usable_cores_are_those_of_the_process_not_of_the_machine(monkeypatch):
 SHORT = """
 import resource, sys
 from pathlib import Path
-from pipeline.cli import main, cut
+from pipeline.cli import main, run
 
-class Limited(cut.Cutout):
+class Limited(run.Cutout):
     def __init__(self, settings):
         super().__init__(settings)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + 20_000_000
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-cut.Cutout = Limited
+run.Cutout = Limited
 main(["cut", "a.png", "b.png", "-o", "out"], prog_name="wisp")
 """
 

@@ -200,7 +200,8 @@ def test_a_network_that_takes_hints_is_given_them(hinted):
     assert plain.mask.max() < 1e-6  # nothing is certain, and stays so
     boxed, _ = selection.see(opened, card, two(), Selection(box=(300, 100, 500, 300)))
     assert boxed.mask[200, 400] > 0.9 and boxed.mask[:, :300].max() == 0
-    clicked, _ = selection.see(opened, card, two(), Selection(points=((470, 200),)))
+    both = Selection(box=(100, 100, 500, 300), points=((470, 200),))
+    clicked, _ = selection.see(opened, card, two(), both)
     assert clicked.mask[200, 470] > 0.9 > clicked.mask[200, 150]
 
 

@@ -108,7 +108,7 @@ def test_photos_that_come_are_cut_out_and_ctrl_c_ends_it(tmp_path: Path, photo: 
         (inbox / "second.jpg").write_bytes(encoded(photo[::-1], "JPEG"))
         in_time((out / "second.png").exists)
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=30)
+        told, errors = process.communicate(timeout=90)
     finally:
         process.kill()
     assert process.returncode == 0 and errors == ""
