@@ -25,16 +25,18 @@ CARDS = {CoarseModel: "MODEL_CARD_coarse.md", RefinerModel: "MODEL_CARD_refiner.
 
 def datasets(card: str) -> list[dict[str, Any]]:
     """Read the data from the text of a model card: the rows of the table that ends in "terms"."""
-    found = []
+    sets = []
     for table in re.findall(r"(?:^\|.*\|\n)+", card, flags=re.MULTILINE):
         lines = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
         head, rows = lines[0], lines[2:]
         if head[-1] != "terms":
             continue
         for name, *facts in rows:
-            said = [f"{what}: {fact}" for what, fact in zip(head[1:], facts, strict=True) if fact]
-            found.append({"type": "dataset", "name": name, "description": "; ".join(said)})
-    return found
+            details = [
+                f"{what}: {fact}" for what, fact in zip(head[1:], facts, strict=True) if fact
+            ]
+            sets.append({"type": "dataset", "name": name, "description": "; ".join(details)})
+    return sets
 
 
 def weights() -> Iterator[dict[str, Any]]:

@@ -117,8 +117,8 @@ def upsample(mask: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.fl
     """Enlarge a stage-1 map to the photo's size, (h, w) to (H, W) float32 in 0..1, with Lanczos."""
     height, width = shape
     large = Image.fromarray(mask).resize((width, height), Image.Resampling.LANCZOS)
-    found = np.empty(shape, np.float32)
+    full = np.empty(shape, np.float32)
     for top in range(0, height, _ROWS):
         rows = large.crop((0, top, width, min(top + _ROWS, height)))
-        np.clip(np.asarray(rows, np.float32), 0, 1, out=found[top : top + _ROWS])
-    return found
+        np.clip(np.asarray(rows, np.float32), 0, 1, out=full[top : top + _ROWS])
+    return full

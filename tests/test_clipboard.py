@@ -73,7 +73,7 @@ def test_one_end_may_be_a_file(board: Path, photo: np.ndarray) -> None:
         assert written.format == "JPEG" and held.format == "PNG"
 
 
-@pytest.mark.parametrize("arguments, said", [
+@pytest.mark.parametrize("arguments, message", [
     (["a.jpg", "b.jpg", "--copy"], "one picture"),
     (["a.jpg", "--paste"], "not both"),
     (["--paste"], "-o FILE"),
@@ -81,9 +81,9 @@ def test_one_end_may_be_a_file(board: Path, photo: np.ndarray) -> None:
     (["--paste", "--copy", "--keep", "each"], "holds one"),
     (["--paste", "--copy", "--watch"], "one picture"),
 ])  # fmt: skip
-def test_what_makes_no_sense_is_said(board: Path, arguments: list[str], said: str) -> None:
+def test_what_makes_no_sense_is_said(board: Path, arguments: list[str], message: str) -> None:
     done = cut(*arguments)
-    assert done.exit_code == 2 and said in done.stderr
+    assert done.exit_code == 2 and message in done.stderr
 
 
 def test_an_empty_clipboard_and_none_at_all(

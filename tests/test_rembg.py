@@ -166,7 +166,7 @@ def test_points_and_boxes_of_sam(session):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "advice"),
     [
         ({"data": "photo.jpg"}, "not str"),
         ({"bgcolor": (1, 2)}, "bgcolor is"),
@@ -178,8 +178,8 @@ def test_points_and_boxes_of_sam(session):
         ({"sam_prompt": [{"type": "rectangle", "data": [0, 0, 9, 9]}] * 2}, "one rectangle"),
     ],
 )
-def test_what_is_refused_says_what_to_use(scene, session, changes, said):
-    with pytest.raises(Refused, match=said):
+def test_what_is_refused_says_what_to_use(scene, session, changes, advice):
+    with pytest.raises(Refused, match=advice):
         remove(**{"data": scene, "session": session, **changes})
     assert issubclass(Refused, ValueError) and issubclass(Refused, wisp.WispError)
 

@@ -16,8 +16,8 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 
 def names(text: str) -> set[str]:
-    found = re.findall(r"^([A-Za-z0-9._-]+)(?=[\[=<>~!; ]|$)", text, flags=re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", name).lower() for name in found}
+    names = re.findall(r"^([A-Za-z0-9._-]+)(?=[\[=<>~!; ]|$)", text, flags=re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
 
 
 def test_the_lock_pins_everything_by_hash_and_names_no_host() -> None:

@@ -74,20 +74,20 @@ def test_nothing_is_listed_while_nothing_happens(tmp_path: Path, monkeypatch: An
     assert lists == 1
 
 
-@pytest.mark.parametrize("arguments, said", [
+@pytest.mark.parametrize("arguments, message", [
     (["photo.jpg", "-o", "out"], "for folders"),
     (["in"], "-o FOLDER"),
     (["in", "-o", "-"], "-o FOLDER"),
     (["in", "-o", "out", "--report", "r.json"], "--json"),
 ])  # fmt: skip
 def test_what_cannot_be_watched_is_said(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     Path("photo.jpg").write_bytes(b"x")
     done = CliRunner().invoke(main, ["cut", *arguments, "--watch"])
-    assert done.exit_code == 2 and said in done.stderr
+    assert done.exit_code == 2 and message in done.stderr
 
 
 def test_photos_that_come_are_cut_out_and_ctrl_c_ends_it(tmp_path: Path, photo: np.ndarray) -> None:
@@ -108,8 +108,8 @@ def test_photos_that_come_are_cut_out_and_ctrl_c_ends_it(tmp_path: Path, photo: 
         (inbox / "second.jpg").write_bytes(encoded(photo[::-1], "JPEG"))
         in_time((out / "second.png").exists)
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=90)
+        lines, errors = process.communicate(timeout=90)
     finally:
         process.kill()
     assert process.returncode == 0 and errors == ""
-    assert [json.loads(line)["status"] for line in told.splitlines()] == ["done", "done"]
+    assert [json.loads(line)["status"] for line in lines.splitlines()] == ["done", "done"]

@@ -28,18 +28,18 @@ def paste() -> bytes:
     from PIL import Image, ImageGrab
 
     try:
-        found = ImageGrab.grabclipboard()
+        content = ImageGrab.grabclipboard()
     except (NotImplementedError, OSError, subprocess.SubprocessError) as error:
         raise UnreadableImage(f"the clipboard cannot be read: {_advice(error)}") from error
-    if isinstance(found, Image.Image):
+    if isinstance(content, Image.Image):
         buffer = io.BytesIO()
-        found.save(buffer, "PNG", compress_level=1)
+        content.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
-    if isinstance(found, list) and len(found) == 1:  # a file, copied in the system's file manager
+    if isinstance(content, list) and len(content) == 1:  # a file, copied in a file manager
         try:
-            return Path(os.fsdecode(found[0])).read_bytes()
+            return Path(os.fsdecode(content[0])).read_bytes()
         except OSError as error:
-            raise UnreadableImage(f"{found[0]} cannot be read: {error.strerror}") from error
+            raise UnreadableImage(f"{content[0]} cannot be read: {error.strerror}") from error
     raise UnreadableImage("there is no picture on the clipboard: copy one first")
 
 

@@ -40,13 +40,13 @@ def names(cell: str) -> list[str]:
 
 def requests(heading: str) -> list[tuple[str, str, bool]]:
     """Each parameter with each of its values, and whether it is taken."""
-    found = []
+    cells = []
     for parameter, values, answer, *_ in rows(heading):
         assert answer in ("taken", "refused")
-        found += [
+        cells += [
             (names(parameter)[0], value, answer == "taken") for value in names(values) or [values]
         ]
-    return found
+    return cells
 
 
 @pytest.fixture(scope="module")

@@ -43,8 +43,8 @@ def test_segment_as_the_documentation_has_it(service, scene):
     assert answer.headers["content-type"] == "image/png"
     assert pixels(answer).shape == (200, 300, 4)
     assert 0 <= float(answer.headers["x-uncertainty-score"]) <= 1
-    told = segment(service, scene, {"Accept": "application/json"}).json()
-    assert base64.b64decode(told["base64img"]) == answer.content
+    body = segment(service, scene, {"Accept": "application/json"}).json()
+    assert base64.b64decode(body["base64img"]) == answer.content
 
 
 def test_what_a_segment_looks_like(service, scene):
@@ -77,7 +77,7 @@ def test_edit_aligns_and_casts_a_shadow(service, scene):
     rows, columns = np.nonzero(alpha > 128)
     assert columns.min() <= 2 and rows.max() >= 197
     foot = np.s_[142, 130:190, 3]
-    soft, hard, said = (
+    soft, hard, dark = (
         pixels(edit(service, scene, **fields))[foot].astype(int).mean()
         for fields in (
             {"shadow.mode": "ai.soft"},
@@ -85,11 +85,11 @@ def test_edit_aligns_and_casts_a_shadow(service, scene):
             {"shadow.mode": "ai.auto-with-overrides", "shadow.intensityOverride": "1"},
         )
     )
-    assert 20 < soft < hard < said
+    assert 20 < soft < hard < dark
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"removeBackground": "false"}, "removeBackground"),
         ({"background.prompt": "a beach"}, "background.prompt"),
@@ -101,10 +101,10 @@ def test_edit_aligns_and_casts_a_shadow(service, scene):
         ({"background.color": "red", "background.imageUrl": "https://a.b/c"}, "imageUrl"),
     ],
 )
-def test_an_edit_that_is_refused_in_its_error_format(client, photo, fields, said):
+def test_an_edit_that_is_refused_in_its_error_format(client, photo, fields, message):
     answer = edit(client, photo, **fields)
     assert answer.status_code == 400
-    assert said in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_an_edit_that_is_refused_in_its_error_format(client, photo, fields, said
     ],
 )
 def test_a_segment_that_is_refused_in_its_error_format(client, photo, fields, kind):
-    told = segment(client, photo, **fields).json()
-    assert told["detail"]
-    assert (told["status_code"], told["type"]) == (400, kind)
+    body = segment(client, photo, **fields).json()
+    assert body["detail"]
+    assert (body["status_code"], body["type"]) == (400, kind)
 
 
 def test_no_picture_and_no_subject(client, serve, nets, photo):
