@@ -165,22 +165,19 @@ def zips(target: Target, stop: Stop) -> None:
                 "/gradio_api/upload", files=[("files", (f"{n}.zip", data)) for n in range(12)]
             )
             if sent.status_code == 200:
-                files = [_file(path) for path in sent.json()]
-                rest = [True, "", "transparent", "#ffffff", None, False, 5, "png"]
-                _event(client, "batch", [files, *rest])
+                _event(client, "batch", [_file(path) for path in sent.json()])
             stop.wait(3)
 
 
 def foreign_files(target: Target, stop: Stop) -> None:
     """Name the server's own files to the page."""
-    rest = [True, "", "transparent", "#ffffff", None, False, 5, "png"]
     paths = [str(target.secret), "/dev/zero", "/etc/passwd", "/proc/self/environ", "/nowhere.png"]
     with target.client("127.0.9.7") as client:
         client.get("/")
         while not stop.is_set():
             for path in paths:
-                events = {_event(client, "cut", [_file(path), *rest])}
-                events.add(_event(client, "batch", [[_file(path)], *rest]))
+                events = {_event(client, "cut", _file(path))}
+                events.add(_event(client, "batch", [_file(path)]))
                 for text in events:
                     if "result" in text or "root:" in text:
                         raise Harm(f"the page opened {path}: {text[:300]}")
@@ -191,8 +188,15 @@ def _file(path: str) -> dict[str, object]:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
-def _event(client: httpx.Client, name: str, data: list[object]) -> str:
-    """Call one of the page's functions; return all that it says, or the refusal."""
+def _event(client: httpx.Client, name: str, first: object) -> str:
+    """Call one of the page's functions with ``first`` and what the page has set for the rest.
+
+    Returns all that it says, or the refusal.
+    """
+    config = client.get("/config").json()
+    values = {entry["id"]: entry["props"].get("value") for entry in config["components"]}
+    (inputs,) = (e["inputs"] for e in config["dependencies"] if e["api_name"] == name)
+    data = [first, *(values[number] for number in inputs[1:])]
     asked = client.post(f"/gradio_api/call/{name}", json={"data": data})
     if asked.status_code != 200:
         return asked.text

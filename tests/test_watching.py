@@ -102,6 +102,8 @@ def test_photos_that_come_are_cut_out_and_ctrl_c_ends_it(tmp_path: Path, photo: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell starts in the background inherits a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         in_time((out / "first.png").exists)

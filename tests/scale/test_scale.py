@@ -447,7 +447,12 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     catalogue(tmp_path / "in", 200)
     command = [sys.executable, "-m", "tests.scale.fake", f"{tmp_path}/in", f"{tmp_path}/out"]
     with subprocess.Popen(
-        [*command, "files", "1"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [*command, "files", "1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # What a shell starts in the background inherits a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as driver:
         assert driver.stdout
         for _ in range(20):
