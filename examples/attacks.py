@@ -160,12 +160,14 @@ def zips(target: Target, stop: Stop) -> None:
     data = buffer.getvalue()
     with target.client("127.0.9.6") as client:
         client.get("/")
+        options = _options(client, "batch")
         while not stop.is_set():
             sent = client.post(
                 "/gradio_api/upload", files=[("files", (f"{n}.zip", data)) for n in range(12)]
             )
             if sent.status_code == 200:
-                _event(client, "batch", [_file(path) for path in sent.json()])
+                files = [_file(path) for path in sent.json()]
+                _event(client, "batch", [files, *options])
             stop.wait(3)
 
 
@@ -174,10 +176,11 @@ def foreign_files(target: Target, stop: Stop) -> None:
     paths = [str(target.secret), "/dev/zero", "/etc/passwd", "/proc/self/environ", "/nowhere.png"]
     with target.client("127.0.9.7") as client:
         client.get("/")
+        one, many = (_options(client, name) for name in ("cut", "batch"))
         while not stop.is_set():
             for path in paths:
-                events = {_event(client, "cut", _file(path))}
-                events.add(_event(client, "batch", [_file(path)]))
+                events = {_event(client, "cut", [_file(path), *one])}
+                events.add(_event(client, "batch", [[_file(path)], *many]))
                 for text in events:
                     if "result" in text or "root:" in text:
                         raise Harm(f"the page opened {path}: {text[:300]}")
@@ -188,15 +191,16 @@ def _file(path: str) -> dict[str, object]:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
-def _event(client: httpx.Client, name: str, first: object) -> str:
-    """Call one of the page's functions with ``first`` and what the page has set for the rest.
-
-    Returns all that it says, or the refusal.
-    """
+def _options(client: httpx.Client, name: str) -> list[object]:
+    """Return what the page has set for one of its functions, all but the first input."""
     config = client.get("/config").json()
     values = {entry["id"]: entry["props"].get("value") for entry in config["components"]}
     (inputs,) = (e["inputs"] for e in config["dependencies"] if e["api_name"] == name)
-    data = [first, *(values[number] for number in inputs[1:])]
+    return [values[number] for number in inputs[1:]]
+
+
+def _event(client: httpx.Client, name: str, data: list[object]) -> str:
+    """Call one of the page's functions; return all that it says, or the refusal."""
     asked = client.post(f"/gradio_api/call/{name}", json={"data": data})
     if asked.status_code != 200:
         return asked.text

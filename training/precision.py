@@ -32,5 +32,8 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 def fastest_format(device: torch.device) -> torch.memory_format:
-    """Channels last where bfloat16 pays: there it halves a step, and in float32 it adds a half."""
+    """The memory format in which a U²-Net trains fastest: channels last where bfloat16 pays.
+
+    There it halves a step, and in float32 it adds a half; a generator's step it changes little.
+    """
     return torch.channels_last if bf16_pays(device) else torch.contiguous_format

@@ -86,7 +86,6 @@ COARSE: dict[str, CoarseModel] = {
         sha256="8dd3652a084dd4fef2ed0097373672742c4ae98e6f66ece70d6416974665850d",
         second=SECOND,
         output_range=CONFIDENT,
-        hints=True,
         purpose="people, animals, things; the default",
         fp32_variant="wisp-fp32",
     ),
@@ -97,7 +96,6 @@ COARSE: dict[str, CoarseModel] = {
         sha256="ff4e87985e1983d6bbaf7527b164ba2146ad36a94cdc0a7f8bc519a1cf29d014",
         second=SECOND,
         output_range=CONFIDENT,
-        hints=True,
         purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -110,3 +111,17 @@ def opened(content: bytes) -> Image.Image:
 def photo() -> bytes:
     """The astronaut, 512×512, as JPEG."""
     return encoded(data.astronaut())
+
+
+@pytest.fixture(scope="module")
+def scene() -> bytes:
+    """A white box on black: left 100, top 60, 120×80, in 300×200."""
+    pixels = np.zeros((200, 300, 3), np.uint8)
+    pixels[60:140, 100:220] = 255
+    return encoded(pixels, "PNG")
+
+
+@pytest.fixture
+def service(serve, nets):
+    """A service that finds the box of ``scene``."""
+    return serve(model=str(networks.stage1(nets / "box.onnx", gain=40.0, offset=-5.0)))

@@ -5,23 +5,9 @@ import base64
 import numpy as np
 import pytest
 
-from tests import networks
 from tests.service.conftest import encoded, opened
 
 SEGMENT, EDIT = "/v1/segment", "/v2/edit"
-
-
-@pytest.fixture(scope="module")
-def scene() -> bytes:
-    """A white box on black: left 100, top 60, 120×80, in 300×200."""
-    pixels = np.zeros((200, 300, 3), np.uint8)
-    pixels[60:140, 100:220] = 255
-    return encoded(pixels, "PNG")
-
-
-@pytest.fixture
-def service(serve, nets):
-    return serve(model=str(networks.stage1(nets / "box.onnx", gain=40.0, offset=-5.0)))
 
 
 def segment(client, file, headers=None, **fields):

@@ -14,19 +14,6 @@ from tests.service.conftest import encoded, opened, streamed
 URL = "/v1.0/removebg"
 
 
-@pytest.fixture(scope="module")
-def scene() -> bytes:
-    """A white box on black: left 100, top 60, 120×80, in 300×200."""
-    pixels = np.zeros((200, 300, 3), np.uint8)
-    pixels[60:140, 100:220] = 255
-    return encoded(pixels, "PNG")
-
-
-@pytest.fixture
-def service(serve, nets):
-    return serve(model=str(networks.stage1(nets / "box.onnx", gain=40.0, offset=-5.0)))
-
-
 def post(client, file, headers=None, **fields):
     return client.post(
         URL, files={"image_file": ("a.png", file)}, data=fields, headers=headers or {}
