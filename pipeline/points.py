@@ -1,4 +1,4 @@
-"""Find the things under points, with a network that takes no hints.
+"""Find the things under points, without hints to the network.
 
 Around a point the photo is looked at from several distances: the thing under the point wins that
 is seen most surely and most wholly.

@@ -159,7 +159,7 @@ def see(
         hint = Hint(frame, tuple(keep), tuple(drop)) if wanted.hinted else None
         if hint and isinstance(session, Prompted):
             sight = _prompted(session, card, image, hint, looks)
-        elif frame or not (keep or drop):
+        elif not (keep or drop) or (frame and card.hints):
             sight = views.see(session, card, image, looks, frame, hint)
         else:
             sight, notes = under(session, card, image, frame, keep, drop, looks)

@@ -155,6 +155,14 @@ def test_a_point_drops_the_thing_there():
     assert mask[200, 470] < 0.1 and mask[200, 150] > 0.9
 
 
+def test_points_beside_a_box_count_without_hints():
+    """A network that is told nothing finds both things in the box; the points choose one."""
+    mask, _ = see(two(), box=(0, 0, 600, 400), not_points=((470, 200),))
+    assert mask[200, 470] < 0.1 and mask[200, 150] > 0.9
+    mask, _ = see(two(), box=(0, 0, 600, 400), points=((470, 200),))
+    assert mask[200, 470] > 0.9 and mask[200, 150] < 0.1
+
+
 def test_a_point_on_nothing_finds_nothing_and_says_so(cutout):
     mask, notes = see(two(), points=((20, 20),))
     assert mask.max() == 0
