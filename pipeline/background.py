@@ -68,6 +68,7 @@ def backdrop(
     image: Picture,
     alpha: Matte,
     fit: str = "fill",
+    size: tuple[int, int] | None = None,
 ) -> RGB | Picture:
     """Make a layer fit a photo: a colour stays one, a picture is laid as ``fit`` says, a gradient
     is drawn, "blur" is the photo's own.
@@ -78,16 +79,19 @@ def backdrop(
         From :func:`pipeline.output.layer`.
     image, alpha
         The photo, (H, W, 3) uint8, and the matte, (H, W) float32 in 0..1.
+    size
+        (height, width) of what it is laid behind; None is the photo's.
 
     Returns
     -------
-    A colour (r, g, b), or (H, W, 3) uint8.
+    A colour (r, g, b), or (height, width, 3) uint8.
     """
+    height, width = size or alpha.shape
     if isinstance(layer, str):
-        return _blurred(image, alpha)
+        blurred = _blurred(image, alpha)
+        return blurred if alpha.shape == (height, width) else lay(blurred, height, width, "fill")
     if isinstance(layer, tuple):
         return layer
-    height, width = image.shape[:2]
     if isinstance(layer, Gradient):
         return paint_gradient(layer, height, width)
     return lay(layer, height, width, fit)

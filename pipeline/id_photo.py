@@ -43,8 +43,8 @@ ID_PHOTOS: dict[str, IdPhoto] = {
 
 
 def id_size(preset: IdPhoto) -> tuple[int, int]:
-    """Return the (height, width) of an ID photo in pixels, at 300 dpi."""
-    return round(preset.height / 25.4 * DPI), round(preset.width / 25.4 * DPI)
+    """Return the (width, height) of an ID photo in pixels, at 300 dpi."""
+    return round(preset.width / 25.4 * DPI), round(preset.height / 25.4 * DPI)
 
 
 def id_box(alpha: Matte, preset: IdPhoto) -> tuple[float, float, float, float]:

@@ -1,7 +1,7 @@
 """What a result is to look like: one description for Python, the command, the API and the page.
 
 :mod:`pipeline.render` draws it. The functions here understand the text that a person writes:
-colours, margins, positions and sizes.
+colours, sizes and positions.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import ImageColor
 
-from pipeline import image_io
+from pipeline import image_io, sizes
 from pipeline.background import FITS, RGB, Backdrop, Gradient, gradient
 from pipeline.errors import SettingsError, UnsupportedFormat
-from pipeline.id_photo import ID_PHOTOS
+from pipeline.id_photo import ID_PHOTOS, id_size
+from pipeline.layout import margins
 
 RGBA = tuple[int, int, int, int]
 #: What lies behind a cutout, also a half-transparent colour, or the bytes of a picture file, which
@@ -56,6 +57,11 @@ class Output:
     #: and a cutout should look the same here as there.
     linear: bool = False
 
+    #: (width, height) of the picture in pixels, also as text "1600x1200", or a name such as
+    #: "amazon", which sets scale and background too where none is given: see :mod:`pipeline.sizes`.
+    #: The subject alone is laid out on it: as large as fits, in the middle.
+    size: tuple[int, int] | str | None = None
+
     #: Make an ID photo: one of :data:`pipeline.id_photo.ID_PHOTOS`, which sets the size, and the
     #: background where none is given.
     id_photo: str | None = None
@@ -63,10 +69,12 @@ class Output:
     #: Whether to cut the picture down to the subject.
     crop: bool = False
 
-    #: Room around the subject when cropping: see :func:`margins`.
+    #: Room around the subject when cropping, and at the border of a size: see
+    #: :func:`pipeline.layout.margins`.
     margin: str = "0px"
 
-    #: Size of the subject as a share of the largest that fits the picture, 0.1..1; None leaves it.
+    #: Size of the subject as a share of the largest that fits the picture, 0.1..1; None leaves it,
+    #: and is 1 where a size is given.
     scale: float | None = None
 
     #: Where the subject goes, as shares (x, y) of the free room; None leaves it.
@@ -90,6 +98,8 @@ class Output:
                 raise SettingsError(f"quality must lie within 1..100, not {self.quality}")
             if self.format in ("png", "tiff"):
                 raise SettingsError(f"{self.format} is lossless: quality is for webp and jpg")
+        if self.size is not None:
+            self._set_size(self.size)
         if self.background is not None:
             object.__setattr__(self, "background", layer(self.background))
         if self.id_photo is not None:
@@ -110,6 +120,20 @@ class Output:
             raise SettingsError("crop leaves no room to scale or move the subject in")
         margins(self.margin, 0, 0)
 
+    def _set_size(self, spec: tuple[int, int] | str) -> None:
+        if self.crop or self.id_photo:
+            raise SettingsError("a size lays out the subject itself: without crop and id_photo")
+        named = sizes.preset(spec)
+        width, height = named.size
+        top, right, bottom, left = margins(self.margin, width, height)
+        if left + right >= width or top + bottom >= height:
+            raise SettingsError(f"a margin of {self.margin} leaves no room in {width}x{height}")
+        object.__setattr__(self, "size", named.size)
+        if self.scale is None:
+            object.__setattr__(self, "scale", named.scale)
+        if self.background is None and named.background and not self.only_mask:
+            object.__setattr__(self, "background", paint(named.background))
+
     def _check_id_photo(self, name: str) -> None:
         if name not in ID_PHOTOS:
             raise SettingsError(f"an ID photo is one of {', '.join(ID_PHOTOS)}, not {name!r}")
@@ -119,6 +143,13 @@ class Output:
             )
         if self.background is None:
             object.__setattr__(self, "background", ID_PHOTOS[name].colour)
+
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """(width, height) of the picture in pixels, where they do not follow from the photo's."""
+        if self.id_photo is not None:
+            return id_size(ID_PHOTOS[self.id_photo])
+        return self.size  # type: ignore[return-value]  # no text any more
 
     @property
     def file_format(self) -> str:
@@ -222,35 +253,6 @@ def colour(text: str) -> RGB | RGBA | None:
 
 def _opacity(value: RGB | RGBA) -> int:
     return value[3] if len(value) == 4 else 255
-
-
-def margins(text: str, width: int, height: int) -> tuple[int, int, int, int]:
-    """Understand one to four margins around a box of a size, in pixels.
-
-    Each is "20px", which is also "20", or "5%"; a percentage is of the box's height above and
-    below, of its width at the sides. Two values are above and below, then the sides; three and
-    four are as in CSS.
-
-    Returns (top, right, bottom, left) in pixels. Raises :class:`SettingsError` for anything else.
-    """
-    values = text.split()
-    if not 1 <= len(values) <= 4:
-        raise SettingsError(f"margin must be one to four values such as 20px or 5%, not {text!r}")
-    top = values[0]
-    right = values[1] if len(values) > 1 else top
-    bottom = values[2] if len(values) > 2 else top
-    left = values[3] if len(values) > 3 else right
-    sides = ((top, height), (right, width), (bottom, height), (left, width))
-    a, b, c, d = (_margin(value, side) for value, side in sides)
-    return a, b, c, d
-
-
-def _margin(text: str, side: int) -> int:
-    match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]+)?)(px|%)?", text)
-    if not match:
-        raise SettingsError(f"margin must look like 20px or 5%, not {text!r}")
-    number = float(match[1])
-    return round(number / 100 * side if match[2] == "%" else number)
 
 
 def percent(text: str) -> float:

@@ -111,12 +111,15 @@ def _laid_out(result: Cut, output: Output) -> tuple[Matte, Colours, Colours]:
         left, top, right, bottom = subject_box(alpha, output.margin)
         area = np.s_[top:bottom, left:right]
         alpha, foreground, image = alpha[area], foreground[area], image[area]
-    elif output.scale is not None or output.position is not None:
-        alpha, foreground = arrange(alpha, foreground, output.scale, output.position)
     elif output.id_photo:
         box = id_photo.id_box(alpha, id_photo.ID_PHOTOS[output.id_photo])
         alpha = id_photo.window(alpha, box)
         foreground, image = id_photo.window(foreground, box), id_photo.window(image, box)
+    elif output.scale is not None or output.position is not None:
+        margin = output.margin if output.canvas else "0px"
+        alpha, foreground = arrange(
+            alpha, foreground, output.scale, output.position, output.canvas, margin
+        )
     return alpha, foreground, image
 
 
@@ -139,7 +142,7 @@ def _composite(
     else:
         # A moved subject leaves its old place in the photo, which a blur must not show.
         seen = result.alpha if image.shape[:2] == result.alpha.shape else alpha
-        back = behind.backdrop(_decoded(background), image, seen, output.fit)
+        back = behind.backdrop(_decoded(background), image, seen, output.fit, alpha.shape)
         if shade is not None:
             back = behind.darken(back, shade)
         over = behind.over_linear if output.linear else compose.over
@@ -147,10 +150,9 @@ def _composite(
     if picture.shape[2] == 4 and output.file_format == "jpg":
         opacity = np.asarray(picture[..., 3] / 255, np.float32)
         picture = compose.over(np.ascontiguousarray(picture[..., :3]), opacity, WHITE)
-    if output.id_photo:
-        size = id_photo.id_size(id_photo.ID_PHOTOS[output.id_photo])
-        lanczos = Image.Resampling.LANCZOS
-        picture = np.asarray(Image.fromarray(picture).resize(size[::-1], lanczos, reducing_gap=3))
+    if output.canvas and output.canvas != picture.shape[1::-1]:  # an ID photo
+        lanczos, whole = Image.Resampling.LANCZOS, Image.fromarray(picture)
+        picture = np.asarray(whole.resize(output.canvas, lanczos, reducing_gap=3))
     return picture
 
 

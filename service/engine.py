@@ -25,7 +25,7 @@ from pipeline import (
     render,
     selection,
 )
-from pipeline.errors import ModelInvalid, ModelMissing
+from pipeline.errors import ModelInvalid, ModelMissing, SettingsError
 from pipeline.explain.figure import draw
 from pipeline.image_io import sandbox
 from pipeline.looks import Looks
@@ -137,11 +137,15 @@ class Engine:
     def read(self, job: Job, watch: Watch) -> Opened:
         """Decode what a job sent, in a process that is killed when its time is over.
 
-        Raises :class:`pipeline.ImageError`, :class:`TimedOut`, or :class:`Abandoned`.
+        Raises :class:`pipeline.ImageError`, :class:`TimedOut`, or :class:`Abandoned`; and
+        :class:`pipeline.SettingsError` for a picture to be made that is too large.
         """
         watch.step("read", 0.0)
         start = time.perf_counter()
         pixels, seconds = self.settings.max_pixels, self.settings.decode_seconds
+        width, height = job.output.canvas or (0, 0)
+        if width * height > pixels:
+            raise SettingsError(f"size: {width}x{height} has more than {pixels} pixels")
 
         def tick(worked: float) -> None:
             watch.worked = worked

@@ -128,6 +128,18 @@ def test_crop(run, jpeg):
     assert (wide, high) == (w + 6, h + 6) and wide < 96
 
 
+def test_a_size(run, jpeg):
+    Path("a.jpg").write_bytes(jpeg)
+    run("cut", "a.jpg", "-o", "shop.jpg", "--size", "ebay")
+    assert Image.open("shop.jpg").size == (1600, 1600)
+    run("cut", "a.jpg", "-o", "own.png", "--size", "120x60", "--margin", "5px", "--scale", "50%")
+    box = Image.open("own.png").getchannel("A").getbbox()
+    assert box
+    left, top, right, bottom = box
+    assert bottom - top == pytest.approx(25, abs=3)
+    assert (left + right) / 2 == pytest.approx(60, abs=2)
+
+
 def test_a_pipe(run, jpeg):
     result = run("cut", "-", stdin=jpeg)
     assert result.exit_code == 0
@@ -314,7 +326,8 @@ def test_a_bar_on_a_terminal(run, folder, monkeypatch):
         (["a.jpg", "-o", "b.gif"], "b.gif: cannot write .gif"),
         (["a.jpg", "-o", "b.png", "--format", "webp"], "contradicts"),
         (["a.jpg", "--quality", "5"], "lossless"),
-        (["a.jpg", "--margin", "5px"], "--crop"),
+        (["a.jpg", "--margin", "5px"], "--crop and for --size"),
+        (["a.jpg", "--size", "amazone"], "nor one of amazon"),
         (["a.jpg", "--crop", "--margin", "5em"], "20px or 5%"),
         (["https://example.org/a.jpg"], "is an address"),
         (["a.jpg", "--model", "u2nett"], "did you mean 'u2net'"),

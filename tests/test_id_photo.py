@@ -19,7 +19,7 @@ def person(neck: bool = True) -> np.ndarray:
 
 
 def test_id_photo_sizes():
-    assert id_photo.id_size(id_photo.ID_PHOTOS["eu"]) == (531, 413)
+    assert id_photo.id_size(id_photo.ID_PHOTOS["eu"]) == (413, 531)
     assert id_photo.id_size(id_photo.ID_PHOTOS["us"]) == (602, 602)
     for preset in id_photo.ID_PHOTOS.values():
         assert 0.4 < preset.head + preset.above < 0.95
@@ -52,7 +52,7 @@ def test_id_photos_have_their_size_and_colour(name):
     alpha[700:, 240:460] = 1
     result = cut(alpha)
     picture = render.render(result, Output(id_photo=name))
-    assert picture.shape == (*id_photo.id_size(preset), 3)
+    assert picture.shape == (*id_photo.id_size(preset)[::-1], 3)
     assert picture[2, 2].tolist() == list(preset.colour)
     data = image_io.read(render.to_bytes(result, Output(id_photo=name)))
     assert data.dpi == pytest.approx((300, 300), abs=0.1)

@@ -63,6 +63,14 @@ def test_wrong_outputs(wrong, says):
         ({"scale": 2}, "0.1..1"),
         ({"position": (0.5, 1.5)}, "0..1"),
         ({"linear": True}, "needs a background"),
+        ({"size": "9x9"}, "10..10000 px"),
+        ({"size": "amazone"}, "1600x1200, nor one of amazon"),
+        ({"size": "eu"}, "ask for the ID photo eu"),
+        ({"size": "٥٥٥x٥٥٥"}, "1600x1200"),
+        ({"size": "amazon", "crop": True}, "without crop"),
+        ({"size": (600, 600), "id_photo": "eu"}, "without crop and id_photo"),
+        ({"size": "600x400", "margin": "50%"}, "leaves no room in 600x400"),
+        ({"size": "600x400", "margin": "0 300px"}, "leaves no room"),
         ({"id_photo": "mars"}, "an ID photo is one of eu, us"),
         ({"id_photo": "eu", "crop": True}, "its own size"),
         ({"id_photo": "eu", "only_mask": True}, "its own size"),
@@ -99,25 +107,24 @@ def option_names(option) -> set[str]:
     return {parameter.name for parameter in command.__click_params__}
 
 
-@pytest.mark.parametrize(
-    ("text", "pixels"),
-    [
-        ("5%", (50, 20, 50, 20)),
-        ("5", (5, 5, 5, 5)),
-        ("10px 5%", (10, 20, 10, 20)),
-        ("1px 2px 3px", (1, 2, 3, 2)),
-        ("1px 2px 3px 4px", (1, 2, 3, 4)),
-    ],
-)
-def test_margins(text, pixels):
-    assert output.margins(text, width=400, height=1000) == pixels
-
-
 def test_auto_is_png_where_something_is_transparent():
     assert Output(format="auto").file_format == "png"
     assert Output(format="auto", background="white").file_format == "jpg"
     assert Output(format="auto", background="#ffffff80").file_format == "png"
     assert Output(format="auto", only_mask=True).ending == ".jpg"
+
+
+def test_a_size_brings_what_a_shop_asks_for():
+    shop = Output(size=" Amazon")
+    assert shop.canvas == (2000, 2000) and shop.scale == 0.9
+    assert shop.background == (255, 255, 255)
+    own = Output(size="amazon", background="blur", scale=0.5)
+    assert own.background == "blur" and own.scale == 0.5
+    assert Output(size="amazon", only_mask=True).background is None
+    assert Output(size="1600x400").key == Output(size=(1600, 400)).key != Output().key
+    assert Output(size=(1600, 400)).scale == 1
+    assert dataclasses.replace(shop, background="red").canvas == (2000, 2000)
+    assert Output(id_photo="us").canvas == (602, 602) and Output().canvas is None
 
 
 def test_equal_outputs_have_equal_keys():

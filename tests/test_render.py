@@ -67,6 +67,29 @@ def test_a_crop_may_touch_the_border_and_be_written(tmp_path, photo):
         assert Image.open(tmp_path / f"a.{format}").mode == "RGBA"
 
 
+@pytest.mark.parametrize("background", ["blur", "gradient:white,black", None, "#0000ff80"])
+@pytest.mark.parametrize("format", ["png", "zip", "jpg"])
+def test_what_lies_behind_is_as_large_as_the_size(result, background, format):
+    output = Output(format=format, background=background, size=(90, 120), shadow=0.5)
+    drawing = render.draw(result, output)
+    assert (drawing.width, drawing.height) == (90, 120)
+    if format != "zip":
+        assert Image.open(io.BytesIO(drawing.data)).size == (90, 120)
+    left, top, width, height = drawing.box
+    assert min(left, top) >= 0 and left + width <= 90 and top + height <= 120
+
+
+def test_a_blur_on_a_size_is_the_photos_own():
+    image = np.zeros((60, 90, 3), np.uint8)
+    image[..., 1] = 200
+    alpha = np.zeros((60, 90), np.float32)
+    alpha[20:40, 30:60] = 1
+    image[alpha > 0] = (250, 0, 0)
+    picture = render.render(cut(alpha, image), Output(background="blur", size=(50, 80), scale=0.5))
+    assert np.abs(picture[0, 0].astype(int) - (0, 200, 0)).max() < 8
+    assert np.abs(picture[40, 25].astype(int) - (250, 0, 0)).max() < 8
+
+
 def test_save_by_name(result, tmp_path):
     render.save(result, tmp_path / "a.webp")
     assert Image.open(tmp_path / "a.webp").format == "WEBP"

@@ -16,6 +16,7 @@ from pipeline.id_photo import ID_PHOTOS
 from pipeline.models.providers import DEVICES, providers
 from pipeline.output import FORMATS, Output
 from pipeline.settings import Settings
+from pipeline.sizes import SHOPS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _OUTPUT, _SETTINGS = "pipeline.output", "pipeline.settings"  # where click's context keeps values
@@ -78,12 +79,17 @@ OPTIONS = (
     _option("--shadow", metavar="0-1", type=float, help="Where products stand."),
     _option("--linear", is_flag=True, help="Blend with the background in linear light."),
     _option(
+        "--size",
+        metavar="NAME|1600x1200",
+        help=f"Lay the subject out for a shop ({', '.join(SHOPS)}), or on so many pixels.",
+    ),
+    _option(
         "--id-photo",
         metavar="KIND",
         help=f"Size, colour and place of the head: {', '.join(ID_PHOTOS)}.",
     ),
     _option("--crop", is_flag=True, help="Cut the picture down to the subject."),
-    _option("--margin", metavar="5%|20px", help="Room to leave when cropping; up to four values."),
+    _option("--margin", metavar="5%|20px", help="Room to leave with --crop or --size; up to four."),
     _option("--scale", metavar="80%", help="Size of the subject, of the largest that fits."),
     _option("--position", metavar="X% Y%", help="Where the subject goes in the free room."),
     _option("--only-mask", is_flag=True, help="Write the alpha as a grey picture."),
@@ -144,8 +150,8 @@ def parsed(ctx: click.Context, format: str) -> Output:
     Raises :class:`SettingsError` for what cannot be, also for a background that is no picture.
     """
     values = dict(ctx.meta.get(_OUTPUT, {}))
-    if "margin" in values and not values.get("crop"):
-        raise click.UsageError("--margin is for --crop")
+    if "margin" in values and not (values.get("crop") or values.get("size")):
+        raise click.UsageError("--margin is for --crop and for --size")
     for name in ("scale", "position"):
         if name in values:
             values[name] = getattr(output, name)(values[name])

@@ -10,6 +10,7 @@ from fastapi import File, Form, UploadFile
 from pipeline import Output, output
 from pipeline.id_photo import ID_PHOTOS
 from pipeline.selection import HOLES, KEEP, Selection
+from pipeline.sizes import SHOPS
 from service.api.common import Wisp, uploaded
 from service.errors import BadRequest
 
@@ -38,6 +39,9 @@ async def parse_output(
     fit: Annotated[str, Form(description="How a picture is laid: fill, fit, tile")] = "fill",
     shadow: Annotated[float, Form(ge=0, le=1, description="Where products stand")] = 0.0,
     linear: Annotated[bool, Form(description="Blend in linear light")] = False,
+    size: Annotated[
+        str, Form(description=f"Lay the subject out: {', '.join(SHOPS)}, or 1600x1200 pixels")
+    ] = "",
     id_photo: Annotated[str, Form(description=f"{', '.join(ID_PHOTOS)}")] = "",
     crop: Annotated[bool, Form(description="Cut down to the subject")] = False,
     margin: Annotated[str, Form(description="Room around it: 5%, 20px, or up to four")] = "0px",
@@ -61,6 +65,7 @@ async def parse_output(
         fit=fit,
         shadow=shadow,
         linear=linear,
+        size=size or None,
         id_photo=id_photo or None,
         crop=crop,
         margin=margin,

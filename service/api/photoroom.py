@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from pipeline import Output, output
+from pipeline import Output, layout, output, sizes
 from service.api.common import PICTURE, Wisp, as_base64, cut, fetched, headers, prefers_json
 from service.api.fields import Fields, from_query, invalid, naming, read
 from service.context import Context
@@ -41,6 +41,7 @@ _SHADOWS = {
 }
 _HORIZONTAL = {"left": 0.0, "center": 0.5, "right": 1.0}
 _VERTICAL = {"top": 0.0, "center": 0.5, "bottom": 1.0}
+_OUTPUTS = ("auto", "originalImage", "croppedSubject")
 _SIDES = ("Top", "Right", "Bottom", "Left")
 _FREE_CALLS = 1_000_000  # what an account shows: clients ask before they call
 
@@ -65,12 +66,14 @@ EDIT: dict[str, Any] = {
     "background.imageFile": _FILE,
     "background.scaling": {"type": "string", "enum": ["fill", "fit"], "default": "fill"},
     "outputSize": {
-        "type": "string",
-        "enum": ["auto", "originalImage", "croppedSubject"],
+        **_TEXT,
         "default": "auto",
+        "description": f"{', '.join(_OUTPUTS)}, or width and height: 1000x1000",
     },
-    "padding": {**_TEXT, "default": "0", "description": "0.1, 10% or 20px, of the subject's size"},
+    "padding": {**_TEXT, "default": "0", "description": "0.1, 10% or 20px"},
     **{f"padding{side}": _TEXT for side in _SIDES},
+    "margin": {**_TEXT, "default": "0", "description": "Added to padding"},
+    **{f"margin{side}": _TEXT for side in _SIDES},
     "horizontalAlignment": {"type": "string", "enum": list(_HORIZONTAL)},
     "verticalAlignment": {"type": "string", "enum": list(_VERTICAL)},
     "shadow.mode": {"type": "string", "enum": list(_SHADOWS)},
@@ -183,7 +186,8 @@ async def _edited(fields: Fields, request: Request, context: Context) -> Output:
         behind = await fetched(fields.text("background.imageUrl"), request, context)
     with naming("background.color"):
         behind = behind or output.colour(fields.text("background.color"))
-    crop = fields.choice("outputSize", "auto", EDIT["outputSize"]["enum"]) == "croppedSubject"
+    size = _size(fields)
+    crop = fields.text("outputSize") == "croppedSubject"
     place = _place(fields)
     if place and crop:
         raise invalid("outputSize", "in a cropped picture there is no room to align the subject in")
@@ -193,10 +197,22 @@ async def _edited(fields: Fields, request: Request, context: Context) -> Output:
         background=behind,
         fit=fields.choice("background.scaling", "fill", ("fill", "fit")),
         shadow=_shadow(fields),
+        size=size,
         crop=crop,
-        margin=_margin(fields, crop),
+        margin=_margin(fields, crop or size is not None),
         position=place,
     )
+
+
+def _size(fields: Fields) -> str | None:
+    spec = fields.text("outputSize", "auto")
+    if spec in _OUTPUTS:
+        return None
+    if not re.fullmatch(r"[0-9]+x[0-9]+", spec):
+        raise invalid("outputSize", f"use {', '.join(_OUTPUTS)}, or a size such as 1000x1000")
+    with naming("outputSize"):
+        sizes.preset(spec)
+    return spec
 
 
 def _place(fields: Fields) -> tuple[float, float] | None:
@@ -213,20 +229,33 @@ def _shadow(fields: Fields) -> float:
     return intensity if mode else 0.0
 
 
-def _margin(fields: Fields, crop: bool) -> str:
-    """Understand the paddings as :func:`pipeline.output.margins` does."""
+def _margin(fields: Fields, room: bool) -> str:
+    """Add up paddings and margins, as :func:`pipeline.layout.margins` understands them.
+
+    ``room`` is whether the picture has a place for them.
+    """
     sides = []
     for side in _SIDES:
-        name = f"padding{side}" if fields.text(f"padding{side}") else "padding"
-        text = fields.text(name, "0")
-        if re.fullmatch(r"0?\.\d+|0", text):  # a share, of less than half
-            text = f"{float(text) * 100:g}%"
-        with naming(name):
-            output.margins(text, 0, 0)
-        if not crop and any(output.margins(text, 100, 100)):
-            raise invalid(name, "it goes with outputSize=croppedSubject")
-        sides.append(text)
+        pair = [_side(fields, kind, side, room) for kind in ("padding", "margin")]
+        amounts = [float(text.rstrip("px%")) for text in pair]
+        units = {text.endswith("%") for text, amount in zip(pair, amounts, strict=True) if amount}
+        if len(units) == 2:
+            raise invalid("margin", "with padding, give both as shares or both in pixels")
+        sides.append(f"{sum(amounts):g}{'%' if True in units else 'px'}")
     return " ".join(sides)
+
+
+def _side(fields: Fields, kind: str, side: str, room: bool) -> str:
+    """Return the padding or the margin of one side."""
+    name = f"{kind}{side}" if fields.text(f"{kind}{side}") else kind
+    text = fields.text(name, "0")
+    if re.fullmatch(r"0?\.\d+|0", text):  # a share, of less than half
+        text = f"{float(text) * 100:g}%"
+    with naming(name):
+        layout.margins(text, 0, 0)
+    if not room and any(layout.margins(text, 100, 100)):
+        raise invalid(name, "it goes with outputSize=croppedSubject, or a size such as 1000x1000")
+    return text
 
 
 @router.get("/v1/account", summary="Credits", responses={**_V1, 200: {"description": "Credits"}})

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from pipeline import Output, output
+from pipeline import Output, layout, output
 from service.api.common import PICTURE, Wisp, as_base64, cut, fetched, headers, prefers_json
 from service.api.fields import Fields, from_base64, invalid, naming, read
 from service.context import Context
@@ -182,7 +182,7 @@ async def _output(fields: Fields, request: Request, context: Context) -> Output:
     crop = fields.flag("crop", False)
     margin = fields.text("crop_margin", "0px")
     with naming("crop_margin"):
-        output.margins(margin, 0, 0)
+        layout.margins(margin, 0, 0)
     if len(margin.split()) == 3:
         raise invalid("crop_margin", "use one, two or four values")
     with naming("scale"):

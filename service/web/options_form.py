@@ -14,6 +14,7 @@ from pipeline.background import FITS, Gradient
 from pipeline.id_photo import ID_PHOTOS
 from pipeline.output import colour
 from pipeline.selection import EVERYTHING, Selection
+from pipeline.sizes import presets
 from service.budget import Hold
 from service.errors import BadRequest
 from service.web.common import I18N, PageContext
@@ -106,6 +107,13 @@ def _more(prefix: str) -> dict[str, Any]:
             elem_id=f"{prefix}-position",
         ),
         "shadow": gr.Slider(0, 1, 0, step=0.05, label=t("shadow")),
+        "size": gr.Dropdown(
+            [(t("no_size"), ""), *((name, name) for name in presets())],
+            value="",
+            label=t("size"),
+            allow_custom_value=True,
+            elem_id=f"{prefix}-size",
+        ),
         "id_photo": gr.Dropdown(
             [(t("no_id_photo"), ""), *((name, name) for name in ID_PHOTOS)],
             value="",
@@ -182,9 +190,10 @@ async def output(page: PageContext, options: Options, request: gr.Request, held:
         fit=o["fit"],
         shadow=float(o["shadow"]),
         linear=bool(o["linear"]) and behind is not None,
+        size=o["size"] or None,
         id_photo=o["id_photo"] or None,
         crop=bool(o["crop"]),
-        margin=f"{float(o['margin']):g}%",
+        margin=f"{float(o['margin']):g}%" if o["crop"] else Output.margin,
         scale=max(0.1, size / 100) if size else None,
         position=_position(o["position"]),
         only_mask=bool(o["only_mask"]),

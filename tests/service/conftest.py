@@ -21,7 +21,7 @@ from service.settings import ServiceSettings
 from tests import networks
 
 #: What the page's options begin with, from the ninth on.
-MORE: list[Any] = ["#c8d0d8", "fill", 0, "original", 0, "", 0, *[False] * 6]
+MORE: list[Any] = ["#c8d0d8", "fill", 0, "original", 0, "", "", 0, *[False] * 6]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -56,6 +56,20 @@ def test_edit_crops_with_padding_and_puts_a_background(service, scene):
     assert np.abs(pixels(blue)[4, 4].astype(int) - (0, 0, 255)).max() < 4
 
 
+def test_edit_lays_the_subject_out_on_a_size(service, scene):
+    answer = edit(service, scene, outputSize="400x300", padding="0.1", margin="0.05")
+    alpha = pixels(answer)[..., 3]
+    assert alpha.shape == (300, 400)
+    rows, columns = np.nonzero(alpha > 128)
+    assert columns.max() - columns.min() + 1 == pytest.approx(280, abs=4)  # 400 without 2 × 15 %
+    assert (columns.max() + columns.min()) / 2 == pytest.approx(200, abs=2)
+    assert (rows.max() + rows.min()) / 2 == pytest.approx(150, abs=2)
+    places = {"marginBottom": "20px", "verticalAlignment": "bottom"}
+    low = edit(service, scene, outputSize="400x300", **places)
+    rows = np.flatnonzero((pixels(low)[..., 3] > 128).any(1))
+    assert rows.max() == pytest.approx(279, abs=2)
+
+
 def test_edit_aligns_and_casts_a_shadow(service, scene):
     alpha = pixels(edit(service, scene, horizontalAlignment="left", verticalAlignment="bottom"))[
         ..., 3
@@ -79,8 +93,13 @@ def test_edit_aligns_and_casts_a_shadow(service, scene):
     [
         ({"removeBackground": "false"}, "removeBackground"),
         ({"background.prompt": "a beach"}, "background.prompt"),
-        ({"outputSize": "200x400"}, "outputSize"),
+        ({"outputSize": "large"}, "outputSize"),
+        ({"outputSize": "20000x20000"}, "outputSize"),
+        ({"outputSize": "9000x9000"}, "25000000 pixels"),
+        ({"outputSize": "200x400", "padding": "10%", "margin": "5px"}, "both in pixels"),
+        ({"outputSize": "200x400", "padding": "0.49", "margin": "0.1"}, "leaves no room"),
         ({"padding": "0.1"}, "outputSize=croppedSubject"),
+        ({"marginTop": "5px"}, "outputSize=croppedSubject"),
         ({"padding": "wide", "outputSize": "croppedSubject"}, "padding"),
         ({"outputSize": "croppedSubject", "verticalAlignment": "top"}, "no room"),
         ({"imageUrl": "https://example.com/a.png"}, "imageFile"),

@@ -211,6 +211,14 @@ def test_every_field_of_an_output_is_a_parameter(client):
     assert fields <= set(form["properties"])
 
 
+def test_a_size_lays_the_subject_out(client, photo):
+    picture = opened(post(client, photo, size="300x200", background="white", format="jpg").content)
+    assert picture.size == (300, 200)
+    for wrong in ("large", "0x0", "9000x9000"):  # the last: more than a photo may have
+        answer = post(client, photo, size=wrong)
+        assert answer.status_code == 400 and "size" in answer.json()["detail"]
+
+
 def test_a_background_is_never_taken_for_a_path(client, photo, tmp_path):
     (tmp_path / "secret.jpg").write_bytes(photo)
     for name in (str(tmp_path / "secret.jpg"), "/dev/null", "README.md"):

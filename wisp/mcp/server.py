@@ -20,6 +20,7 @@ from pipeline import Cutout, Output, Settings, WispError, __version__, image_io
 from pipeline.errors import ModelMissing, SettingsError
 from pipeline.models import listing
 from pipeline.output import Layer, format_of, paint
+from pipeline.sizes import SHOPS
 from wisp.mcp.answers import Cut, Network, write
 from wisp.mcp.folders import Folders, of_roots
 
@@ -69,7 +70,13 @@ class Tools:
             Field(description="A colour, blur, gradient:white,#c8d0d8, or a picture's path."),
         ] = None,
         crop: Annotated[bool, Field(description="Cut the picture down to the subject.")] = False,
-        margin: Annotated[str, Field(description="Room to leave when cropping: 20px, 5%.")] = "0px",
+        size: Annotated[
+            str | None,
+            Field(description=f"Lay the subject out: {', '.join(SHOPS)}, or 1600x1200 pixels."),
+        ] = None,
+        margin: Annotated[
+            str, Field(description="Room to leave with crop or size: 20px, 5%.")
+        ] = "0px",
         shadow: Annotated[float, Field(description="0..1, for products that stand.")] = 0.0,
         box: Box = None,
         points: Annotated[Points, Field(description="x, y of things to keep, as a box's.")] = None,
@@ -89,6 +96,7 @@ class Tools:
                 format_of(target),
                 background=_behind(folders, background),
                 crop=crop,
+                size=size,
                 margin=margin,
                 shadow=shadow,
             )

@@ -48,7 +48,7 @@ class Behind:
         blended in ``linear`` light if so.
         Raises :class:`SettingsError` where the output is of a kind that only a photo has.
         """
-        if output.crop or output.id_photo or output.scale or output.position:
+        if output.crop or output.canvas or output.scale or output.position:
             raise SettingsError("a clip keeps its size, and the subject its place")
         layer = output.background
         if isinstance(layer, tuple) and len(layer) == 4:
