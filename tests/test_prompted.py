@@ -64,6 +64,18 @@ def test_where_nothing_is_said_the_bundled_network_looks(sam):
     assert np.array_equal(plain.alpha, asked.alpha)
 
 
+def test_removed_with_all_that_was_fetched_for_it(sam):
+    assert store.usable(NAME) == store.model_path(NAME)  # verified, which is noted
+    part = store.model_path(HALF).with_name(f"{HALF}.onnx.part")
+    part.write_bytes(b"half of a half")
+    gone = store.remove(NAME)
+    assert set(gone) == {store.model_path(NAME), store.model_path(HALF), part}
+    left = [path for path in store.home().rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert left == []
+    with pytest.raises(ModelMissing, match=NAME):
+        store.remove(NAME)
+
+
 class Asked:
     """Remembers what it was asked, and answers with the same arrays."""
 

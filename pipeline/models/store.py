@@ -208,7 +208,8 @@ def recognise(path: Path) -> str | None:
 
 
 def remove(name: str) -> list[Path]:
-    """Delete what Wisp keeps of a downloaded or imported model; return what was deleted.
+    """Delete what Wisp keeps of a downloaded or imported model, with its decoder; return what was
+    deleted.
 
     What rembg downloaded is rembg's, and stays. Raises :class:`ModelMissing` where there is
     nothing to delete.
@@ -216,15 +217,22 @@ def remove(name: str) -> list[Path]:
     if name in COARSE or name in REFINERS:
         raise ModelMissing(f"{name} is part of Wisp and stays")
     target = model_path(name)
-    gone = []
+    gone = _deleted(name)
+    if name in PUBLIC and PUBLIC[name].decoder:
+        gone += _deleted(PUBLIC[name].decoder)
+    if not gone:
+        raise ModelMissing(f"there is no downloaded or imported model {name!r} in {target.parent}")
+    return gone
+
+
+def _deleted(name: str) -> list[Path]:
+    target, gone = model_path(name), []
     with locked(name):
         for path in (target, target.with_name(target.name + ".part"), target.with_suffix(".json")):
             if path.is_file():
                 path.unlink()
                 gone.append(path)
         _stamp(target).unlink(missing_ok=True)
-    if not gone:
-        raise ModelMissing(f"there is no downloaded or imported model {name!r} in {target.parent}")
     return gone
 
 
