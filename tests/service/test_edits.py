@@ -16,7 +16,6 @@ from pipeline.retouch import Stroke
 from pipeline.selection import EVERYTHING, Selection
 from service.edits import parse, parse_strokes
 from service.web import options_form
-from service.web.text import CHINESE, ENGLISH
 
 STROKE = {"points": [[0.1, 0.2], [0.3, 0.4]], "width": 0.05, "restore": True}
 
@@ -150,7 +149,3 @@ def test_pieces_and_holes_go_with_what_was_pointed_at():
     assert options_form.selection(PLAIN, box) == box
     asked = options_form.selection({**PLAIN, "largest": True, "filled": True}, box)
     assert asked == Selection(box=(0, 0, 0.5, 1), keep="largest", holes="fill")
-
-
-def test_both_languages_say_the_same_things():
-    assert set(ENGLISH) == set(CHINESE)

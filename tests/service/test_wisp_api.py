@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import re
 import zipfile
 
 import numpy as np
@@ -176,17 +175,6 @@ def test_no_room_for_results_is_507_and_costs_no_picture(serve, photo):
     answer = post(service, photo, accept="*/*")
     assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
     assert post(service, photo).status_code == 200
-
-
-def test_both_languages_say_the_same_things():
-    text = pytest.importorskip("service.web.text")
-    assert set(text.ENGLISH) == set(text.CHINESE)
-    assert all(
-        set(re.findall(r"{\w+}", text.ENGLISH[name])) == set(re.findall(r"{\w+}", words))
-        for name, words in text.CHINESE.items()
-    )
-    assert text.language("zh-CN,en;q=0.8") is text.CHINESE
-    assert text.language("de,en;q=0.8,zh;q=0.5") is text.ENGLISH
 
 
 def test_an_empty_scene_says_so(serve, nets, photo):
