@@ -231,20 +231,12 @@ class ResultStore:
         run("INSERT INTO clock VALUES (?)", (certain,))
         return certain
 
-    def about(self, name: str) -> Kept | None:
-        """Return an entry without its data; None where there is none, or no more."""
+    def get(self, name: str, data: bool = True) -> Kept | None:
+        """Return an entry, without its data if so; None where there is none, or no more."""
+        column = "data" if data else "x''"
         with self._using() as run:
             row = run(
-                f"SELECT {_ABOUT}, x'' FROM kept WHERE name = ? AND expires > ?",
-                (name, self._clock()),
-            ).fetchone()
-        return _entry(row) if row else None
-
-    def get(self, name: str) -> Kept | None:
-        """Return an entry with its data; None where there is none, or no more."""
-        with self._using() as run:
-            row = run(
-                f"SELECT {_ABOUT}, data FROM kept WHERE name = ? AND expires > ?",
+                f"SELECT {_ABOUT}, {column} FROM kept WHERE name = ? AND expires > ?",
                 (name, self._clock()),
             ).fetchone()
         return _entry(row) if row else None

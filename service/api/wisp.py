@@ -185,9 +185,9 @@ async def result(
 ) -> Response:
     """Return a result that was handed out; gone after a day."""
     token, _, ending = name.partition(".")
-    about = await asyncio.to_thread(context.results.about, token)
-    if about and (not ending or ending == about.format):
-        held(request).grow(about.size)
+    kept = await asyncio.to_thread(context.results.get, token, data=False)
+    if kept and ending in ("", kept.format):
+        held(request).grow(kept.size)  # before it is read
         kept = await asyncio.to_thread(context.results.get, token)
     else:
         kept = None

@@ -60,6 +60,7 @@ def test_a_shelf_that_is_no_database_is_put_aside(tmp_path):
     results = ResultStore(file, 10_000)
     kept = results.add(b"x", "png", hours=1)
     assert results.get(kept.name) == replace(kept, data=b"x")
+    assert results.get(kept.name, data=False) == replace(kept, data=b"")
     assert list(tmp_path.glob("*.broken-*"))
     results.close()
 
