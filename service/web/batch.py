@@ -22,6 +22,7 @@ from service.web import html, options_form
 from service.web.common import I18N, PageContext, offer, page_error, words
 
 _HEADERS = 1024  # bytes of a zip beside each file
+_THUMB = 112  # px: twice what the page shows, for fine screens
 
 
 class Batch:
@@ -80,19 +81,19 @@ class Batch:
             with page.held(request) as held, contextlib.closing(_Pictures(page, request)) as sent:
                 output = await options_form.output(page, options, request, held)
                 await asyncio.to_thread(sent.plan, files)
-                table = [[one.name, "waiting", ""] for one in sent.planned]
+                table = [html.Row(one.name) for one in sent.planned]
                 with page.writing("wisp-cutouts.zip", request) as (target, room):
                     wanted = options_form.selection(options)
                     job = Job(b"", options["model"], options["refine"], output, wanted=wanted)
                     steps = self._all(sent, table, target, room, job)
                     async with contextlib.aclosing(steps):
                         async for at in steps:
-                            progress((at, len(table)), desc=table[at][0])
+                            progress((at, len(table)), desc=table[at].name)
                             yield None, html.rows(table, labels), ""
         except WispError as error:
             raise page_error(error) from error
-        done = sum(row[1] == "done" for row in table)
-        taken = sum(float(row[2].partition(" ")[0]) for row in table if row[1] == "done")
+        done = sum(row.state == "done" for row in table)
+        taken = sum(float(row.said.partition(" ")[0]) for row in table if row.state == "done")
         summary = labels["summary"].format(
             total=len(table),
             done=done,
@@ -104,18 +105,18 @@ class Batch:
         )
         yield (
             str(target) if done else None,
-            html.rows(table, labels),
+            html.rows(table, labels, str(target)),
             f'<p class="status">{summary}</p>',
         )
 
     async def _all(
-        self, sent: _Pictures, table: list[list[str]], target: Path, room: Hold, options: Job
+        self, sent: _Pictures, table: list[html.Row], target: Path, room: Hold, options: Job
     ) -> AsyncGenerator[int, None]:
         """Cut out one after another into a zip; yields the number of the one that is begun."""
         used: set[str] = set()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
             for at, (row, one) in enumerate(zip(table, sent.planned, strict=True)):
-                row[1] = "working"
+                table[at] = replace(row, state="working")
                 yield at
                 try:
                     with self.page.held(sent.request) as held:
@@ -123,9 +124,21 @@ class Batch:
                         written = _unused(f"{Path(one.name).stem}.{answer.format}", used)
                         self.page.files.grow(room, len(answer.data) + _HEADERS)
                         await asyncio.to_thread(archive.writestr, written, answer.data)
-                    row[1:] = ["done", f"{answer.seconds['total']:.2f} s"]
+                        thumb = await self._thumb(answer, sent.request)
+                    said = f"{answer.seconds['total']:.2f} s"
+                    table[at] = html.Row(row.name, "done", said, thumb, written)
                 except WispError as error:
-                    row[1:] = ["failed", problem(error).message]
+                    table[at] = html.Row(row.name, "failed", problem(error).message)
+
+    async def _thumb(self, answer: Answer, request: gr.Request) -> str:
+        """Write a small picture of a result; without room for it there is none."""
+        if answer.format == "zip":
+            return ""
+        data = await asyncio.to_thread(html.small, answer.data, _THUMB)
+        try:
+            return await self.page.file(data, "thumbnail.webp", request)
+        except WispError:
+            return ""
 
     async def _patient(self, sent: _Pictures, one: _Picture, held: Hold, options: Job) -> Answer:
         """Do a job of a batch: where the queue or the memory is full, it waits its turn."""

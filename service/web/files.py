@@ -119,18 +119,19 @@ class Files:
             before.room.release()
         return str(path)
 
-    def look_up(self, path: object, owner: str, uploads_only: bool = True) -> str:
-        """Return a path that the visitor may name. Raises the same for every other.
+    def look_up(self, path: object, owner: str, upload: bool | None = True) -> str:
+        """Return a path that the visitor may name: of an upload, of what the page made (False), or
+        of either (None). Raises the same for every other.
 
         Raises
         ------
         NotAllowed
-            It is not a file of this visitor (or no upload, where it must be one). What else it is,
-            and whether it is there, is not looked at.
+            It is not such a file of this visitor. What else it is, and whether it is there, is not
+            looked at.
         """
         with self._lock:
             held = self._held.get(path) if isinstance(path, str) else None
-        if held is None or held.owner != owner or (uploads_only and not held.upload):
+        if held is None or held.owner != owner or upload not in (None, held.upload):
             raise refusal()
         return str(path)
 

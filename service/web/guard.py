@@ -21,7 +21,7 @@ from service.errors import BadRequest, NotFound, TooLarge
 from service.settings import ServiceSettings
 from service.web.event_streams import EventStreams
 from service.web.files import Files, keeper
-from service.web.transfer import hand_out, take_in
+from service.web.transfer import hand_out, hand_out_entry, take_in
 from service.web.upload_progress import UploadProgress
 
 _READS = re.compile(
@@ -58,10 +58,10 @@ class GuardMiddleware:
         read, write = method in ("GET", "HEAD"), method == "POST"
         request = Request(scope, receive)
         if read and path.startswith(_FILE):
-            name = path.removeprefix(_FILE)
-            answer = await hand_out(
-                self.files.look_up(name, self._owner(scope), uploads_only=False)
-            )
+            name, entry = path.removeprefix(_FILE), request.query_params.get("entry")
+            upload = None if entry is None else False  # a stranger's zip is not opened here
+            file = self.files.look_up(name, self._owner(scope), upload)
+            answer = await (hand_out(file) if entry is None else hand_out_entry(file, entry))
             await answer(scope, receive, send)
         elif write and path.rstrip("/") == _UPLOAD:
             owner, who = self._owner(scope), client(scope)

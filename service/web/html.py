@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -166,15 +168,38 @@ def status(answer: Answer, words: dict[str, str], template: str = "") -> str:
     return f'<p class="status" role="status">{line}{notes}</p>'
 
 
-def rows(files: Iterable[Sequence[str]], words: dict[str, str]) -> str:
-    """Lay out a batch: (name, state, what is to be labels of it) a file."""
-    body = "".join(
-        f'<tr class="{state}"><td>{html.escape(name)}</td><td>{words[state]}</td>'
-        f"<td>{html.escape(labels)}</td></tr>"
-        for name, state, labels in files
-    )
+@dataclass(frozen=True)
+class Row:
+    """A file of a batch, and how far it is."""
+
+    name: str
+    state: str = "waiting"
+    said: str = ""  # the time it took, or why it failed
+    thumb: str = ""  # the path of a small picture
+    entry: str = ""  # its name in the zip of the results
+
+
+def rows(files: Iterable[Row], words: dict[str, str], archive: str = "") -> str:
+    """Lay out a batch. ``archive`` is the path of the zip, once it is there."""
+    body = ""
+    for row in files:
+        name = html.escape(row.name)
+        if row.thumb:
+            name = f'<img class="checker" src="{_address(row.thumb)}" alt="">{name}'
+        if archive and row.entry:
+            one = f"{_address(archive)}?entry={quote(row.entry, safe='')}"
+            name = f'<a href="{one}" download title="{words["download"]}">{name}</a>'
+        body += (
+            f'<tr class="{row.state}"><td>{name}</td><td>{words[row.state]}</td>'
+            f"<td>{html.escape(row.said)}</td></tr>"
+        )
     head = f"<th>{words['name']}</th><th>{words['state']}</th><th>{words['time']}</th>"
     return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _address(path: str) -> str:
+    """Where the page finds a file of its own; relative, since the page may lie below a path."""
+    return f"gradio_api/file={quote(path)}"
 
 
 def facts(groups: Iterable[tuple[str, Iterable[tuple[str, Any]]]]) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+from urllib.parse import quote
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from service.budget import Hold
 from service.errors import BadRequest, StorageFull, TooLarge
@@ -29,6 +31,7 @@ _SHOWN = {
 }
 _LONGEST_NAME = 200  # bytes: file systems take 255
 _HEADER_BYTES = 4096  # of one part of a form
+_BLOCK = 1 << 18  # bytes of an entry that are in memory at a time
 
 
 async def hand_out(path: str) -> Response:
@@ -47,6 +50,36 @@ async def hand_out(path: str) -> Response:
         content_disposition_type="inline" if media else "attachment",
         headers={"Cache-Control": "private, max-age=3600"},
         stat_result=status,
+    )
+
+
+async def hand_out_entry(path: str, name: str) -> Response:
+    """Answer with one file of a zip that the page made, as a download.
+
+    Raises as :meth:`Files.look_up` for what is no zip, and for what is not in it.
+    """
+
+    def found() -> zipfile.ZipInfo:
+        with zipfile.ZipFile(path) as archive:
+            return archive.getinfo(name)
+
+    def blocks() -> Iterator[bytes]:
+        with zipfile.ZipFile(path) as archive, archive.open(name) as stream:
+            while block := stream.read(_BLOCK):
+                yield block
+
+    try:
+        entry = await asyncio.to_thread(found)
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise refusal() from error
+    return StreamingResponse(
+        blocks(),
+        media_type="application/octet-stream",
+        headers={
+            "Content-Length": str(entry.file_size),
+            "Content-Disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}",
+            "Cache-Control": "private, max-age=3600",
+        },
     )
 
 

@@ -489,6 +489,9 @@ def test_batch_with_one_that_fails(page, place):
     page.wait(lambda: "2 done, 1 failed" in page.text("#wisp-summary"))
     page.wait(lambda: len(page.find("#wisp-rows tr.done")) == 2)
     assert "broken" in page.text("#wisp-rows tr.failed")
+    page.wait(lambda: len(page.find("#wisp-rows tr.done a")) == 2)
+    loaded = "return [...document.querySelectorAll('#wisp-rows img')].map((i) => i.naturalWidth)"
+    page.wait(lambda: all(0 < width <= 112 for width in page.run(loaded)))
 
 
 def test_a_look_inside(page, place):

@@ -145,6 +145,16 @@ def test_no_file_is_handed_out_that_is_not_the_visitors(page, kind):
     assert page.client.get(f"/gradio_api/file={page.mine}", headers=page.cookie).status_code == 200
 
 
+def test_a_zip_that_was_sent_is_not_opened(page):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.png", b"a")
+    files = [("files", ("a.zip", buffer.getvalue()))]
+    sent = page.client.post("/gradio_api/upload", files=files, headers=page.cookie).json()[0]
+    answer = page.client.get(f"/gradio_api/file={sent}?entry=a.png", headers=page.cookie)
+    assert (answer.status_code, answer.json()) == (403, REFUSED)
+
+
 def nested(leaf):
     """Values as deep as a few levels, with ``leaf`` somewhere in them."""
     key = st.sampled_from(["path", "image", "files", "value", "root", "data", "0", ""])

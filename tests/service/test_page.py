@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -130,6 +131,24 @@ def test_batch_of_files_and_a_zip_with_one_broken(client, folder):
         assert opened(archive.read("rocket.png")).mode == "RGBA"
     assert table.count('class="done"') == 2 and table.count('class="failed"') == 1
     assert "3 pictures: 2 done, 1 failed" in summary
+
+
+def test_each_result_of_a_batch_has_a_thumbnail_and_comes_alone(client, folder, server):
+    files = [file(folder / name) for name in ("astronaut.jpg", "broken.jpg", "some.zip")]
+    path, table, _ = client.predict(files, False, *WISHES, api_name="/batch")
+    thumbs = re.findall(r'<img class="checker" src="([^"]+)"', table)
+    links = re.findall(r'<a href="([^"]+)" download', table)
+    assert len(thumbs) == len(links) == 2
+    for thumb in thumbs:
+        picture = opened(get(f"{server.url}/{thumb}").content)
+        assert picture.format == "WEBP" and max(picture.size) <= 112
+    answer = get(f"{server.url}/{links[1]}")
+    with zipfile.ZipFile(path) as archive:
+        assert answer.content == archive.read("rocket.png")
+    assert answer.headers["content-disposition"] == "attachment; filename*=utf-8''rocket.png"
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    for wrong in (links[1].replace("rocket", "no-such"), f"{thumbs[0]}?entry=rocket.png"):
+        assert get(f"{server.url}/{wrong}").status_code == 403
 
 
 def test_a_look_inside_file_in_figure_out(client, folder):

@@ -41,7 +41,9 @@ def test_only_the_one_who_sent_a_file_may_name_it(files):
     path = kept(files)
     assert files.look_up(path, "one") == path and read(files, path, "one") == b"\0"
     other = kept(files, upload=False)  # handed out, and not sent
-    assert files.look_up(other, "one", uploads_only=False) == other
+    assert files.look_up(other, "one", None) == files.look_up(other, "one", False) == other
+    with pytest.raises(NotAllowed):
+        files.look_up(path, "one", False)
     for name, owner in (
         (path, "two"),
         (other, "one"),
