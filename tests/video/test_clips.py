@@ -9,8 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from tests.conftest import encoded
 from tests.video.conftest import av, cut, ffmpeg, packets, picture, write_clip
-from wisp.video import ClipError, open_clip, open_source
+from wisp.video import ClipError, ClipTooLarge, Limits, open_clip, open_source
 from wisp.video.sources import Raw, numbered, raw_size
 
 
@@ -132,6 +133,61 @@ def test_hdr_is_refused_with_a_way_out(tmp_path, transfer, name):
     write_clip(tmp_path / "a.mp4", 2, tags=(9, 9, transfer))
     with pytest.raises(ClipError, match=rf"HDR \({name}\).*tonemap"):
         open_clip(tmp_path / "a.mp4")
+
+
+LIMITS = Limits(pixels=64 * 48, seconds=1.0, frames=30)
+
+
+@pytest.mark.parametrize(
+    ("frames", "times", "size"),
+    [
+        (27, None, (48, 64)),  # 1.08 s
+        (31, list(range(31)), (48, 64)),
+        (3, [0, 40, 5_000_000], (48, 64)),
+        (1, None, (50, 64)),
+    ],
+)
+@pytest.mark.parametrize("ending", [".mp4", ".h264"])
+def test_a_clip_beyond_its_limits_is_refused(tmp_path, ending, frames, times, size):
+    """Also where the container says nothing of its length, at the frame that is too many."""
+    path = tmp_path / f"a{ending}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for number in range(frames):
+            pixels = np.full((*size, 3), 7 * number % 256, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            frame.pts = 40 * number if times is None else times[number]
+            frame.time_base = Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    if ending == ".h264" and times == [0, 40, 5_000_000]:
+        pytest.skip("holds no times")
+    with pytest.raises(ClipTooLarge, match="limit is 3072|longer than 1 s or 30 frames"):
+        list(open_clip(path, LIMITS).frames())
+
+
+def test_a_clip_within_its_limits_is_as_without(tmp_path):
+    write_clip(tmp_path / "a.mp4", 25)
+    assert len(list(open_clip(tmp_path / "a.mp4", LIMITS).frames())) == 25
+
+
+def test_a_frame_that_grows_on_the_way_is_not_decoded(tmp_path):
+    """The container says one size, and a later frame has a thousand times as many pixels."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
+        container.start_encoding()
+        for number, size in enumerate([(48, 64)] * 4 + [(1536, 2048)]):
+            packet = av.Packet(encoded(np.full((*size, 3), 60 * number, np.uint8), "JPEG"))
+            packet.pts = packet.dts = 40 * number
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            container.mux(packet)
+    assert list(open_clip(tmp_path / "a.mkv").frames())[-1].image.min() > 230  # but reduced
+    frames = list(open_clip(tmp_path / "a.mkv", LIMITS).frames())
+    assert len(frames) >= 4 and max(frame.image.max() for frame in frames) < 200
 
 
 @pytest.mark.parametrize("content", [b"", b"not a clip at all", None])

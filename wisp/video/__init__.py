@@ -8,9 +8,9 @@ Needs ``pip install 'wispcut[video]'``.
 """
 
 from wisp.video.behind import Behind
-from wisp.video.clip import Clip, Frame, open_clip
+from wisp.video.clip import Clip, Frame, Limits, open_clip
 from wisp.video.cutout import CutoutVideo
-from wisp.video.errors import ClipError
+from wisp.video.errors import ClipError, ClipTooLarge
 from wisp.video.run import Report, cut_clip
 from wisp.video.sinks import sink_for
 from wisp.video.sources import open_source
@@ -19,8 +19,10 @@ __all__ = [
     "Behind",
     "Clip",
     "ClipError",
+    "ClipTooLarge",
     "CutoutVideo",
     "Frame",
+    "Limits",
     "Report",
     "cut_clip",
     "open_clip",

@@ -14,12 +14,17 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from wisp.video.errors import ClipError
+from wisp.video.errors import ClipError, ClipTooLarge
 
 # ITU-T H.273: the code points of what a clip says about its colours.
 UNSPECIFIED, BT709, BT601 = 2, 1, 6
 _HDR = {16: "PQ", 18: "HLG"}
-_BROKEN = (av.error.InvalidDataError, av.error.BugError, av.error.ExternalError)
+_BROKEN = (
+    av.error.InvalidDataError,
+    av.error.ArgumentError,  # more pixels than a decoder may make
+    av.error.BugError,
+    av.error.ExternalError,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,36 @@ class Colour:
     matrix: int = BT709
     primaries: int = BT709
     transfer: int = BT709
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a clip may be: what strangers send lies about itself, so frames are counted too.
+
+    Attributes
+    ----------
+    pixels
+        Of one frame.
+    seconds
+        From the first frame to the last.
+    frames
+        How many.
+    """
+
+    pixels: int
+    seconds: float
+    frames: int
+
+    def check(self, clip: Path, pixels: int, seconds: float, frames: int) -> None:
+        """Raise :class:`ClipTooLarge` where a clip is more than that."""
+        if pixels > self.pixels:
+            raise ClipTooLarge(
+                f"{clip} has frames of {pixels} pixels, and the limit is {self.pixels}: reduce it"
+            )
+        if seconds > self.seconds or frames > self.frames:
+            raise ClipTooLarge(
+                f"{clip} is longer than {self.seconds:g} s or {self.frames} frames: shorten it"
+            )
 
 
 @dataclass(frozen=True)
@@ -70,6 +105,8 @@ class Clip:
         How wide a pixel is for its height.
     notes
         What the user may want to know, a short sentence each.
+    limits
+        How much it may be; None is any.
     """
 
     path: Path
@@ -80,42 +117,54 @@ class Clip:
     colour: Colour
     aspect: Fraction = Fraction(1)
     notes: tuple[str, ...] = ()
+    limits: Limits | None = None
 
     def frames(self, after: int | None = None) -> Iterator[Frame]:
         """Decode the frames in the order of their times; only those later than ``after``, if given.
 
         A frame that cannot be decoded is the picture before it, at its own time, and ``damaged``.
-        Raises :class:`ClipError` when the file is gone, or not one frame can be decoded.
+        Raises :class:`ClipError` when the file is gone, or not one frame can be decoded,
+        :class:`ClipTooLarge` at the frame that is beyond the limits.
         """
         with opened(self.path) as container:
-            stream = _video(container, self.path)
+            stream = _video(container, self.path, self.limits)
             stream.thread_type = "AUTO"
             if after is not None:
                 container.seek(after, stream=stream)
-            decoded = False
-            for frame in _decoded(container, stream, self):
-                decoded = True
+            begun: int | None = None
+            for number, frame in enumerate(_decoded(container, stream, self), 1):
+                begun = frame.pts if begun is None else begun
+                if self.limits:
+                    passed = float((frame.pts - begun) * self.time_base)
+                    self.limits.check(self.path, 0, passed, number)
                 if after is None or frame.pts > after:
                     yield frame
-            if not decoded:
+            if begun is None:
                 raise ClipError(f"{self.path}: not one frame can be decoded")
 
 
-def open_clip(path: Path) -> Clip:
+def open_clip(path: Path, limits: Limits | None = None) -> Clip:
     """Look at a clip, and decode its first frame, which knows best how it is to be shown.
 
     Raises
     ------
+    ClipTooLarge
+        When it says of itself that it is beyond the ``limits``.
     ClipError
         When it cannot be read, has no pictures, or is HDR: squeezed into 8 bits by a guess, it
         would look worse than any converter makes it.
     """
     with opened(path) as container:
-        stream = _video(container, path)
+        stream = _video(container, path, limits)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        count = stream.frames or _by_length(container, rate)
+        context = stream.codec_context
+        if limits:
+            seconds = (container.duration or 0) / av.time_base
+            limits.check(path, context.width * context.height, seconds, count or 0)
         first = next(_frames(container, stream, []), None)
         if first is None:
             raise ClipError(f"{path}: not one frame can be decoded")
-        context = stream.codec_context
         if kind := _HDR.get(context.color_trc):
             raise ClipError(
                 f"{path} is HDR ({kind}), and cutouts are SDR: convert it first, with ffmpeg -i IN "
@@ -128,7 +177,6 @@ def open_clip(path: Path) -> Clip:
         turned = first.rotation % 180 == 90
         size = (first.width, first.height) if turned else (first.height, first.width)
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         matrix = context.colorspace
         if matrix in (0, UNSPECIFIED):  # what players take it for, by its size
             matrix = BT709 if max(size) >= 1280 or min(size) >= 720 else BT601
@@ -139,10 +187,11 @@ def open_clip(path: Path) -> Clip:
             size,
             stream.time_base,
             rate,
-            stream.frames or _by_length(container, rate),
+            count,
             colour,
             1 / aspect if turned else aspect,
             tuple(notes),
+            limits,
         )
 
 
@@ -168,10 +217,12 @@ def opened(path: Path) -> Iterator[Any]:
         yield container
 
 
-def _video(container: Any, path: Path) -> Any:
+def _video(container: Any, path: Path, limits: Limits | None) -> Any:
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None:
         raise ClipError(f"{path} has no pictures in it, or of a kind that is not known")
+    if limits:  # for later frames, which may be larger; coded frames are padded to whole blocks
+        stream.codec_context.options = {"max_pixels": str(2 * limits.pixels)}
     return stream
 
 

@@ -7,3 +7,7 @@ from pipeline.errors import WispError
 
 class ClipError(WispError):
     """A clip cannot be read, or is of a kind that is not cut out."""
+
+
+class ClipTooLarge(ClipError):
+    """A clip has larger or more frames, or takes longer, than its :class:`~wisp.video.Limits`."""
