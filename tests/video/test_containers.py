@@ -74,6 +74,19 @@ def test_with_a_background(clip, tmp_path, ending):
     assert np.abs(frames[5][0, 0].astype(int) - (0, 255, 0)).max() < 12
 
 
+@pytest.mark.parametrize("ending", [".webp", ".apng", ".gif"])
+def test_a_loop_with_a_background(clip, tmp_path, ending):
+    cut(clip, tmp_path / f"out{ending}", background="#00ff00")
+    with Image.open(tmp_path / f"out{ending}") as loop:
+        assert getattr(loop, "n_frames", 1) == 8
+        loop.seek(5)
+        frame = np.asarray(loop.convert("RGBA"))
+    assert (frame[..., 3] == 255).all()
+    assert np.abs(frame[0, 0, :3].astype(int) - (0, 255, 0)).max() < 12
+    wanted = meant(clip, background="#00ff00")[5].colours
+    assert np.abs(frame[..., :3].astype(int) - wanted).mean() < 6
+
+
 def test_only_the_mask(clip, tmp_path):
     target = tmp_path / "mask.mp4"
     cut(clip, target, only_mask=True)
@@ -147,6 +160,26 @@ def test_lost_alpha_is_found_before_it_is_said_to_be_done(tmp_path):
     assert asked
     with pytest.raises(OutputError, match="does not show what was meant"):
         check(path, asked, kept, [0, 1, 2], Fraction(1, 25))
+
+
+def test_a_webp_whose_alpha_is_lost_is_found(tmp_path):
+    path = tmp_path / "a.webp"
+    coding = coding_for(path, alpha=True)
+    encoder = Encoder(path, coding, (48, 64), Fraction(25), Fraction(1, 25), Colour())
+    kept = Kept()
+    for number in range(3):
+        alpha = np.zeros((48, 64), np.float32)
+        alpha[:, 20 + number :] = 1
+        picture = Picture(np.full((48, 64, 3), 128, np.uint8), alpha)
+        kept.offer(number, picture)
+        encoder.write(picture if number < 2 else Picture(picture.colours), number)
+    encoder.close()
+    with pytest.raises(OutputError, match=r"at 0.08 s it does not show what was meant"):
+        check(path, coding, kept, [0, 1, 2], Fraction(1, 25))
+    with pytest.raises(OutputError, match="no frame at"):
+        check(path, coding, kept, [0, 1, 9], Fraction(1, 25))
+    kept.frames.pop(2)
+    check(path, coding, kept, [0, 1, 2], Fraction(1, 25))
 
 
 def test_a_few_frames_are_kept_from_all_over_a_clip():

@@ -6,7 +6,7 @@ does not look for it. So the file is opened again, and some frames are held agai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline import compose
 from pipeline.errors import OutputError
@@ -55,21 +56,41 @@ def check(path: Path, coding: Coding, kept: Kept, times: Sequence[int], base: Fr
     ``times`` are the ``pts`` of all its frames, in steps of ``base`` seconds. Raises
     :class:`OutputError` where a frame is not there, or its alpha is not what was written.
     """
+    moments = [float((times[number] - times[0]) * base) for number in kept.frames]
+    frames = _of_webp(path, moments) if path.suffix == ".webp" else _of(path, coding, moments)
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            decoder: Any = stream.codec_context
-            if coding.decoder:
-                decoder = av.CodecContext.create(coding.decoder, "r")
-            begun = (
-                0.0 if stream.start_time is None else float(stream.start_time * stream.time_base)
-            )
-            for number, meant in kept.frames.items():
-                moment = float((times[number] - times[0]) * base)
-                frame = _frame_at(container, stream, decoder, begun + moment, coding.pixels)
-                _compare(path, coding, frame, meant, float(times[number] * base))
+        for (number, meant), frame in zip(kept.frames.items(), frames, strict=True):
+            _compare(path, coding, frame, meant, float(times[number] * base))
     except (OSError, ValueError, av.error.InvalidDataError) as error:
         raise OutputError(f"{path.name} was written, but cannot be read again: {error}") from error
+
+
+def _of(path: Path, coding: Coding, moments: list[float]) -> Iterator[NDArray[np.uint8] | None]:
+    """Read the frames that are shown at some moments; None where there is none."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        decoder: Any = stream.codec_context
+        if coding.decoder:
+            decoder = av.CodecContext.create(coding.decoder, "r")
+        begun = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base)
+        for moment in moments:
+            yield _frame_at(container, stream, decoder, begun + moment, coding.pixels)
+
+
+def _of_webp(path: Path, moments: list[float]) -> Iterator[NDArray[np.uint8] | None]:
+    """Read the alpha of a WebP loop, which FFmpeg writes and does not read; Pillow does."""
+    with Image.open(path) as loop:
+        number, end = -1, 0.0
+        for moment in moments:
+            while end <= moment + 0.002:
+                number += 1
+                if number == getattr(loop, "n_frames", 1):
+                    yield None
+                    return
+                loop.seek(number)
+                alpha = np.asarray(loop.convert("RGBA"))[..., 3]
+                end += loop.info["duration"] / 1000
+            yield alpha
 
 
 def _frame_at(

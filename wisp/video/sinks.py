@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -99,8 +99,8 @@ class ClipFile:
         return times[-count - 1] if len(times) > count else None
 
     @property
-    def counts(self) -> dict[str, int]:
-        """What is counted on the way, and outlives a stop."""
+    def counts(self) -> dict[str, Any]:
+        """What is counted or found out on the way, and outlives a stop."""
         return self._parts.counts
 
     def write(self, picture: Picture, pts: int) -> None:
@@ -152,6 +152,8 @@ class Loop:
         """Add a frame."""
         if len(self._times) == LONGEST_LOOP:
             raise SettingsError(f"a loop ends after {LONGEST_LOOP} frames: write .webm or .mov")
+        if picture.alpha is None:  # these codecs have one all the same
+            picture = replace(picture, alpha=np.ones(picture.colours.shape[:2], np.float32))
         self._kept.offer(len(self._times), picture)
         self._times.append(pts)
         self._encoder.write(picture, pts - self._times[0])
@@ -160,10 +162,9 @@ class Loop:
         """Close and check the file, and put it in its place."""
         try:
             self._encoder.close()
-            if self._times and self._shape.coding.codec != "libwebp_anim":  # av cannot read those
+            if self._times:
                 base = self._shape.time_base
                 check(self._partial, self._shape.coding, self._kept, self._times, base)
-            if self._times:
                 self._partial.replace(self._target)
         finally:
             self._partial.unlink(missing_ok=True)
