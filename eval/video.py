@@ -8,19 +8,24 @@ frame and the one before it, so a clip may be as long as it likes.
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from eval.datasets import SUFFIXES
 from eval.methods import Spec, as_rgba, build
-from eval.methods.external import pixels_of
+from eval.methods.external import pixels_of, timed
 from eval.methods.protocol import Input, MethodError, Outside
 from eval.metrics.error import mae
 from eval.metrics.temporal import aligned_change, dtssd
@@ -36,6 +41,7 @@ FIGURES = {
     "dtssd": "dtSSD ×100",
     "change": "Aligned change ×1000",
     "seconds": "s a frame",
+    "megabytes": "MB",
 }
 TRUTH = "the truth itself"
 
@@ -83,17 +89,33 @@ def _pictures(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
 
 
+@dataclass
+class Written:
+    """The mattes that a command wrote of a whole clip, and what it took for them."""
+
+    mattes: Iterator[Matte]
+    seconds: float  # a frame, with the command's start
+    megabytes: float
+
+    def __iter__(self) -> Iterator[Matte]:
+        return self.mattes
+
+
 def measure(clip: Clip, mattes: Iterable[Matte]) -> Figures:
     """Measure the mattes of a clip, one for each frame, taken as they come.
 
-    ``seconds`` is the time from asking for a matte to having it, on average.
+    ``seconds`` is the time from asking for a matte to having it, on average, unless they are
+    :class:`Written` already.
     """
     columns: dict[str, list[float]] = {name: [] for name in FIGURES}
     before: tuple[Matte, Matte, NDArray[np.uint8]] | None = None
     waiting = iter(mattes)
     for frame, alpha in zip(clip.frames, clip.alphas, strict=True):
         start = time.perf_counter()
-        matte = next(waiting)
+        try:
+            matte = next(waiting)
+        except StopIteration:
+            raise MethodError(f"{clip.name}: fewer answers than frames") from None
         columns["seconds"].append(time.perf_counter() - start)
         photo, truth = _photo(frame), _alpha(alpha)
         columns["mad"].append(mae(matte, truth) * 1000)
@@ -103,14 +125,25 @@ def measure(clip: Clip, mattes: Iterable[Matte]) -> Figures:
             if change is not None:
                 columns["change"].append(change)
         before = matte, truth, photo
+    if isinstance(mattes, Written):
+        columns["seconds"], columns["megabytes"] = [mattes.seconds], [mattes.megabytes]
     return {name: float(np.mean(values)) for name, values in columns.items() if values}
 
 
-def mattes(spec: Spec, clip: Clip) -> Iterator[Matte]:
-    """Let a method answer frame after frame; :data:`VIDEO` sees the clip as a whole.
+def mattes(spec: Spec, clip: Clip, scratch: Path) -> Iterable[Matte]:
+    """Let a method answer for a clip.
 
-    A ``folder`` holds a clip's answers as the clip holds its alphas.
+    :data:`VIDEO` sees the clip as a whole, and so does a ``command``: its ``{in}`` is a lossless
+    .mkv, and the ``{out}`` that it is to write a .mov with alpha, or a grey one; both lie in
+    ``scratch``. A ``folder`` holds a clip's answers as the clip holds its alphas. All other methods
+    answer frame after frame.
     """
+    if spec.kind == "command":
+        return _commanded(spec.option("run"), clip, scratch)
+    return _answers(spec, clip)
+
+
+def _answers(spec: Spec, clip: Clip) -> Iterator[Matte]:
     if spec.kind == VIDEO:
         from wisp.video import CutoutVideo
 
@@ -128,6 +161,47 @@ def mattes(spec: Spec, clip: Clip) -> Iterator[Matte]:
                 yield np.asarray(pixels, np.float32)
             else:
                 yield as_rgba(photo, pixels)[..., 3] / np.float32(255)
+
+
+def _commanded(line: str, clip: Clip, scratch: Path) -> Written:
+    source, target = scratch / "in.mkv", scratch / "out.mov"
+    target.unlink(missing_ok=True)
+    _write(clip, source)
+    words = [
+        word.replace("{in}", str(source)).replace("{out}", str(target))
+        for word in shlex.split(line)
+    ]
+    seconds, megabytes = timed(words, scratch / "log")
+    if not target.is_file():
+        raise MethodError(f"{words[0]} ended well, but wrote no output")
+    return Written(_read(target, clip), seconds / len(clip.frames), megabytes)
+
+
+def _write(clip: Clip, target: Path) -> None:
+    from wisp.video.clip import Colour
+    from wisp.video.coding import Encoder, Picture, coding_for
+
+    rate = Fraction(25)
+    frames = map(_photo, clip.frames)
+    first = next(frames)
+    size = first.shape[0], first.shape[1]
+    encoder = Encoder(target, coding_for(target, True), size, rate, 1 / rate, Colour())
+    for number, photo in enumerate(chain([first], frames)):
+        encoder.write(Picture(photo), number)
+    encoder.close()
+
+
+def _read(path: Path, clip: Clip) -> Iterator[Matte]:
+    """Read a clip's alpha, or its grey where it has none, at the size of the clip's frames."""
+    import av
+
+    width, height = Image.open(clip.frames[0]).size
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            seen = frame.to_ndarray(format="rgba")
+            alpha = any(part.is_alpha for part in frame.format.components)
+            matte = seen[..., 3] if alpha else seen[..., :3].mean(2)
+            yield cv2.resize(matte.astype(np.float32) / np.float32(255), (width, height))
 
 
 def _finished(folder: Path, clip: Clip) -> Iterator[Matte]:
@@ -159,7 +233,9 @@ def run(clips: list[Clip], specs: list[Spec], tell: Told) -> dict[str, dict[str,
         by_method[spec.label] = {}
         for number, clip in enumerate(clips, 1):
             tell(f"{spec.label}: {clip.name} ({number} of {len(clips)})")
-            by_method[spec.label][clip.name] = measure(clip, mattes(spec, clip))
+            with TemporaryDirectory(prefix="wisp-bench-") as scratch:
+                answers = mattes(spec, clip, Path(scratch))
+                by_method[spec.label][clip.name] = measure(clip, answers)
     return by_method
 
 

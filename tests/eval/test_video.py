@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -106,6 +108,45 @@ def test_the_command(folder, tmp_path, monkeypatch):
     figures = json.loads((out / "video.json").read_text())["figures"]
     assert set(figures) == {"the truth itself", "perfect"}
     assert set(figures["perfect"]) == {"still", "walk"}
+
+
+HALF = """
+import sys
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from wisp.video import open_clip
+from wisp.video.clip import Colour
+from wisp.video.coding import Encoder, Picture, coding_for
+source, target = map(Path, sys.argv[1:3])
+clip = open_clip(source)
+coding = coding_for(target, True)
+encoder = Encoder(target, coding, (48, 64), clip.rate, clip.time_base, Colour())
+for frame in list(clip.frames())[: int(sys.argv[3])]:
+    small = np.ascontiguousarray(frame.image[::2, ::2])
+    encoder.write(Picture(small, np.full((48, 64), 0.5, np.float32)), frame.pts)
+encoder.close()
+"""
+
+
+def test_a_command_gets_a_clip_and_writes_one(folder, tmp_path, monkeypatch):
+    """Its matte may be of another size, and is measured as if it were enlarged."""
+    pytest.importorskip("av", reason="clips need pip install 'wispcut[video]'")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    script, out = tmp_path / "half.py", tmp_path / "report"
+    script.write_text(HALF)
+    line = f"half={sys.executable} {script} {{in}} {{out}}"
+    args = ["--video", str(folder / "walk"), "--methods", "", "--quiet", "-o", str(out)]
+    done = CliRunner().invoke(bench, [*args, "--method-command", f"{line} 4"])
+    assert done.exit_code == 0, done.output
+    figures = json.loads((out / "video.json").read_text())["figures"]["half"]["walk"]
+    truth = [video._alpha(path) for path in video.find(folder / "walk")[0].alphas]
+    assert figures["mad"] == pytest.approx(
+        np.mean([abs(a - 0.5).mean() for a in truth]) * 1e3, 0.01
+    )
+    assert figures["seconds"] > 0 and figures["megabytes"] > 30
+    done = CliRunner().invoke(bench, [*args, "--method-command", f"{line} 2"])
+    assert done.exit_code == 1 and "fewer answers than frames" in done.output
 
 
 def test_wisp_video_is_a_method(folder, monkeypatch):
