@@ -99,7 +99,8 @@ OPTIONS = (
 )
 
 
-def _with(options: Iterable[Callable[[Function], Function]], function: Function) -> Function:
+def with_options(options: Iterable[Callable[[Function], Function]], function: Function) -> Function:
+    """Give a command several options, in this order."""
     for option in reversed(tuple(options)):
         function = option(function)
     return function
@@ -107,17 +108,17 @@ def _with(options: Iterable[Callable[[Function], Function]], function: Function)
 
 def output_options(function: Function) -> Function:
     """Give a command the options; :func:`parsed` reads them."""
-    return _with(OPTIONS, function)
+    return with_options(OPTIONS, function)
 
 
 def network_options(function: Function) -> Function:
     """Give a command the options of the networks; :func:`chosen_settings` reads them."""
-    return _with(NETWORKS, function)
+    return with_options(NETWORKS, function)
 
 
 def reading_options(function: Function) -> Function:
     """Give a command the limits for photos; :func:`chosen_settings` reads them."""
-    return _with(READING, function)
+    return with_options(READING, function)
 
 
 def format_option(help: str) -> Callable[[Function], Function]:

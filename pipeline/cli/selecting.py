@@ -12,6 +12,7 @@ import click
 
 from pipeline import image_io
 from pipeline.batch import STREAM, Job
+from pipeline.cli.options import with_options
 from pipeline.errors import SettingsError
 from pipeline.selection import HOLES, KEEP, Selection
 
@@ -51,13 +52,7 @@ def _option(*names: str, callback: Callable[..., None] = _keep, **settings: Any)
     return click.option(*names, callback=callback, expose_value=False, **settings)
 
 
-OPTIONS = (
-    _option(
-        "--mask",
-        metavar="FILE|FOLDER",
-        type=click.Path(exists=True, path_type=Path),
-        help="A mask of your own in place of stage 1; a folder: by the photos' names.",
-    ),
+HINTS = (
     _option(
         "--box",
         metavar="X0,Y0,X1,Y1",
@@ -80,6 +75,15 @@ OPTIONS = (
         callback=_numbers,
         help="Drop the thing there; may be repeated.",
     ),
+)
+OPTIONS = (
+    _option(
+        "--mask",
+        metavar="FILE|FOLDER",
+        type=click.Path(exists=True, path_type=Path),
+        help="A mask of your own in place of stage 1; a folder: by the photos' names.",
+    ),
+    *HINTS,
     _option(
         "--keep",
         type=click.Choice([*KEEP, EACH]),
@@ -97,9 +101,12 @@ OPTIONS = (
 
 def selection_options(function: Function) -> Function:
     """Give a command the options; :func:`selected` reads them."""
-    for option in reversed(OPTIONS):
-        function = option(function)
-    return function
+    return with_options(OPTIONS, function)
+
+
+def hint_options(function: Function) -> Function:
+    """Give a command those of a box and points alone; :func:`selected` reads them too."""
+    return with_options(HINTS, function)
 
 
 @dataclass(frozen=True)

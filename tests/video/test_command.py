@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from tests import networks
-from tests.video.conftest import HEIGHT, WIDTH, ffmpeg, picture, write_clip
+from tests.video.conftest import HEIGHT, WIDTH, av, ffmpeg, picture, write_clip
 from wisp.video.command import video
 
 
@@ -79,6 +79,34 @@ def test_another_clip_behind_plays_on_in_a_loop(tmp_path):
         assert np.abs(shown[corner].astype(int) - wanted[corner]).mean() < 6
     moving = [behind.picture(result, Fraction(n + 13, 25)).colours[24] for n in range(2)]
     assert (moving[0] != moving[1]).any()
+
+
+def test_a_box_and_a_point_say_what_to_cut(run, tmp_path):
+    write_two(tmp_path / "a.mp4")
+    for hint in (("--box", "0,0,0.5,1"), ("--point", "0.2,0.5")):
+        done = run("a.mp4", "-o", "b.mov", *hint, "--overwrite")
+        assert done.exit_code == 0, done.output
+        alpha = ffmpeg(tmp_path / "b.mov")[..., 3]
+        assert (alpha[:, :, 40:] == 0).all()
+        # The one on the left, wherever it has moved to.
+        assert all(frame[24, 10 + number] > 200 for number, frame in enumerate(alpha))
+    stopped = run("a.mp4", "-o", "frames/%05d.png", *hint, "--resume")
+    assert stopped.exit_code == 2 and "in one go" in stopped.stderr
+    again = run("a.mp4", "-o", "b.mov", "--resume", "--box", "0,0,1.5,1")
+    assert again.exit_code == 2
+
+
+def write_two(path: Path) -> None:
+    """Two bright squares on black; the left one moves by a pixel a frame."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for number in range(8):
+            pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+            pixels[16:32, 4 + number : 16 + number] = pixels[16:32, 48:60] = 255
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 @pytest.mark.parametrize(

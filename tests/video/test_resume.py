@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from pipeline import OutputError, SettingsError
+from pipeline import Output, OutputError, SettingsError
+from pipeline.selection import Selection
 from tests.conftest import fake_cutout
 from tests.video.conftest import cut, ffmpeg, packets, write_clip
-from wisp.video import parts
+from wisp.video import Behind, CutoutVideo, cut_clip, open_source, parts, sink_for
 
 FRAMES = 30
 
@@ -50,6 +51,29 @@ def test_stopped_and_gone_on_with_is_as_if_never_stopped(clip, tmp_path, ending)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["clip.mp4", f"whole{ending}", f"b{ending}"]
     )
+
+
+def test_what_is_followed_outlives_a_stop(clip, tmp_path, monkeypatch):
+    asked = []
+
+    def cutout(image, box, **_):
+        asked.append(box)
+        return fake_cutout(image)
+
+    def run(resume: bool, most: int) -> None:
+        source = open_source(str(clip))
+        sink = sink_for(tmp_path / "b.mkv", source, True, resume, {})
+        video = CutoutVideo(cutout, wanted=Selection(box=(0, 0, 1, 1)))
+        cut_clip(
+            source, sink, video, Behind(Output(), source.size), None, lambda: sink.written >= most
+        )
+
+    run(False, 10)
+    followed = asked[-1]
+    assert asked[0] == (0, 0, 1, 1) != followed
+    asked.clear()
+    run(True, 20)
+    assert asked[0] == followed
 
 
 def test_sound_ends_where_the_pictures_do(clip, tmp_path):

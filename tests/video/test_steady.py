@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from skimage import data
 
 from pipeline import Result
+from pipeline.selection import Selection
 from tests.conftest import ellipse, fake_cutout
 from wisp.video import CutoutVideo, Frame
 from wisp.video.steady import Steady, link, moved, reduced
@@ -130,6 +133,31 @@ def test_a_result_for_each_frame_and_nothing_twice(photo):
     assert results[4].alpha is results[3].alpha
     alone = list(CutoutVideo(counting, steady=False)(iter(images)))
     assert (alone[2].alpha == ellipse(SIZE, SIZE)).all()
+
+
+def test_what_was_said_of_the_first_frame_is_followed(photo):
+    """The box of what was found there, with room to move in; where nothing is found, the last."""
+    asked = []
+
+    def cutout(image, box, points, not_points, **_) -> Result:
+        asked.append((box, points, not_points))
+        result = fake_cutout(image)
+        alpha = np.zeros((SIZE, SIZE), np.float32)
+        if len(asked) != 3:
+            alpha[40:140, 10 * len(asked) : 10 * len(asked) + 50] = 1
+        return replace(result, alpha=alpha)
+
+    video = CutoutVideo(cutout, wanted=Selection(points=((0.3, 0.4),), not_points=((0.9, 0.9),)))
+    frames = [scene(photo, 0, number) for number in range(5)]
+    assert len(list(video(frames))) == 5
+    assert asked[0] == (None, ((0.3, 0.4),), ((0.9, 0.9),))
+    assert asked[1] == ((2, 32, 68, 148), (), ())
+    assert asked[2] == asked[3] == ((12, 32, 78, 148), (), ())
+    assert asked[4] == ((32, 32, 98, 148), (), ())
+    asked.clear()
+    list(video(frames[:1]))  # another clip begins anew
+    list(video(frames[:1], following=Selection(box=(1, 2, 3, 4))))
+    assert [box for box, _, _ in asked] == [None, (1, 2, 3, 4)]
 
 
 def test_no_frame_and_one_frame(photo):

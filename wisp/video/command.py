@@ -15,6 +15,7 @@ import click
 
 from pipeline import Output, Settings
 from pipeline.cli.options import chosen_settings, network_options
+from pipeline.cli.selecting import hint_options, selected
 from pipeline.cli.terminal import hush_libraries, on_terminal, say
 from pipeline.errors import ImageError, SettingsError
 
@@ -32,6 +33,7 @@ _EVERY = 10.0  # seconds between the lines of progress in a pipe
 @click.option("--fit", default="fill", metavar="fill|fit|tile", help="How a picture is laid.")
 @click.option("--linear", is_flag=True, help="Blend with the background in linear light.")
 @click.option("--only-mask", is_flag=True, help="Write the alpha as a grey clip.")
+@hint_options
 @network_options
 @click.option("--no-steady", is_flag=True, help="Each frame by itself, as if it were a photo.")
 @click.option("--fps", metavar="N", help="Frames a second, of pictures and raw frames. [25]")
@@ -62,7 +64,8 @@ def video(
     CLIP is a video, a folder of pictures, a sequence such as frames/%05d.png, or - for raw frames
     (--raw). The name of OUT chooses how it is written: .mov is ProRes 4444, .webm VP9 and .mkv
     FFV1, all with alpha; .webp, .apng and .gif are short loops; .mp4 needs a --background. Sound
-    and subtitles are taken over as they are.
+    and subtitles are taken over as they are. A box or points say what to cut in the first frame;
+    from then on it is followed.
 
     Ctrl-C leaves a clip of what is done; with --resume the same command goes on from there.
 
@@ -70,21 +73,26 @@ def video(
       wisp video clip.mp4 -o clip.mov
       wisp video clip.mp4 -o frames/%05d.png
       wisp video clip.mp4 -o clip.mp4 --background green
+      wisp video clip.mp4 -o clip.mov --box 0.1,0.2,0.6,0.9
       … | wisp video - --raw rgb24 1920x1080 -o - | …
     """
     from wisp.video.run import cut_clip
+    from wisp.video.sources import is_sequence
 
     hush_libraries()
-    settings = chosen_settings(ctx, Settings(views=1))
+    settings, wanted = chosen_settings(ctx, Settings(views=1)), selected(ctx).selection
+    if resume and wanted.hinted and is_sequence(Path(out)):
+        raise click.UsageError("where a box or points say what to cut, pictures are made in one go")
     choices = {
         "background": background, "fit": fit, "linear": linear, "only_mask": only_mask,
         "model": settings.model, "views": settings.views,
         "refiner": settings.refiner, "refine": settings.refine, "steady": not no_steady,
+        "wanted": wanted.key if wanted.hinted else "",
     }  # fmt: skip
     source, sink, behind = _open(clip, out, raw, fps, resume, overwrite, choices)
     from wisp.video.cutout import Cutout, CutoutVideo
 
-    cutout = CutoutVideo(Cutout(settings), steady=not no_steady)
+    cutout = CutoutVideo(Cutout(settings), steady=not no_steady, wanted=wanted)
     for note in source.notes:
         say(quiet, f"{clip}: {note}")
     with _stoppable() as stop, _progress(sink.written, source.count, quiet) as tell:

@@ -13,9 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import Cutout, Result, Settings
+from pipeline.selection import EVERYTHING, Selection
+from pipeline.views import SUBJECT
 from wisp.video.clip import Frame
 from wisp.video.steady import Steady
 from wisp.video.tiles import TileMemory
+
+#: Room around what is followed: a share of its sides, and px. What moves by more from a frame to
+#: the next is cut off; with more room, what stands beside it comes in.
+_ROOM, _LEAST = 0.08, 8
 
 
 class CutoutVideo:
@@ -25,17 +31,29 @@ class CutoutVideo:
     ...     show(result.image)
     """
 
-    def __init__(self, cutout: Callable[..., Result] | None = None, *, steady: bool = True) -> None:
+    def __init__(
+        self,
+        cutout: Callable[..., Result] | None = None,
+        *,
+        steady: bool = True,
+        wanted: Selection = EVERYTHING,
+    ) -> None:
         """Cut out with ``cutout``, a :class:`pipeline.Cutout`; None is one that looks at each frame
         once: the second look of stage 1 at a photo is worth less than the frames beside it.
 
         ``steady`` waits for the next frame before it gives one; False leaves each frame as it was
         cut out by itself, at once.
+
+        ``wanted`` says with a box or points what to cut in a clip's first frame. From then on the
+        box of what was found there says it, and follows it.
         """
         self.cutout = cutout or Cutout(Settings(views=1))
-        self.steady = steady
+        self.steady, self.wanted = steady, wanted
+        self.following = wanted  #: what is looked for in the next frame
 
-    def __call__(self, frames: Iterable[NDArray[np.uint8] | Frame]) -> Iterator[Result]:
+    def __call__(
+        self, frames: Iterable[NDArray[np.uint8] | Frame], following: Selection | None = None
+    ) -> Iterator[Result]:
         """Cut out the frames of one clip, in their order.
 
         Parameters
@@ -43,6 +61,8 @@ class CutoutVideo:
         frames
             (H, W, 3) uint8 RGB, or :class:`wisp.video.Frame`; of one that is ``damaged`` the
             cutout before it is repeated.
+        following
+            What is looked for in the first of them, where they go on behind others.
 
         Yields
         ------
@@ -53,6 +73,7 @@ class CutoutVideo:
         pipeline.errors.ImageError
             When a frame has more pixels than the settings allow.
         """
+        self.following = following or self.wanted
         results = self._each(frames)
         return _steadied(results) if self.steady else results
 
@@ -67,8 +88,30 @@ class CutoutVideo:
             if before is None or not (
                 frame.damaged or np.array_equal(frame.image, before.photo.image)
             ):
-                before = self.cutout(frame.image, tiles=tiles)
+                wanted = self.following
+                before = self.cutout(
+                    frame.image,
+                    box=wanted.box,
+                    points=wanted.points,
+                    not_points=wanted.not_points,
+                    tiles=tiles,
+                )
+                if wanted.hinted:
+                    self.following = _followed(before.alpha) or wanted
             yield before
+
+
+def _followed(alpha: NDArray[np.float32]) -> Selection | None:
+    """Say what was found by its box, with room to move in; None where nothing was found."""
+    sides = []
+    for axis, length in ((0, alpha.shape[1]), (1, alpha.shape[0])):
+        at = np.flatnonzero((alpha > SUBJECT).any(axis))
+        if not at.size:
+            return None
+        room = max(_LEAST, round(_ROOM * (at[-1] + 1 - at[0])))
+        sides.append((max(0, at[0] - room), min(length, at[-1] + 1 + room)))
+    (left, right), (top, bottom) = sides
+    return Selection(box=(float(left), float(top), float(right), float(bottom)))
 
 
 def _steadied(results: Iterable[Result]) -> Iterator[Result]:

@@ -58,14 +58,14 @@ class Parts:
     times
         For each finished part, the ``pts`` of its frames.
     counts
-        What else is counted on the way, and has to outlive a stop.
+        What else is counted or found out on the way, and has to outlive a stop.
     """
 
     target: Path
     shape: Shape
     fingerprint: dict[str, Any]
     times: list[list[int]] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
     _encoder: Encoder | None = None
     _now: list[int] = field(default_factory=list)
 

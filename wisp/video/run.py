@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pipeline.selection import Selection
 from wisp.video.behind import Behind
 from wisp.video.clip import Frame
 from wisp.video.cutout import CutoutVideo
@@ -73,6 +74,7 @@ def cut_clip(
     """
     start = time.perf_counter()
     counts = sink.counts if isinstance(sink, ClipFile) else {}
+    following = Selection(box=counts["box"]) if "box" in counts else None
     under_way: deque[tuple[Frame, bool]] = deque()
     whole = True
 
@@ -82,11 +84,13 @@ def cut_clip(
             yield frame
 
     try:
-        for result in cutout(read()):
+        for result in cutout(read(), following):
             frame, wanted = under_way.popleft()
             if not wanted:
                 continue
             sink.write(behind.picture(result, frame.pts * source.time_base), frame.pts)
+            if cutout.following.box:
+                counts["box"] = cutout.following.box
             if frame.damaged:
                 counts["damaged"] = counts.get("damaged", 0) + 1
             if progress:
