@@ -19,15 +19,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline import __version__
 from pipeline.errors import WispError
 from service import docs
-from service.api import health, photoroom, rembg, removebg, wisp
+from service.api import health, photoroom, rembg, removebg, video, wisp
 from service.api.problems import error_response
 from service.auth import AuthMiddleware
 from service.body_limit import BodyLimitMiddleware
 from service.budget import Budget
 from service.cache import open_cache
+from service.clips.queue import Clips
 from service.context import Context
 from service.engine import Engine
 from service.errors import Problem, ServiceError, problem
+from service.files import fresh
 from service.job import Abandoned
 from service.job_queue import JobQueue
 from service.monitoring import Metrics, RequestLogMiddleware, memory
@@ -104,9 +106,14 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
     results = ResultStore(settings.data / "results.sqlite", settings.history_bytes, each)
     queue = JobQueue(settings, engine, cache, metrics)
     memory_held = Budget(settings.held)
-    context = Context(settings, engine, queue, results, metrics, memory_held, fetch_options)
+    files = fresh(settings.data / "page", settings.paged)
+    clips = Clips(settings, engine, files, lambda: queue.closing)
+    context = Context(
+        settings, engine, queue, results, metrics, memory_held, files, clips, fetch_options
+    )
     metrics.gauge("queued", "Jobs that wait", lambda: queue.queued)
     metrics.gauge("running", "Jobs in work", lambda: queue.running)
+    metrics.gauge("clips", "Clips that wait or are in work", lambda: clips.active)
     metrics.gauge("cache_failures", "Failures of the cache", lambda: cache.failures)
     metrics.gauge("held_bytes", "Bytes that requests hold", lambda: memory_held.used)
     metrics.gauge("resident_bytes", "Resident memory", lambda: memory()[0])
@@ -117,6 +124,7 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
         context.ready = True
         log.info("ready", extra={"wisp": {"models": engine.loaded(), "cache": cache.state}})
         yield
+        await clips.close()
         await queue.drain(settings.drain)
         await queue.close()
         await asyncio.to_thread(results.close)
@@ -130,7 +138,7 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
         redoc_url=None,
     )
     app.state.wisp = context
-    for face in (wisp, rembg, removebg, photoroom, health, docs):
+    for face in (wisp, video, rembg, removebg, photoroom, health, docs):
         app.include_router(face.router)
     app.add_exception_handler(WispError, _explain)
     app.add_exception_handler(HTTPException, _explain_http)

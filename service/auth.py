@@ -17,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NotAllowed, ServiceError, TooMany
-from service.faces import PHOTOROOM, REMOVEBG, WORK
+from service.faces import CLIPS, PHOTOROOM, REMOVEBG, WORK
 from service.settings import ServiceSettings
 
 #: Open to everyone: what watches the service, and results, whose names are secrets themselves.
@@ -27,7 +27,7 @@ COUNTED = (
     *(*WORK, "/gradio_api/call", "/gradio_api/queue/join", "/gradio_api/run"),
     "/gradio_api/upload",
 )
-_FREE = ("/api/models",)
+_FREE = ("/api/models", f"{CLIPS}/")  # how far a clip is may be asked often
 
 #: Wrong keys that an address may show before it has to wait, ever longer: a slip of the hand is
 #: forgiven, a search for the key is not.
@@ -95,7 +95,7 @@ class AuthMiddleware:
         allowance = None
         try:
             state["client"] = self._client(scope)
-            if self._rate and path.startswith(COUNTED) and path not in _FREE:
+            if self._rate and path.startswith(COUNTED) and not path.startswith(_FREE):
                 allowance = self._count(self._rate, state["client"])
         except ServiceError as error:
             state.setdefault("refused", error)

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.auth import client
 from service.budget import Budget
 from service.errors import BadRequest, ServiceError, TimedOut, TooLarge
-from service.faces import REMOVEBG
+from service.faces import CLIPS, REMOVEBG
 from service.settings import ServiceSettings
 
 _OVERHEAD = 1_000_000  # bytes of a form beside its file: fields, boundaries, a small background
@@ -82,6 +82,8 @@ class BodyLimitMiddleware:
     def _limit(self, path: str) -> int:
         if path.startswith("/gradio_api/upload"):
             return self.settings.max_batch_bytes + _OVERHEAD
+        if path == CLIPS:  # and what is to lie behind, which may be one too
+            return 2 * self.settings.clip_bytes + _OVERHEAD
         # remove.bg takes base64 in a form: a third more, and percent signs.
         share = 1.4 if path.startswith(REMOVEBG) else 1.0
         return int(self.settings.max_bytes * share) + _OVERHEAD
@@ -92,8 +94,8 @@ class BodyLimitMiddleware:
 
 def _weight(scope: Scope) -> int:
     """How often a body is in memory. A file's part of a form is once: it arrives on the disk. Text
-    is twice: as it came, and decoded. What the page takes stays on the disk."""
-    if scope["path"].startswith("/gradio_api/upload"):
+    is twice: as it came, and decoded. What the page takes stays on the disk, and so do clips."""
+    if scope["path"].startswith("/gradio_api/upload") or scope["path"] == CLIPS:
         return 0
     kind = dict(scope["headers"]).get(b"content-type", b"")
     return 1 if kind.lower().startswith(b"multipart/form-data") else 2

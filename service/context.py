@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.budget import Budget
+from service.clips.queue import Clips
 from service.engine import Engine
+from service.files import Files
 from service.job_queue import JobQueue
 from service.monitoring import Metrics
 from service.result_store import ResultStore
@@ -25,6 +27,9 @@ class Context:
     metrics: Metrics
     #: What requests hold in memory: uploads, jobs and answers, by visitor and in all.
     memory: Budget
+    #: What visitors sent to the disk, and what they are handed out from it.
+    files: Files
+    clips: Clips
     #: Where names and answers come from when URLs are fetched; for tests.
     fetch_options: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)

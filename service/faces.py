@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 OURS = "/api/"  # rembg's too
+CLIPS = "/api/video"
 REMOVEBG = "/v1.0/"
 PHOTOROOM = ("/v1/", "/v2/")
 

@@ -108,6 +108,17 @@ class ServiceSettings(BaseSettings):
     #: client. 0: ten of the largest batches.
     page_bytes: Size = 0
 
+    #: Clips that may wait or be in work, half of them of one visitor; 0 takes none. One is in work
+    #: at a time, and takes up to a gigabyte of memory then.
+    clips: Size = 4
+
+    #: Largest clip: in bytes, in pixels of a frame (1080p, which codecs pad to whole blocks), in
+    #: seconds. And the seconds that it may be in work: one and a half a frame of the longest.
+    clip_bytes: Count = 100_000_000
+    clip_pixels: Count = 1920 * 1088
+    clip_seconds: Seconds = 30.0
+    clip_timeout: Seconds = 1800.0
+
     #: Largest picture in pixels: 25 megapixels need about 1.2 GB. On a machine of one gigabyte
     #: set it to 12000000.
     max_pixels: Count = 25_000_000

@@ -18,9 +18,9 @@ from service.body_limit import check_size
 from service.budget import Hold
 from service.context import Context
 from service.errors import problem
+from service.files import keeper, visitor
 from service.job import STAGES, Answer, Job
 from service.web import html
-from service.web.files import Files, keeper, visitor
 from service.web.text import LANGUAGES, language
 
 # An empty view is one text to the browser, which translates a value as a whole.
@@ -31,6 +31,8 @@ I18N: Any = gr.I18n(
             "empty": html.empty(labels["empty_title"], labels["empty_text"]),
             "editor": html.editor(labels),
             "inside_empty": html.empty(labels["inside_title"], labels["inside_text"]),
+            "clip_off": html.empty(labels["clip_none"], labels["clip_why"]),
+            "clip_empty": html.empty(labels["clip_title"], labels["clip_text"]),
         }
         for name, labels in LANGUAGES.items()
     }
@@ -40,9 +42,9 @@ I18N: Any = gr.I18n(
 class PageContext:
     """Reads what a visitor sent, and hands out what was made of it."""
 
-    def __init__(self, context: Context, files: Files) -> None:
-        """Take the service, and the files of the page."""
-        self.context, self.files = context, files
+    def __init__(self, context: Context) -> None:
+        """Take the service."""
+        self.context, self.files = context, context.files
         self.settings, self.engine, self.queue = context.settings, context.engine, context.queue
 
     def held(self, request: gr.Request) -> Hold:

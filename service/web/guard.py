@@ -18,10 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth import client
 from service.errors import BadRequest, NotFound, TooLarge
+from service.files import Files, keeper
 from service.settings import ServiceSettings
+from service.transfer import hand_out, hand_out_entry, take_in
 from service.web.event_streams import EventStreams
-from service.web.files import Files, keeper
-from service.web.transfer import hand_out, hand_out_entry, take_in
 from service.web.upload_progress import UploadProgress
 
 _READS = re.compile(

@@ -13,6 +13,8 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
+from service.clips.job import ClipJob
+from service.clips.wish import MEDIA
 from service.job import Answer
 from service.result_store import Kept
 
@@ -165,6 +167,33 @@ def status(answer: Answer, words: dict[str, str], template: str = "") -> str:
     notes = "".join(f" · {html.escape(note)}" for note in answer.notes)
     if answer.unsure:
         notes += " · " + words["unsure"].format(confidence=f"{answer.confidence:.0%}")
+    return f'<p class="status" role="status">{line}{notes}</p>'
+
+
+def clip(job: ClipJob, words: dict[str, str]) -> str:
+    """Show a finished clip over a checkerboard, where browsers can play it."""
+    if job.wish.format in ("mov", "mkv"):
+        return empty(words["clip_done"], words["clip_hidden"])
+    source = _address(str(job.file))
+    if MEDIA[job.wish.format].startswith("image/"):
+        shown = f'<img src="{source}" alt="{words["cutout"]}">'
+    else:
+        plays = "autoplay loop muted controls playsinline"
+        shown = f'<video src="{source}" aria-label="{words["cutout"]}" {plays}></video>'
+    return f'<figure class="checker">{shown}</figure>'
+
+
+def clip_status(job: ClipJob, words: dict[str, str]) -> str:
+    """Say in one line how far a clip is."""
+    if job.state == "waiting":
+        line = words["stage_wait"]
+    elif not job.frames:
+        line = words["clip_opens"]
+    else:
+        line = f"{job.frames}{f' / {job.of}' if job.of else ''} {words['frames']}"
+    if job.active and job.left is not None:
+        line += " · " + words["clip_left"].format(seconds=round(job.left))
+    notes = "".join(f" · {html.escape(note)}" for note in job.notes)
     return f'<p class="status" role="status">{line}{notes}</p>'
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.context import Context
-from service.web.files import COOKIE, Files, visitor
+from service.files import COOKIE, visitor
 
 _YEAR = 365 * 86400
 _HERE = Path(__file__).parent
@@ -22,11 +21,8 @@ _HERE = Path(__file__).parent
 
 def mount(app: FastAPI, context: Context) -> None:
     """Build the page and mount it."""
-    folder = context.settings.data / "page"
-    # What an earlier process left behind: its pages are gone.
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    files = context.files
+    os.environ["GRADIO_TEMP_DIR"] = str(files.folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"
     import gradio as gr
@@ -35,9 +31,8 @@ def mount(app: FastAPI, context: Context) -> None:
     from service.web.guard import GuardMiddleware
     from service.web.page import I18N, build, theme
 
-    files = Files(folder, context.settings.paged)
     _hands_off()
-    page = build(context, files)
+    page = build(context)
     page.queue(max_size=256, default_concurrency_limit=None, api_open=False)
     # Gradio keeps what each session was last shown, and no function of ours asks for it.
     page.state_session_capacity = 8

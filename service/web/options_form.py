@@ -212,7 +212,7 @@ def selection(options: Options, wanted: Selection = EVERYTHING) -> Selection:
 
 
 async def _behind(page: PageContext, options: Options, request: gr.Request, held: Hold) -> Any:
-    kind, text = options["background"], _hex(options["colour"])
+    kind, text = options["background"], hexadecimal(options["colour"])
     if kind not in _BACKGROUNDS:
         raise BadRequest(f"background must be one of {', '.join(_BACKGROUNDS)}")
     if kind == "blur":
@@ -220,7 +220,7 @@ async def _behind(page: PageContext, options: Options, request: gr.Request, held
     if kind == "colour":
         return colour(text)
     if kind == "gradient":
-        start, end = colour(text) or _NONE, colour(_hex(options["second_colour"])) or _NONE
+        start, end = colour(text) or _NONE, colour(hexadecimal(options["second_colour"])) or _NONE
         return Gradient(start[:3], end[:3])
     if kind == "picture":
         if not options["picture"]:
@@ -237,7 +237,7 @@ def _position(name: str) -> tuple[float, float] | None:
     return 0.5, _CORNERS.index(name) / 2
 
 
-def _hex(text: str) -> str:
+def hexadecimal(text: str) -> str:
     """Understand what a colour picker says: #hex, or rgba(…) with fractions."""
     inside = text.strip().lower()
     if inside.startswith("rgb") and "." in inside:

@@ -11,8 +11,8 @@ import gradio as gr
 
 from service.context import Context
 from service.web.batch import Batch
+from service.web.clip import ClipTab
 from service.web.common import I18N, PageContext
-from service.web.files import Files
 from service.web.history import History
 from service.web.inspection import Inside
 from service.web.single import Single
@@ -71,10 +71,10 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(context: Context, files: Files) -> gr.Blocks:
-    """Lay the page out over a context and the files of its visitors."""
+def build(context: Context) -> gr.Blocks:
+    """Lay the page out over a context."""
     t = I18N
-    page = PageContext(context, files)
+    page = PageContext(context)
     history = History(page)
     with gr.Blocks(title="Wisp", analytics_enabled=False, fill_width=True) as blocks:
         with gr.Row(elem_id="wisp-head", equal_height=True):
@@ -87,6 +87,8 @@ def build(context: Context, files: Files) -> gr.Blocks:
                 Single(page, history).lay_out()
             with gr.Tab(t("batch"), id="batch", elem_id="tab-batch"):
                 Batch(page).lay_out()
+            with gr.Tab(t("clip"), id="clip", elem_id="tab-clip"):
+                ClipTab(page).lay_out()
             with gr.Tab(t("inside"), id="inside", elem_id="tab-inside"):
                 Inside(page).lay_out()
             with gr.Tab(t("history"), id="history", elem_id="tab-history") as earlier:

@@ -485,7 +485,7 @@ def test_an_event_reads_an_upload_only_where_there_is_room(page, photo, monkeypa
 
     monkeypatch.setattr(memory, "each", len(photo) - 1)
     read: list[Any] = []
-    monkeypatch.setattr("service.web.files.Files.opened", lambda *arguments: read.append(arguments))
+    monkeypatch.setattr("service.files.Files.opened", lambda *arguments: read.append(arguments))
     refusal = events()
     assert "event: error" in refusal and "too much of yours" in refusal
     assert not read and memory.used == 0

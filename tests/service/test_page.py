@@ -59,7 +59,7 @@ def file(path: Path):
 def test_every_function_has_a_named_endpoint(client):
     named = client.view_api(return_format="dict")["named_endpoints"]
     assert {"/cut", "/batch", "/history", "/history_file", "/history_delete"} <= set(named)
-    assert {"/explain", "/system", "/diagnose", "/get_model"} <= set(named)
+    assert {"/clip", "/explain", "/system", "/diagnose", "/get_model"} <= set(named)
 
 
 def test_cut_file_in_file_out(client, folder, server, photo):
@@ -174,6 +174,39 @@ def test_a_look_inside_tells_errors_and_names_no_path(client, folder, server):
         assert "/" not in str(caught.value)
     with pytest.raises(Exception, match="Choose a picture first"):
         client.predict(None, "inner", api_name="/explain")
+
+
+def test_a_clip_file_in_clip_out(client, folder, server):
+    pytest.importorskip("av", reason="clips need pip install 'wispcut[video]'")
+    from tests.video.conftest import ffmpeg, write_clip
+
+    write_clip(folder / "walk.mp4", 6)
+    wishes = ["transparent", "#ffffff", None, "webm", True, False, "tiny"]
+    path, view, line = client.predict(file(folder / "walk.mp4"), *wishes, api_name="/clip")
+    assert Path(path).name == "walk-cutout.webm"
+    assert np.unique(ffmpeg(Path(path), "-c:v", "libvpx-vp9")[..., 3]).size > 1
+    assert "6 / 6 frames" in line
+    source = view.partition('src="')[2].partition('"')[0]
+    shown = get(f"{server.url}/{source}")
+    assert shown.headers["content-type"] == "video/webm"
+    assert shown.content == Path(path).read_bytes()
+    wishes[0], wishes[2], wishes[3] = "behind", file(folder / "coffee.png"), "mov"
+    path, view, _ = client.predict(file(folder / "walk.mp4"), *wishes, api_name="/clip")
+    assert Path(path).name == "walk-cutout.mov" and "download it" in view
+    with pytest.raises(Exception, match="holds no transparency"):
+        wishes[0], wishes[3] = "transparent", "mp4"
+        client.predict(file(folder / "walk.mp4"), *wishes, api_name="/clip")
+
+
+def test_a_clip_that_fails_says_why_and_names_no_path(server):
+    pytest.importorskip("av", reason="clips need pip install 'wispcut[video]'")
+    sent = post(f"{server.url}/gradio_api/upload", files=[("files", b"no clip")]).json()[0]
+    given = {"path": sent, "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [given, "blur", "", None, "mp4", True, False, ""]}
+    event = post(f"{server.url}/gradio_api/call/clip", json=body).json()["event_id"]
+    events = get(f"{server.url}/gradio_api/call/clip/{event}", timeout=120).text
+    told = events.partition("event: error")[2]
+    assert "cannot be read as a clip" in told and "/" not in told
 
 
 def test_history_lists_fetches_and_deletes(client, folder):

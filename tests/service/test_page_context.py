@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs pip install 'wispcut[serve]'")
 
+from service import files as module
 from service.errors import NotAllowed, StorageFull, TooMany
-from service.web import files as module
-from service.web.files import DAY, Files
-from service.web.transfer import _safe
+from service.files import DAY, Files
+from service.transfer import _safe
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Files on their way: from a visitor to the page's folder, and back."""
+"""Files on their way: from a visitor to the service's folder, and back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import quote
@@ -18,8 +19,8 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 
 from service.budget import Hold
 from service.errors import BadRequest, StorageFull, TooLarge
+from service.files import Files, refusal
 from service.settings import ServiceSettings
-from service.web.files import Files, refusal
 
 # What a browser may show. Everything else is a download: nothing that a visitor sent ever runs.
 _SHOWN = {
@@ -28,9 +29,13 @@ _SHOWN = {
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
     ".gif": "image/gif",
+    ".apng": "image/apng",
+    ".webm": "video/webm",
+    ".mp4": "video/mp4",
 }
 _LONGEST_NAME = 200  # bytes: file systems take 255
-_HEADER_BYTES = 4096  # of one part of a form
+_HEADER_BYTES = 4096  # of one part of a form; and of a field that is no file
+_MOST_FIELDS = 32
 _BLOCK = 1 << 18  # bytes of an entry that are in memory at a time
 
 
@@ -93,15 +98,30 @@ async def take_in(
 ) -> Response:
     """Write the files of a form to the page's folder, and answer with their paths.
 
-    They are ``owner``'s, and count against the room of ``client``; ``tell`` is called with the name
-    of a file and the bytes of it that came.
+    They are ``owner``'s; the rest is as for :func:`receive`.
+    """
+    form = await receive(request, files, client, settings.max_batch_files, tell)
+    return JSONResponse([files.add(sent.path, owner, sent.room, True) for sent in form.written])
+
+
+async def receive(
+    request: Request,
+    files: Files,
+    client: str,
+    most: int,
+    tell: Callable[[str, int], None] = lambda name, size: None,
+) -> Form:
+    """Write the files of a form, ``most`` of them, to the page's folder as its bytes come in.
+
+    They count against the room of ``client``; ``tell`` is called with the name of a file and the
+    bytes of it that came. What is not taken on with :meth:`Files.add` is the caller's to ``drop``.
 
     Raises
     ------
     BadRequest
         It is no form with files, or it ends too early.
     TooLarge
-        It has more files than a batch may have.
+        It has more files than that.
     TooMany, StorageFull
         There is no room for it on the disk: of what is announced, before a byte of it is read.
     """
@@ -112,7 +132,7 @@ async def take_in(
     announced = request.headers.get("content-length", "")
     if announced.isdigit():
         files.room(client, int(announced)).release()
-    form = _Form(files, client, boundary, settings.max_batch_files, tell)
+    form = Form(files, client, boundary, most, tell)
     try:
         async for chunk in request.stream():
             await asyncio.to_thread(form.feed, chunk)
@@ -123,11 +143,20 @@ async def take_in(
     except BaseException:
         form.drop()
         raise
-    return JSONResponse([files.add(path, owner, room, True) for path, room in form.written])
+    return form
 
 
-class _Form:
-    """Writes the files of a form as its bytes come in."""
+@dataclass(frozen=True)
+class Sent:
+    """A file of a form: the name of its field, where it lies, and the room that it takes."""
+
+    field: str
+    path: Path
+    room: Hold
+
+
+class Form:
+    """Writes the files of a form as its bytes come in. Its other fields are ``texts``."""
 
     def __init__(
         self,
@@ -137,10 +166,12 @@ class _Form:
         most: int,
         tell: Callable[[str, int], None],
     ) -> None:
-        self.written: list[tuple[Path, Hold]] = []
+        self.written: list[Sent] = []
         self._files, self._client, self._most = files, client, most
         self._tell, self._called = tell, ""
         self._stream: BinaryIO | None = None
+        self._fields: dict[str, bytes] = {}
+        self._field_name = ""  # of the field that is read, if it is no file
         self._header, self._name, self._value = b"", b"", b""
         self._whole = False
         self._parser = MultipartParser(
@@ -156,6 +187,11 @@ class _Form:
                 "on_end": self._end,
             },
         )
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The fields that are no files."""
+        return {name: value.decode("utf-8", "replace") for name, value in self._fields.items()}
 
     def feed(self, chunk: bytes) -> None:
         try:
@@ -173,9 +209,9 @@ class _Form:
     def drop(self) -> None:
         """Remove what was written."""
         self._close()
-        for path, room in self.written:
-            self._files.remove(path)
-            room.release()
+        for sent in self.written:
+            self._files.remove(sent.path)
+            sent.room.release()
 
     def _begin(self) -> None:
         self._header = self._name = self._value = b""
@@ -199,23 +235,31 @@ class _Form:
 
     def _open(self) -> None:
         _, options = parse_options_header(self._header)
+        field = options.get(b"name", b"").decode("utf-8", "replace")
         name = options.get(b"filename")
         if name is None:
-            return  # a field: the page's own forms have none
+            if len(self._fields) >= _MOST_FIELDS:
+                raise TooLarge(f"more than {_MOST_FIELDS} fields in the form")
+            self._field_name, self._fields[field] = field, b""
+            return
         if len(self.written) >= self._most:
             raise TooLarge(f"more than {self._most} files at a time")
         room = self._files.room(self._client)
         self._called = name.decode("utf-8", "replace")
         path = self._files.place() / _safe(self._called)
-        self.written.append((path, room))
+        self.written.append(Sent(field, path, room))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._stream = os.fdopen(descriptor, "wb")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._stream:
-            self._files.grow(self.written[-1][1], end - start)
+            self._files.grow(self.written[-1].room, end - start)
             self._stream.write(data[start:end])
             self._tell(self._called, end - start)
+        else:
+            self._fields[self._field_name] += data[start:end]
+            if len(self._fields[self._field_name]) > _HEADER_BYTES:
+                raise BadRequest("a field of the form is too long")
 
     def _close(self) -> None:
         stream, self._stream = self._stream, None

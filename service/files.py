@@ -1,7 +1,8 @@
-"""The files of the page: what visitors sent it, and what it hands out. Each is one visitor's.
+"""Files of visitors: what they sent, and what the page hands out. Each is one visitor's.
 
 A path that a client names is looked up here and nowhere else: whether it is on the disk, and what
-it is there, is never asked for a path that the page did not give out itself.
+it is there, is never asked for a path that the page did not give out itself. Clips lie here too,
+whoever sends them: there is one budget for the disk.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import stat
 import threading
 import time
@@ -40,6 +42,13 @@ class Held:
     upload: bool
     made: float  # seconds since 1970
     room: Hold
+
+
+def fresh(folder: Path, total: int) -> Files:
+    """Begin with an empty folder: whoever was given what lies in it is gone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    return Files(folder, total)
 
 
 class Files:
