@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pipeline import Cutout, Output, Settings, batch, render
 from pipeline.batch import Job, Outcome
 from pipeline.errors import ImageTooLarge, SettingsError, UnreadableImage, WispError
-from wisp.scale.places import MAX_BYTES, open_place
+from wisp.scale.places import open_place
+from wisp.scale.reading import MAX_BYTES
 
 #: What a batch's columns may be called, the first that is there: bytes, then addresses.
 _BYTES = ("bytes", "image", "content", "data", "jpg", "png")
@@ -158,7 +159,7 @@ def fetch(address: str, size: int | None = None) -> bytes:
     if size is not None and size > MAX_BYTES:
         raise ImageTooLarge(f"the file has more than {MAX_BYTES // 10**6} MB")
     try:
-        return open_place(address).read(limit=None if size is not None else MAX_BYTES)
+        return open_place(address).read(limit=MAX_BYTES)
     except FileNotFoundError as error:
         raise UnreadableImage("there is no such file") from error
 

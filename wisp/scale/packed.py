@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from pipeline import image_io
 from pipeline.errors import SettingsError
-from wisp.scale.places import MAX_BYTES, Place, version
+from wisp.scale.places import Place, version
+from wisp.scale.reading import MAX_BYTES
 from wisp.scale.sources import Item, Listed, Packed, Source, Unit, addressed, choose, safe_name
 
 _ROWS = 16  # of pictures, read at a time
@@ -61,7 +62,10 @@ def _files(place: Place) -> list[str]:
 
 
 def _version(place: Place, path: str) -> str:
-    info = place.patience.call(f"cannot read {path}", place.fs.info, path)
+    try:
+        info = place.patience.call(f"cannot read {path}", place.fs.info, path)
+    except FileNotFoundError:
+        raise SettingsError(f"there is no {path}") from None
     return version(place.fs, path, info)
 
 
@@ -88,11 +92,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 def _parquet(place: Place, path: str) -> Any:
     try:
-        stream = place.patience.call(f"cannot read {path}", place.fs.open, path, "rb")
-    except FileNotFoundError:
-        raise SettingsError(f"there is no {path}") from None
-    try:
-        return pq.ParquetFile(stream, pre_buffer=False)
+        return pq.ParquetFile(place.reading(path), pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise SettingsError(f"{path} is no Parquet file: {error}") from error
 
@@ -151,7 +151,7 @@ def _members(place: Place, path: str) -> Iterator[Item]:
     stem, seen = _stem(place, path), ""
     try:
         with (
-            place.patience.call(f"cannot read {path}", place.fs.open, path, "rb") as stream,
+            place.reading(path) as stream,
             tarfile.open(fileobj=stream, mode="r|*") as archive,
         ):
             for member in archive:

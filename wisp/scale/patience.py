@@ -26,9 +26,12 @@ _LASTING_NAMES = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFo
 class Patience:
     """How long to go on asking."""
 
-    #: Calls in all. With the waits below that is half a minute, beyond what the stores' own clients
-    #: wait: a store that is away for longer is away, and the run had better say so.
+    #: Calls in all. With the waits below that is half a minute: a store that is away for longer is
+    #: away, and the run had better say so.
     tries: int = 8
+
+    #: Seconds after which no further call is begun: those without an answer take long.
+    total: float = 60.0
 
     #: Seconds before the second call, doubled before each further one.
     first: float = 0.2
@@ -44,8 +47,10 @@ class Patience:
         FileNotFoundError, FileExistsError
             As the function does.
         StoreError
-            It fails for good, or failed ``tries`` times; the message begins with ``what``.
+            It fails for good, or failed ``tries`` times or for ``total`` seconds; the message
+            begins with ``what``.
         """
+        start = time.monotonic()
         for number in range(1, self.tries + 1):
             try:
                 return function(*args, **options)
@@ -53,7 +58,8 @@ class Patience:
                 raise
             except Exception as error:
                 lasting = isinstance(error, _LASTING) or type(error).__name__ in _LASTING_NAMES
-                if lasting or number == self.tries:
+                late = time.monotonic() - start > self.total
+                if lasting or late or number == self.tries:
                     tried = "" if lasting or number == 1 else f" ({number} tries)"
                     reason = " ".join(str(error).split()) or "no answer"
                     raise StoreError(f"{what}: {reason}{tried}") from error

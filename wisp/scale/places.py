@@ -15,20 +15,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from pipeline import files
 from pipeline.batch import photo_digest
-from pipeline.errors import ImageTooLarge, SettingsError, UnreadableImage
+from pipeline.errors import ImageTooLarge, SettingsError
 from wisp.scale.errors import StoreError
 from wisp.scale.patience import Patience
+from wisp.scale.reading import is_web, open_parts, protocols, read_whole
 
-#: Largest file of one photo, in bytes: 100 megapixels of 16-bit RGB.
-MAX_BYTES = 600_000_000
-_PASSING = (408, 425, 429)  # of HTTP's refusals: too slow, too early, too many
+_ANSWER = 15.0  # seconds until a web server has said something; s3fs waits as long
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "hf": "huggingface_hub"}
 
@@ -49,6 +48,10 @@ class Place:
     root: str
     patience: Patience = field(default_factory=Patience)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _prepare(self.fs)
+
     @property
     def address(self) -> str:
         """The whole address, the same for every way of writing it."""
@@ -56,12 +59,12 @@ class Place:
 
     @property
     def local(self) -> bool:
-        return "file" in _protocols(self.fs)
+        return "file" in protocols(self.fs)
 
     @property
     def here_alone(self) -> bool:
         """Whether other processes see another place under this address."""
-        return "memory" in _protocols(self.fs)
+        return "memory" in protocols(self.fs)
 
     def path(self, name: str = "") -> str:
         """The path in the store of a name below this place."""
@@ -74,10 +77,23 @@ class Place:
         :class:`pipeline.errors.ImageTooLarge` where there are more than ``limit``.
         """
         path = self.path(name)
-        data = self.patience.call(f"cannot read {path}", _read, self.fs, path, limit)
+        data = self.patience.call(f"cannot read {path}", read_whole, self.fs, path, limit)
         if limit is not None and len(data) > limit:
             raise ImageTooLarge(f"the file has more than {limit // 10**6} MB")
         return data
+
+    def reading(self, path: str) -> BinaryIO:
+        """Open a file of this store to read in parts; each part that fails is tried again.
+
+        Raises :class:`pipeline.errors.SettingsError` where there is no such file, and
+        :class:`wisp.scale.errors.StoreError`; the latter also as it is read.
+        """
+        try:
+            if not self.local and not is_web(self.fs):  # whose servers need not know of parts
+                return open_parts(self.fs, path, self.patience)
+            return self.patience.call(f"cannot read {path}", _open, self.fs, path)
+        except FileNotFoundError:
+            raise SettingsError(f"there is no {path}") from None
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all.
@@ -142,11 +158,15 @@ class Place:
         """
         if self.local:
             return _scanned(self)
-        return _pages(self) if "s3" in _protocols(self.fs) else _folders(self)
+        return _pages(self) if "s3" in protocols(self.fs) else _folders(self)
 
     def below(self, path: str) -> str:
         """The name below this place of a path in its store."""
         return path[len(self.root) :].lstrip("/")
+
+
+def _open(fs: AbstractFileSystem, path: str) -> BinaryIO:
+    return cast(BinaryIO, fs.open(path, "rb"))
 
 
 @lru_cache(maxsize=256)
@@ -175,48 +195,36 @@ def open_place(address: str | os.PathLike[str], patience: Patience | None = None
         raise SettingsError(f"{kind}:// needs an extra package: pip install {wanted}") from error
     except ValueError as error:
         raise SettingsError(f"{text}: {error}") from error
-    if "file" in _protocols(fs):
+    if "file" in protocols(fs):
         root = Path(root).absolute().as_posix()
+    _prepare(fs)
     return Place(fs, root.rstrip("/") or root, patience or Patience())
+
+
+def _prepare(fs: AbstractFileSystem) -> None:
+    """Leave trying again to :class:`Patience`, and do not wait for ever.
+
+    s3fs tries a read 25 times, and botocore each of those five times; an answer from the web is
+    waited for five minutes. With ours on top that is hours for one photo whose answer never comes.
+    """
+    if "s3" in protocols(fs):
+        fs.retries = 2  # as an upload in parts would else begin anew for each that fails
+        fs.config_kwargs.setdefault("retries", {"total_max_attempts": 1})
+    elif is_web(fs):
+        import aiohttp
+
+        waits = aiohttp.ClientTimeout(total=None, sock_connect=_ANSWER, sock_read=_ANSWER)
+        fs.client_kwargs.setdefault("timeout", waits)
 
 
 def version(fs: AbstractFileSystem, path: str, info: dict[str, Any]) -> str:
     """A short text that changes with a file's content: the digest of a local file that
     ``wisp cut`` writes into its cutout, a store's ETag, or size and time."""
-    if "file" in _protocols(fs):
+    if "file" in protocols(fs):
         return photo_digest(Path(path))
     tag = info.get("ETag") or info.get("etag") or info.get("md5Hash") or info.get("md5")
     when = info.get("LastModified") or info.get("last_modified") or info.get("mtime")
     return str(tag).strip('"') if tag else f"{info.get('size')} {when or info.get('created')}"
-
-
-def _protocols(fs: AbstractFileSystem) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-
-
-def _read(fs: AbstractFileSystem, path: str, limit: int | None) -> bytes:
-    if not {"http", "https"} & set(_protocols(fs)):
-        # A ranged read of a whole file is one request, and bounded.
-        try:
-            return bytes(fs.cat_file(path, start=None, end=None if limit is None else limit + 1))
-        except OSError:
-            if limit is not None and fs.size(path) == 0:  # which has no first byte to begin at
-                return b""
-            raise
-    blocks, left = [], (limit or MAX_BYTES) + 1
-    try:
-        # A stream, as a server may send without an end; with a size, or it would be asked for that
-        # first, where any trouble is said to be a file that is not there.
-        with fs.open(path, "rb", block_size=0, size=1) as stream:
-            while left > 0 and (block := stream.read(min(left, 1 << 20))):
-                blocks.append(block)
-                left -= len(block)
-    except Exception as error:
-        status = getattr(error, "status", 0)
-        if 400 <= status < 500 and status not in _PASSING:
-            raise UnreadableImage(f"the server answers {status}") from error
-        raise
-    return b"".join(blocks)
 
 
 def _scanned(place: Place) -> Iterator[Entry]:

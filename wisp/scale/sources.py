@@ -6,13 +6,15 @@ Nothing here is kept: ten million addresses need no more memory than ten.
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
+import io
 import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from fsspec.utils import glob_translate
@@ -211,10 +213,10 @@ def _marked(name: str, text: str) -> str:
 
 
 def _text(place: Place) -> Any:
-    return place.patience.call(
-        f"cannot read {place.address}",
-        place.fs.open, place.root, "rt", encoding="utf-8-sig", newline="", compression="infer",
-    )  # fmt: skip
+    stream = place.reading(place.root)
+    if place.root.endswith(".gz"):
+        stream = cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
 
 
 def _plain(place: Place) -> Iterator[dict[str, Any]]:

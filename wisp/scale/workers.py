@@ -24,7 +24,7 @@ from wisp.scale.hand import Done, Hand, Task
 from wisp.scale.rows import WORKER, Row
 
 _AHEAD = 2  # tasks that a worker has: one to do, one to fetch
-_STARTS = 3  # deaths in a row before the first task, after which the workers are given up
+_STARTS = 3  # workers in a row that die as they start, while no other does anything
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -114,8 +114,9 @@ class _Team:
 
     def _heard(self, member: _Member, message: Any) -> Iterator[tuple[Task, Done]]:
         kind, number, what = message
+        self._stillborn = 0
         if kind == "ready":
-            member.ready, self._stillborn = True, 0
+            member.ready = True
         elif kind == "broken":
             raise WorkersError(what)
         elif kind == "begun":
