@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -79,9 +80,10 @@ def run(
 if __name__ == "__main__":  # so that a test can kill it: SRC DST KIND JOBS
 
     def _say(summary: Summary, row: Any) -> None:
-        if row is not None:
-            print(row.path, flush=True)
+        if row is not None:  # and which processes could be killed besides
+            workers = (str(child.pid) for child in multiprocessing.active_children())
+            print(row.path, *workers, flush=True)
 
     source, target, kind, jobs = sys.argv[1:]
-    done = run(source, target, to=kind, jobs=int(jobs), shards=4, tell=_say)
+    done = run(source, target, to=kind, jobs=int(jobs), shards=10, tell=_say)
     print(f"finished: {done.done} done, {done.skipped} skipped, {done.failed} failed", flush=True)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import socket
+import subprocess
+import sys
+import tarfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -13,14 +19,16 @@ import pytest
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 from click.testing import CliRunner
+from PIL import Image
 
 from pipeline import Settings
 from pipeline.cli import main
 from pipeline.errors import SettingsError
 from tests.conftest import encoded
-from wisp.scale import Cutter
+from wisp.scale import Cutter, cut_dataset
 from wisp.scale.command import scale
-from wisp.scale.progress import prometheus
+from wisp.scale.on_ray import MEMORY
+from wisp.scale.progress import conclude, progress, prometheus
 from wisp.scale.rows import Row
 from wisp.scale.summary import Summary
 
@@ -34,7 +42,7 @@ def photos(tmp_path, photo) -> Path:
     return folder
 
 
-def test_the_command_makes_what_cut_makes_and_each_skips_what_the_other_made(photos, tmp_path):
+def test_the_command_makes_what_cut_makes_and_cut_skips_it(photos, tmp_path):
     ours, theirs = tmp_path / "scale", tmp_path / "cut"
     arguments = [str(photos), str(ours), "--jobs", "1", "--report", str(tmp_path / "r.parquet")]
     done = CliRunner().invoke(scale, arguments)
@@ -48,6 +56,114 @@ def test_the_command_makes_what_cut_makes_and_each_skips_what_the_other_made(pho
     table = pq.read_table(tmp_path / "r.parquet").to_pylist()
     assert [row["output"] for row in table] == ["a.png", "sub/b.png"]
     assert table[0]["width"] == 96 and table[0]["bytes_out"] == (ours / "a.png").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("to", "look"),
+    [
+        ("files", ["--only-mask"]),
+        ("webdataset", ["--format", "zip"]),
+        ("parquet", ["--format", "jpg", "--background", "white", "--crop"]),
+    ],
+)
+def test_any_output_in_any_kind_of_file_is_what_cut_makes(photos, tmp_path, to, look):
+    look = [*look, "--no-refine", "--jobs", "1"]
+    wanted = tmp_path / "cut"
+    done = CliRunner().invoke(scale, [str(photos), str(tmp_path / "out"), "--to", to, *look])
+    assert done.exit_code == 0, done.output
+    assert CliRunner().invoke(main, ["cut", str(photos), "-o", str(wanted), *look]).exit_code == 0
+    kept = {path.stem: path.read_bytes() for path in wanted.rglob("*.*")}
+    assert len(kept) == 2
+    assert made_in(tmp_path / "out", to) == kept
+
+
+def made_in(folder: Path, to: str) -> dict[str, bytes]:
+    """The cutouts of a run, by the photos' names without folder and ending."""
+    if to == "parquet":
+        (table,) = (pq.read_table(path).to_pylist() for path in folder.glob("*.parquet"))
+        return {Path(row["path"]).stem: row["image"] for row in table}
+    if to == "files":
+        return {path.stem: path.read_bytes() for path in folder.rglob("*.png")}
+    made = {}
+    (path,) = folder.glob("*.tar")
+    with tarfile.open(path) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file and not member.name.endswith(".json"):
+                made[Path(member.name).stem] = file.read()
+    return made
+
+
+def test_progress_is_lines_in_a_pipe_and_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("wisp.scale.progress._EVERY", 0)
+    counted = []
+    summary = Summary(listed=12, begun=time.monotonic() - 2)
+    with progress(False, True, lambda summary, row: counted.append(row)) as tell:
+        tell(summary, None)
+        for number in range(8):
+            row = Row(f"{number}.jpg", status="done", seconds=number)
+            summary.count(row)
+            tell(summary, row)
+        summary.count(Row("bad\n.jpg", error="no picture"))
+        tell(summary, Row("bad\n.jpg", error="no picture"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "listing: 12 photos so far"
+    assert lines[-2] == "bad�.jpg: no picture"
+    assert lines[-1].startswith("9 of 12, 1 failed, 4.") and "minutes left" in lines[-1]
+    assert len(counted) == 10
+    conclude(summary, False)
+    said = capsys.readouterr().err
+    assert "8 done, 0 skipped, 1 failed in 2 s" in said
+    assert "slowest: 7.jpg 7.00 s, 6.jpg 6.00 s, 5.jpg 5.00 s, 4.jpg 4.00 s, 3.jpg 3.00 s" in said
+    monkeypatch.setattr("pipeline.cli.terminal.on_terminal", lambda stream: True)
+    with progress(False, True, None) as tell:
+        tell(summary, Row("7.jpg", status="done"))
+    assert "cutting" in capsys.readouterr().err
+
+
+def test_sigterm_ends_the_run_and_keeps_what_is_done(photos, tmp_path, monkeypatch):
+    out = str(tmp_path / "out")
+    count = Summary.count
+
+    def stop(summary, row):
+        count(summary, row)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Summary, "count", stop)
+    arguments = [str(photos), out, "--jobs", "1", "--no-refine"]
+    done = CliRunner().invoke(scale, arguments)
+    assert done.exit_code == 130 and "the same command goes on" in done.stderr
+    monkeypatch.undo()
+    again = CliRunner().invoke(scale, arguments)
+    assert again.exit_code == 0 and "1 done, 1 skipped, 0 failed" in again.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system counts in other units")
+def test_a_worker_needs_less_than_600_mb_for_a_photo_of_12_megapixels(photo, tmp_path):
+    (tmp_path / "in").mkdir()
+    large = Image.fromarray(photo).resize((4032, 3024), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "in" / "a.jpg")
+    code = (
+        "import resource, sys\n"
+        "from wisp.scale.command import scale\n"
+        "failed = scale(sys.argv[1:], standalone_mode=False)\n"
+        "print(failed, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "in"), str(tmp_path / "out")]
+    done = subprocess.run([*command, "--jobs", "1"], capture_output=True, text=True, check=True)
+    failed, kilobytes = done.stdout.split()
+    assert failed == "0" and 200_000 < int(kilobytes) < 600_000
+
+
+def test_an_actor_asks_for_a_processor_memory_and_a_share_of_a_gpu():
+    class Dataset:
+        def map_batches(self, worker, **options):
+            return options
+
+    for providers, share in (("CUDAExecutionProvider", 0.25), ("CPUExecutionProvider", None)):
+        asked = cut_dataset(Dataset(), Settings(providers=(providers,)), concurrency=(1, 64))
+        assert (asked["num_cpus"], asked["num_gpus"], asked["memory"]) == (1, share, MEMORY)
+        assert asked["concurrency"] == (1, 64) and asked["max_restarts"] == -1
 
 
 def test_a_failed_photo_makes_the_exit_code_one_also_the_next_time(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import multiprocessing
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
+import tracemalloc
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +32,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
 from tests.scale.fake import Fake, cutout, run
+from wisp.scale.cutter import Piece
 from wisp.scale.ledger import report
 from wisp.scale.patience import Patience
 from wisp.scale.places import open_place
@@ -118,6 +122,8 @@ def test_lists_of_addresses(tmp_path):
         made = outputs(tmp_path / f"{name}.out")
         assert sorted(made.values()) == sorted(map(cutout, photos.values())), name
         assert all(key.startswith(str(tmp_path).lstrip("/")) for key in made), name
+    (tmp_path / "more.csv.gz").write_bytes(gzip.compress((tmp_path / "list.csv").read_bytes()))
+    assert run(str(tmp_path / "more.csv.gz"), str(tmp_path / "more")).done == 4
     run(str(tmp_path / "list.csv"), str(tmp_path / "named"), names="id")
     assert sorted(outputs(tmp_path / "named")) == ["0.png", "1.png", "2.png", "3.png"]
     run(str(tmp_path / "in" / "list.jsonl"), str(tmp_path / "json"), column="photo")
@@ -151,6 +157,9 @@ def test_a_table_of_pictures_and_a_webdataset(tmp_path):
         ("a.jsonl", '{"url": "b"}\nnonsense', None, "line 2 is no JSON"),
         ("a.parquet", "nonsense", None, "no Parquet file"),
         ("a.tar", "nonsense", None, "no tar"),
+        ("gone.csv", None, None, "there is no .*gone.csv"),
+        ("gone.parquet", None, None, "there is no .*gone.parquet"),
+        ("gone.tar", None, None, "there is no .*gone.tar"),
         ("in", None, "url", "is no table"),
     ],
 )
@@ -233,6 +242,21 @@ def test_slices_share_all_photos_out_and_agree_on_shards(tmp_path):
             assert int(shard.name) % 4 == number - 1
             times.update(item.path for item in shard.items)
     assert times == Counter(item.path for item in items)
+
+
+def test_planning_needs_no_more_memory_for_more_photos():
+    def peak(photos: int) -> int:
+        spill = Spill(Slice(), None)
+        tracemalloc.start()
+        spill.fill(Item(f"{n % 97}/{n}.jpg", f"s3://shop/{n}.jpg") for n in range(photos))
+        planned = sum(len(list(s.items)) for s in spill.shards(default_shards(photos, Slice())))
+        memory = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert planned == photos
+        return memory
+
+    peak(2000)  # what Python keeps of a first time
+    assert peak(32_000) < 1.5 * peak(2000)
 
 
 def test_hashes_stay_what_they_are():
@@ -375,6 +399,10 @@ def test_patience_waits_and_gives_up():
     with pytest.raises(Exception, match=r"cannot read: 503 Slow Down \(4 tries\)"):
         patience.call("cannot read", shaky, 9)
     calls.clear()
+    with pytest.raises(Exception, match=r"cannot read: 503 Slow Down$"):
+        Patience(total=-1).call("cannot read", shaky, 9)  # whose time is over after one call
+    assert len(calls) == 1
+    calls.clear()
 
     def missing():
         calls.append(1)
@@ -385,13 +413,32 @@ def test_patience_waits_and_gives_up():
     assert len(calls) == 1
 
 
-def test_a_worker_that_dies_is_replaced_and_its_photo_tried_alone(tmp_path):
+class Watched(Fake):
+    """Tells who else was cutting as a photo that kills its worker began."""
+
+    def cut(self, path: str, data: bytes, software: str = "") -> Piece:
+        busy = Path(self.marker + ".busy")
+        busy.mkdir(exist_ok=True)
+        others = len(list(busy.iterdir()))
+        if data == b"die":
+            with open(self.marker + ".tries", "a") as file:
+                file.write(f"{others}\n")
+            return super().cut(path, data)
+        mine = busy / str(os.getpid())
+        mine.touch()
+        time.sleep(0.01)
+        mine.unlink()
+        return super().cut(path, data)
+
+
+def test_a_worker_that_dies_is_replaced_and_its_photo_tried_alone_once(tmp_path):
     photos = catalogue(tmp_path / "in", 20)
     fill(tmp_path / "in", {"fatal.jpg": b"die", "unlucky.jpg": b"once", "bad.jpg": b"bad"})
-    summary = run(
-        str(tmp_path / "in"), str(tmp_path / "out"), jobs=2, cutter=Fake(marker=str(tmp_path / "m"))
-    )
+    watched = Watched(marker=str(tmp_path / "m"))
+    summary = run(str(tmp_path / "in"), str(tmp_path / "out"), jobs=2, cutter=watched)
     assert (summary.done, summary.failed) == (21, 2)
+    tries = (tmp_path / "m.tries").read_text().split()
+    assert len(tries) == 2 and tries[1] == "0"
     records = rows(tmp_path / "out")
     assert records["fatal.jpg"]["fault"] == "worker" and "memory" in records["fatal.jpg"]["error"]
     assert records["unlucky.jpg"]["status"] == "done"
@@ -458,7 +505,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
         for _ in range(20):
             driver.stdout.readline()
         driver.send_signal(signal.SIGINT)
-    summary = run(str(tmp_path / "in"), str(tmp_path / "out"), shards=4)
+    summary = run(str(tmp_path / "in"), str(tmp_path / "out"), shards=10)
     assert summary.skipped >= 20 and summary.done + summary.skipped == 200
     assert len(outputs(tmp_path / "out")) == 200
 
