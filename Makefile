@@ -46,9 +46,10 @@ bench: $(VENV)/eval $(VENV)/peers $(REMBG)
 serve: $(VENV)/serve
 	$(BIN)/wisp serve
 
-# make test-ray: a local Ray cluster of two nodes, one of which is lost. Ray is 617 MB, and not in `make test`.
-test-ray: $(VENV)/test $(VENV)/ray
-	$(BIN)/python -m pytest tests/scale/test_ray.py $(ARGS)
+# make test-ray: a local Ray cluster of two nodes, one of which is lost. make test-spark: mapInPandas; needs Java 17.
+# make test-clouds: gs:// and, where there is Azurite, az://. They are large: `make test` and `make test-all` skip them.
+test-ray test-spark test-clouds: test-%: $(VENV)/test $(VENV)/%
+	$(BIN)/python -m pytest tests/scale/test_$*.py $(ARGS)
 
 # make soak [ARGS="--minutes 10"]: the service under attack, in one gigabyte, beside normal visitors.
 soak: $(VENV)/test $(VENV)/serve
@@ -74,7 +75,7 @@ clean:
 	rm -rf $(VENV) $(VENV)-rembg $(EMPTY) demo report build dist sbom.json *.egg-info
 
 # A stamp for each set of extras, made anew when the list of requirements changes.
-$(VENV)/demo $(VENV)/package $(VENV)/supply $(VENV)/test $(VENV)/test-all $(VENV)/lint $(VENV)/eval $(VENV)/peers $(VENV)/serve $(VENV)/ray: $(VENV)/%: setup.cfg | $(BIN)/python
+$(VENV)/demo $(VENV)/package $(VENV)/supply $(VENV)/test $(VENV)/test-all $(VENV)/lint $(VENV)/eval $(VENV)/peers $(VENV)/serve $(VENV)/ray $(VENV)/spark $(VENV)/clouds: $(VENV)/%: setup.cfg | $(BIN)/python
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
@@ -86,4 +87,4 @@ $(VENV)-rembg/bin/rembg:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-.PHONY: demo package lock audit sbom test test-all test-ray lint bench serve soak load clean
+.PHONY: demo package lock audit sbom test test-all test-ray test-spark test-clouds lint bench serve soak load clean
