@@ -66,7 +66,7 @@ lock: $(VENV)/supply
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
 		--upgrade -o requirements.lock
 audit: $(VENV)/supply
-	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.lock
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 sbom: $(VENV)/supply
 	$(BIN)/cyclonedx-py requirements requirements.lock --output-file $(VENV)/packages.json
 	$(BIN)/python examples/sbom.py $(VENV)/packages.json -o sbom.json
