@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.errors import SettingsError
+from pipeline.memory import compact
 
 if TYPE_CHECKING:
     import uvicorn
@@ -53,7 +54,7 @@ def run(settings: ServiceSettings) -> None:
     from service.monitoring import log_to
 
     log_to()
-    _small()
+    compact()
     with taken(settings.data) as tell:
         from service.app import create_app  # here, where it takes seconds
 
@@ -129,15 +130,3 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 262_144)
     listener.setblocking(False)
     return listener
-
-
-def _small() -> None:
-    """Keep the process small: glibc gives each thread a heap of its own, and keeps them all."""
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return
-    mallopt(-8, 2)  # M_ARENA_MAX
-    mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD: pictures go back to the system when freed

@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline import Cutout, Output, Settings, image_io
 from pipeline.errors import UnreadableImage, UnsupportedFormat, WispError
-from pipeline.memory import enough_memory
+from pipeline.memory import compact, enough_memory
 from pipeline.output import paint
 from service.clips.wish import Wish
 from service.errors import Problem, problem
@@ -120,6 +120,7 @@ def main() -> None:
         print(json.dumps(facts), file=answers, flush=True)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    compact()
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _bound(request["seconds"], request["largest"], request["limits"]["pixels"])

@@ -202,7 +202,6 @@ class Clips:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             cwd=job.file.parent,
-            env=os.environ | {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"},
         )
         assert process.stdin and process.stdout
         deadline = time.monotonic() + self.settings.clip_timeout

@@ -18,6 +18,7 @@ from pipeline.cli.options import chosen_settings, network_options
 from pipeline.cli.selecting import hint_options, selected
 from pipeline.cli.terminal import hush_libraries, on_terminal, say
 from pipeline.errors import ImageError, SettingsError
+from pipeline.memory import compact
 
 _EVERY = 10.0  # seconds between the lines of progress in a pipe
 
@@ -80,6 +81,7 @@ def video(
     from wisp.video.sources import is_sequence
 
     hush_libraries()
+    compact()
     settings, wanted = chosen_settings(ctx, Settings(views=1)), selected(ctx).selection
     if resume and wanted.hinted and is_sequence(Path(out)):
         raise click.UsageError("where a box or points say what to cut, pictures are made in one go")
