@@ -212,9 +212,10 @@ def rows(files: Iterable[Row], words: dict[str, str], archive: str = "") -> str:
     """Lay out a batch. ``archive`` is the path of the zip, once it is there."""
     body = ""
     for row in files:
-        name = html.escape(row.name)
+        name = f"<span>{html.escape(row.name)}</span>"
         if row.thumb:
-            name = f'<img class="checker" src="{_address(row.thumb)}" alt="">{name}'
+            picture = f'<img class="checker" src="{_address(row.thumb)}" alt="">'
+            name = f'<span class="file">{picture}{name}</span>'
         if archive and row.entry:
             one = f"{_address(archive)}?entry={quote(row.entry, safe='')}"
             name = f'<a href="{one}" download title="{words["download"]}">{name}</a>'
