@@ -56,10 +56,33 @@ def compose(subject: Subject, backdrop: NDArray[np.uint8], cell: float, rng: Ran
     cover = paint[..., 3:].clip(0, 1)
     front = np.where(cover > 1e-3, paint[..., :3] / np.maximum(cover, 1e-3), back).clip(0, 255)
     front = _light(front, cover, back, rng)
+    if rng.random() < 0.2:
+        front = _glints(front, cover, rng).astype(np.float32)
     image = cover * front + (1 - cover) * back
     return Scene(
         camera(image, rng), cover[..., 0].astype(np.float32), (front + 0.5).astype(np.uint8)
     )
+
+
+def cluttered(backdrop: NDArray[np.uint8], thing: Subject, rng: Random) -> NDArray[np.uint8]:
+    """Put a thing into a background, (h, w, 3) uint8, that is not to be cut out with the subject.
+
+    Towers, twigs and hair behind a subject look like parts of it, and are none.
+    """
+    paint = _place(_premultiplied(thing), backdrop.shape[:2], rng)
+    seen = paint[..., :3] + (1 - paint[..., 3:].clip(0, 1)) * backdrop
+    return (seen + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _glints(front: Floats, cover: Floats, rng: Random) -> Floats:
+    """Light a few bright spots on a subject, (H, W, 3): reflections, which are not holes in it."""
+    solid = np.argwhere(cover[..., 0] > 0.9)
+    glow = np.zeros(cover.shape[:2], np.float32)
+    for y, x in solid[rng.integers(0, len(solid), int(rng.integers(1, 9)))] if len(solid) else ():
+        axes = np.exp(rng.uniform(0, np.log(max(cover.shape) / 20), 2)) + 1
+        cv2.ellipse(glow, (int(x), int(y)), (int(axes[0]), int(axes[1])), 0, 0, 360, 1.0, -1)
+    glow = cv2.GaussianBlur(glow, (0, 0), rng.uniform(0.7, 3.0))[..., None]
+    return front + glow * rng.uniform(0.5, 1.0) * (rng.uniform(200, 255, 3) - front)
 
 
 def natural(subject: Subject, cell: float, rng: Random) -> Scene:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -105,6 +106,27 @@ def batches(
             chosen = patches[((step - first) * ranks + rank) * size :][:size]
             yield augment(shards.batch(chosen), np.random.default_rng([seed, step, rank]))
         epoch, first = epoch + 1, first + count
+
+
+def twice(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Double a batch: each patch, and after them all each with noise and JPEG of its own.
+
+    Two photos of one thing differ by no less, and their alpha should not differ at all.
+    """
+    photos = batch.image.cpu().numpy().transpose(0, 2, 3, 1) * 255
+    again = np.empty(photos.shape, np.float32)
+    for photo, out in zip(photos, again, strict=True):
+        grain = rng.standard_normal(photo.shape, np.float32) * rng.uniform(0, 6)
+        noisy = np.clip(photo + grain + 0.5, 0, 255).astype(np.uint8)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
+        _, data = cv2.imencode(".jpg", noisy[..., ::-1], quality)
+        out[:] = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
+    image = torch.from_numpy(again.transpose(0, 3, 1, 2) / 255).to(batch.patches)
+    patches = torch.cat([image, batch.coarse], 1)
+    layers = (batch.alpha, batch.foreground, batch.weight)
+    return Batch(
+        torch.cat([batch.patches, patches]), *(layer.repeat(2, 1, 1, 1) for layer in layers)
+    )
 
 
 def augment(batch: Batch, rng: np.random.Generator) -> Batch:

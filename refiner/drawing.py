@@ -141,3 +141,35 @@ def hairy(
     draw_strands(count, spread, 1.0, 1.0)
     draw_strands(strays, spread * 2.5, 1.3, 0.6)
     return colour, alpha
+
+
+def lattice(shape: tuple[int, int], rng: Random) -> Layer:
+    """Posts and crossed braces: towers, fences, scaffolds, wire shelves."""
+    h, w = shape
+    colour, alpha = surface(shape, random_colour(rng), rng), np.zeros(shape, np.float32)
+    wide, high = w * rng.uniform(0.15, 0.7), h * rng.uniform(0.6, 1.0)
+    left, top = (w - wide) * rng.random(), (h - high) * rng.random()
+    posts, floors = int(rng.integers(2, 6)), int(rng.integers(3, 16))
+    narrow = rng.uniform(0.2, 1.0)  # of the width, at the top
+    down = np.linspace(0, 1, floors + 1)
+    half = wide / 2 * (narrow + (1 - narrow) * down)
+    across = np.linspace(-1, 1, posts)
+    joints = np.stack(
+        [
+            left + wide / 2 + half[:, None] * across,
+            np.broadcast_to(top + high * down[:, None], (floors + 1, posts)),
+        ],
+        2,
+    )
+    lines = [(joints[i, j], joints[i + 1, j]) for i in range(floors) for j in range(posts)]
+    lines += [(joints[i, 0], joints[i, -1]) for i in range(floors + 1)]
+    if rng.random() < 0.8:
+        for i in range(floors):
+            for j in range(posts - 1):
+                lines.append((joints[i, j], joints[i + 1, j + 1]))
+                lines.append((joints[i, j + 1], joints[i + 1, j]))
+    thick = max(1, round(SCALE * rng.uniform(0.4, 4)))
+    for a, b in lines:
+        start, end = (tuple(int(v) for v in np.round(p)) for p in (a, b))
+        cv2.line(alpha, start, end, 1.0, thick)
+    return colour, alpha

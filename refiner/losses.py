@@ -30,6 +30,13 @@ class Weights:
     composition: float = 0.5
     #: Foreground colour where alpha is neither 0 nor 1.
     foreground: float = 0.5
+    #: What is worse than the coarse mask was, counted once more: a fault that stage 2 makes itself
+    #: is seen, one that it leaves is forgiven.
+    harm: float = 0.0
+    #: What thin structures lack, counted once more: whiskers have few pixels, so means forget them.
+    thin: float = 0.0
+    #: How much alpha differs between a patch and the same patch with other noise and compression.
+    consistency: float = 0.0
 
 
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
@@ -92,9 +99,23 @@ def colour(foreground: Tensor, true: Tensor, alpha: Tensor, weight: Tensor) -> T
     return weighted_mean((foreground - true).abs(), weight * mixed)
 
 
+def harm(alpha: Tensor, truth: Tensor, coarse: Tensor, weight: Tensor) -> Tensor:
+    """By how much the absolute error grew, where it grew; 0 where it fell or stayed."""
+    grown = (alpha - truth).abs() - (coarse - truth).abs()
+    return weighted_mean(grown.clamp_min(0), weight)
+
+
+def thin(alpha: Tensor, truth: Tensor, weight: Tensor, width: int = 7) -> Tensor:
+    """What alpha lacks of structures narrower than ``width`` px: those an opening takes away."""
+    eroded = -F.max_pool2d(-truth, width, 1, width // 2)
+    top_hat = truth - F.max_pool2d(eroded, width, 1, width // 2)
+    return weighted_mean((truth - alpha).clamp_min(0) * top_hat, weight)
+
+
 def reconstruction(
     refined: Tensor,
     image: Tensor,
+    coarse: Tensor,
     alpha: Tensor,
     foreground: Tensor,
     weight: Tensor,
@@ -112,6 +133,8 @@ def reconstruction(
         + w.laplacian * laplacian(ours, alpha, weight)
         + w.composition * composition(ours, alpha, foreground, image, weight)
         + w.foreground * colour(ours_f, foreground, alpha, weight)
+        + w.harm * harm(ours, alpha, coarse, weight)
+        + w.thin * thin(ours, alpha, weight)
     )
 
 

@@ -42,9 +42,18 @@ class Reconstruction:
 
         The gradients are left in the generator's parameters.
         """
-        loss = self.loss(self.refine(batch), batch)
-        self.fabric.backward(loss)
-        return {"loss": loss.detach()}
+        if not self.s.weights.consistency:
+            loss = self.loss(self.refine(batch), batch)
+            self.fabric.backward(loss)
+            return {"loss": loss.detach()}
+        noise = np.random.default_rng([self.s.seed, step, self.fabric.global_rank])
+        twice = dataset.twice(batch, noise)
+        refined = self.refine(twice)
+        loss = self.loss(refined, twice)
+        once, again = refined[:, :1].chunk(2)
+        apart = losses.l1(once, again, batch.weight)
+        self.fabric.backward(loss + self.s.weights.consistency * apart)
+        return {"loss": loss.detach(), "apart": apart.detach()}
 
     def refine(self, batch: Batch) -> Tensor:
         """Return the generator's answer as it is used."""
@@ -54,7 +63,13 @@ class Reconstruction:
     def loss(self, refined: Tensor, batch: Batch) -> Tensor:
         """Return the reconstruction loss."""
         return losses.reconstruction(
-            refined, batch.image, batch.alpha, batch.foreground, batch.weight, self.s.weights
+            refined,
+            batch.image,
+            batch.coarse,
+            batch.alpha,
+            batch.foreground,
+            batch.weight,
+            self.s.weights,
         )
 
 

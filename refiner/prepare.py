@@ -53,6 +53,8 @@ class Data:
     shard_size: int = 1024
     #: Scenes whose subject is drawn: thin, semi-transparent and hard things that folders lack.
     procedural: float = 0.25
+    #: Backgrounds with a drawn thing in them, such as a lattice, that is not to be cut out.
+    clutter: float = 0.0
     #: Subjects left on their own photo, where alpha is true there: no composite has its light,
     #: its clutter, and what stage 1 takes for the subject in it.
     natural: float = 0.5
@@ -106,6 +108,9 @@ def scenes(pictures: Pictures, data: Data, rng: Random) -> Iterator[tuple[Scene,
             if subject.photo is not None and rng.random() < data.natural:
                 yield composite.natural(subject, cell, rng), zoom
                 continue
+        if rng.random() < data.clutter:
+            thing = _drawn(pictures, cell, rng)
+            backdrop = composite.cluttered(backdrop, thing, rng)
         yield composite.compose(subject, backdrop, cell, rng), zoom
 
 

@@ -20,6 +20,7 @@ from refiner.drawing import (
     Layer,
     Random,
     hairy,
+    lattice,
     noise,
     outline,
     polygon,
@@ -99,6 +100,24 @@ def _fur(shape: tuple[int, int], rng: Random) -> Layer:
         clumps=0,
         strays=int(rng.integers(0, 200)),
     )
+
+
+def _whiskers(shape: tuple[int, int], rng: Random) -> Layer:
+    """A furry body with few, long and stiff strands, of a colour of their own."""
+    colour, alpha = _fur(shape, rng)
+    number = int(rng.integers(8, 60))
+    inside = np.argwhere(alpha > 0)
+    roots = inside[rng.integers(0, len(inside), number)][:, ::-1].astype(np.float32)
+    if rng.random() < 0.6:  # from a place on either side, as of a muzzle
+        heart = roots[rng.integers(0, 2, number)]
+        roots = heart + rng.standard_normal((number, 2)).astype(np.float32) * shape[0] * 0.03
+    headings = rng.choice([0.0, np.pi], number) + rng.normal(0, 0.5, number)
+    lengths = rng.uniform(0.15, 0.6, number) * shape[0]
+    widths = rng.uniform(0.3, rng.uniform(0.6, 1.8), number) * SCALE
+    base = np.full(3, rng.choice([20.0, 245.0])) if rng.random() < 0.7 else random_colour(rng)
+    paints = np.tile(base, (number, 1)) * rng.uniform(0.8, 1.05, (number, 1))
+    strands(colour, alpha, roots, headings, lengths, widths, paints, 0.05, 0.4, rng)
+    return colour, alpha
 
 
 def _lace(shape: tuple[int, int], rng: Random) -> Layer:
@@ -240,6 +259,8 @@ def _defocus(shape: tuple[int, int], rng: Random) -> Layer:
 _DRAW: dict[str, Callable[[tuple[int, int], Random], Layer]] = {
     "hair": _hair,
     "fur": _fur,
+    "whiskers": _whiskers,
+    "lattice": lattice,
     "lace": _lace,
     "feather": _feather,
     "glass": _glass,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.cli.command import Command
 from refiner import subjects
-from refiner.dataset import Batch, Shards
+from refiner.dataset import Batch, Shards, twice
 from refiner.weights import load_generator
 
 
@@ -31,34 +31,39 @@ def validate(
     - ``psnr`` and ``coarse psnr`` of alpha in the ROI, dB;
     - ``sad ratio``: sum of absolute alpha differences in the ROI, divided by coarse's;
     - ``colour ratio``: foreground error where 0.05 < α < 0.95, divided by that of the photo;
-    - ``worse``: share of patches that were better before.
+    - ``worse``: share of patches that were better before;
+    - ``unsteady``: by how much alpha changes in the ROI with other noise and JPEG, ×1000.
     """
     index = shards.index()
     index = [index[i] for i in np.linspace(0, len(index) - 1, min(patches, len(index))).astype(int)]
-    sums, area = torch.zeros(7, dtype=torch.float64), 1e-9
+    sums, area = torch.zeros(8, dtype=torch.float64), 1e-9
+    rng = np.random.default_rng(0)
     shown: list[tuple[Batch, Tensor]] = []
     model.eval()
     for start in range(0, len(index), 32):
         batch = shards.batch(index[start : start + 32])
-        refined = smooth_change(model(batch.patches), batch.coarse, smoothing)
-        sums += _errors(batch, refined)
+        both = twice(batch, rng)
+        refined, again = smooth_change(model(both.patches), both.coarse, smoothing).chunk(2)
+        sums += _errors(batch, refined, again)
         area += float(batch.weight.square().sum())
         shown.append((batch, refined))
     model.train()
-    sad, sad0, sse, sse0, tint, tint0, worse = sums.tolist()
+    sad, sad0, sse, sse0, tint, tint0, worse, unsteady = sums.tolist()
     figures = {
         "psnr": -10 * np.log10(max(sse, 1e-9) / area),
         "coarse psnr": -10 * np.log10(max(sse0, 1e-9) / area),
         "sad ratio": sad / max(sad0, 1e-9),
         "colour ratio": tint / max(tint0, 1e-9),
         "worse": worse / len(index),
+        "unsteady": 1000 * unsteady / area,
     }
     return figures, torch.cat([sheet(*pair, rows=2) for pair in shown[:8]], 1)
 
 
-def _errors(batch: Batch, refined: Tensor) -> Tensor:
-    """Sum up errors, (7,) float64: of alpha, absolute and squared, and of colours, each beside
-    what it was before; and the number of patches that got worse."""
+def _errors(batch: Batch, refined: Tensor, again: Tensor) -> Tensor:
+    """Sum up errors, (8,) float64: of alpha, absolute and squared, and of colours, each beside
+    what it was before; the number of patches that got worse; and the change of alpha between an
+    answer and the answer to the same patches with other noise."""
     ours = (refined[:, :1] - batch.alpha) * batch.weight
     before = (batch.coarse - batch.alpha) * batch.weight
     mixed = batch.weight * ((batch.alpha > 0.05) & (batch.alpha < 0.95))
@@ -70,6 +75,7 @@ def _errors(batch: Batch, refined: Tensor) -> Tensor:
         ((refined[:, 1:] - batch.foreground).abs() * mixed).sum(),
         ((batch.image - batch.foreground).abs() * mixed).sum(),
         (ours.abs().sum((1, 2, 3)) > before.abs().sum((1, 2, 3))).sum(),
+        ((refined[:, :1] - again[:, :1]).abs() * batch.weight).sum(),
     ]
     return torch.stack(sums).cpu().double()
 

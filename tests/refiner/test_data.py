@@ -170,6 +170,16 @@ def test_a_scene_is_reproducible_and_uint8(subject: Subject) -> None:
     assert one.image.dtype == one.foreground.dtype == np.uint8
 
 
+def test_what_stands_behind_is_no_part_of_the_subject(subject: Subject) -> None:
+    colour, alpha = procedural.sample("lattice", (96, 96), RNG(2))
+    plain = np.full((120, 160, 3), 128, np.uint8)
+    backdrop = composite.cluttered(plain, Subject(colour, alpha), RNG(2))
+    assert backdrop.shape == plain.shape and 0.01 < (backdrop != plain).any(2).mean() < 0.9
+    scene = composite.compose(subject, backdrop, 0.5, RNG(8))
+    before = composite.compose(subject, plain, 0.5, RNG(8))
+    np.testing.assert_array_equal(scene.alpha, before.alpha)
+
+
 def test_a_natural_scene_keeps_photo_and_alpha_together(subject: Subject) -> None:
     photo = np.repeat((subject.alpha * 255).astype(np.uint8)[..., None], 3, 2)
     scene = composite.natural(Subject(photo, subject.alpha, photo), 1.5, RNG(2))
@@ -460,6 +470,19 @@ def test_a_new_background_keeps_alpha_true(batch: dataset.Batch) -> None:
 def test_colours_change_alike(batch: dataset.Batch) -> None:
     image, front = dataset.jitter_colours(batch.foreground, batch.foreground, RNG(2))
     assert (image == front).all() and not torch.allclose(image, batch.foreground, atol=0.05)
+
+
+def test_a_patch_seen_twice_differs_in_noise_alone(batch: dataset.Batch) -> None:
+    both = dataset.twice(batch, RNG(5))
+    n = len(batch.patches)
+    assert len(both.patches) == len(both.weight) == 2 * n
+    assert torch.equal(both.patches[:n], batch.patches)
+    assert torch.equal(both.coarse[n:], batch.coarse)
+    for layer in ("alpha", "foreground", "weight"):
+        assert torch.equal(getattr(both, layer)[n:], getattr(batch, layer)), layer
+    difference = (both.image[n:] - batch.image).abs().mean((1, 2, 3))
+    assert (difference > 0).all() and difference.max() < 0.08
+    assert torch.equal(both.patches, dataset.twice(batch, RNG(5)).patches)
 
 
 def test_bent_masks_stay_near(batch: dataset.Batch) -> None:

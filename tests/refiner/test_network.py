@@ -159,9 +159,30 @@ def test_colour_counts_only_where_pixels_are_mixed() -> None:
     assert losses.colour(true + 0.5, true, truth, weight).item() == pytest.approx(0.5, rel=1e-4)
 
 
+def test_harm_is_what_the_error_grew_by() -> None:
+    truth, weight = torch.full((1, 1, 4, 4), 0.5), torch.ones(1, 1, 4, 4)
+    coarse = truth + 0.2
+    assert losses.harm(truth + 0.1, truth, coarse, weight) == 0  # better
+    assert losses.harm(truth - 0.2, truth, coarse, weight).item() == pytest.approx(0, abs=1e-6)
+    assert losses.harm(truth - 0.3, truth, coarse, weight).item() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_thin_counts_what_narrow_structures_lack() -> None:
+    truth, weight = torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 64, 64)
+    truth[..., 10:40, 10:40] = 1  # a body, and a whisker of two pixels
+    truth[..., 50:52, 5:45] = 1
+    without_whisker, without_body = truth.clone(), truth.clone()
+    without_whisker[..., 50:52, :] = 0
+    without_body[..., 20:30, 20:30] = 0
+    assert losses.thin(without_whisker, truth, weight).item() == pytest.approx(80 / 64**2)
+    assert losses.thin(without_body, truth, weight) == 0
+    assert losses.thin(torch.ones_like(truth), truth, weight) == 0  # too much is no lack
+
+
 def test_reconstruction_is_the_sum_of_its_terms(pair: tuple[Tensor, Tensor, Tensor]) -> None:
     alpha, truth, weight = pair
     foreground, image, true = (random(2, 3, 32, 32, seed=i) for i in (3, 4, 5))
+    coarse = random(2, 1, 32, 32, seed=6)
     refined = torch.cat([alpha, foreground], 1)
     terms = {
         "l1": losses.l1(alpha, truth, weight),
@@ -170,11 +191,13 @@ def test_reconstruction_is_the_sum_of_its_terms(pair: tuple[Tensor, Tensor, Tens
         "laplacian": losses.laplacian(alpha, truth, weight),
         "composition": losses.composition(alpha, truth, true, image, weight),
         "foreground": losses.colour(foreground, true, truth, weight),
+        "harm": losses.harm(alpha, truth, coarse, weight),
+        "thin": losses.thin(alpha, truth, weight),
     }
     nothing = dict.fromkeys(terms, 0.0)
     for name, value in terms.items():
         alone = losses.Weights(**{**nothing, name: 2.0})
-        loss = losses.reconstruction(refined, image, truth, true, weight, alone)
+        loss = losses.reconstruction(refined, image, coarse, truth, true, weight, alone)
         assert loss.item() == pytest.approx(2 * value.item(), rel=1e-5)
 
 
