@@ -1,9 +1,9 @@
 """What Wisp makes of other tools' masks: ``python -m eval.masks DATA``.
 
 Over held-out cutouts on backgrounds, whose alpha is exact, and held-out photos with soft mattes:
-OpenCV's GrabCut begun from a box around the subject (Rother et al., 2004), and the subject's
-outline drawn with 20 points. SAD against the truth, of the mask as it is and as
-``Cutout()(photo, mask=…)`` redraws it.
+OpenCV's GrabCut begun from a box around the subject (Rother et al., 2004), the subject's outline
+drawn with 20 points, and with ``--model`` what another stage-1 network finds by itself. SAD against
+the truth, of the mask as it is and as ``Cutout()(photo, mask=…)`` redraws it.
 """
 
 from __future__ import annotations
@@ -61,16 +61,25 @@ def polygon(case: Case) -> Mask:
     return drawn.astype(np.float32)
 
 
-TOOLS: dict[str, Callable[[Case], Mask]] = {"GrabCut": grabcut, "20 points": polygon}
+Tools = dict[str, Callable[[Case], Mask]]
+TOOLS: Tools = {"GrabCut": grabcut, "20 points": polygon}
 
 
-def pairs(cutout: Cutout, cases: Iterator[Case]) -> Iterator[tuple[str, float, float, bool]]:
+def network(model: str) -> Callable[[Case], Mask]:
+    """Return what finds the subject with one look of a stage-1 network."""
+    cutout = Cutout(model=model, refine=False, views=1)
+    return lambda case: cutout(case.photo).coarse
+
+
+def pairs(
+    cutout: Cutout, cases: Iterator[Case], tools: Tools
+) -> Iterator[tuple[str, float, float, bool]]:
     """Yield the tool, SAD of its mask before and after, and whether the mask is right."""
     for case in cases:
         truth = case.alpha
         if truth is None or not case.truth.any():
             continue
-        for name, tool in TOOLS.items():
+        for name, tool in tools.items():
             mask = tool(case)
             inside, any_ = (mask > 0.5) & case.truth, (mask > 0.5) | case.truth
             after = cutout(case.photo, mask=mask).alpha
@@ -81,10 +90,13 @@ def pairs(cutout: Cutout, cases: Iterator[Case]) -> Iterator[tuple[str, float, f
 @click.command(cls=Command)
 @click.argument("data_folder", metavar="DATA", type=click.Path(exists=True, path_type=Path))
 @click.option("--composites", default=40, show_default=True, help="Cutouts on backgrounds.")
-def main(data_folder: Path, composites: int) -> None:
+@click.option("--model", "models", multiple=True, help="A stage-1 model, too; repeatable.")
+def main(data_folder: Path, composites: int, models: tuple[str, ...]) -> None:
     """Measure what stage 2 makes of the masks of other tools."""
-    rows: dict[str, list[tuple[float, float, bool]]] = {name: [] for name in TOOLS}
-    for name, before, after, right in pairs(Cutout(), cases(data_folder, composites, soft=True)):
+    tools = TOOLS | {Path(model).stem: network(model) for model in models}
+    rows: dict[str, list[tuple[float, float, bool]]] = {name: [] for name in tools}
+    found = cases(data_folder, composites, soft=True)
+    for name, before, after, right in pairs(Cutout(), found, tools):
         rows[name].append((before, after, right))
     click.echo("| masks | right ones | SAD before | after | change | worse by over 5 % |")
     click.echo("| --- " * 6 + "|")

@@ -20,11 +20,11 @@ from PIL import Image
 import train_refiner
 from pipeline import Cutout, Settings, generator, models
 from pipeline.errors import ModelInvalid, SettingsError
-from refiner import export, phases
+from refiner import export, losses, phases
 from refiner import validate as validation
 from refiner.dataset import Shards
 from refiner.fake_quant import FakeQuantize
-from refiner.network import Generator, Shape
+from refiner.network import Generator, Shape, grow
 from refiner.settings import Settings as Training
 from refiner.validate import validate
 from refiner.weights import load_generator, model_soup
@@ -94,11 +94,15 @@ def test_a_run_adds_attention_and_depth_to_a_generator(shards: Path, tmp_path: P
         train_refiner.train(smaller, shards, tmp_path / "other", init=file, quiet=True)
 
 
-@pytest.mark.parametrize("phase", ["reconstruction", "adversarial"])
+@pytest.mark.parametrize(
+    ("phase", "consistency"),
+    [("reconstruction", 0.0), ("reconstruction", 1.0), ("adversarial", 0.0)],
+)
 def test_a_resumed_run_is_the_run_that_was_not_interrupted(
-    shards: Path, tmp_path: Path, phase: str, monkeypatch: pytest.MonkeyPatch
+    shards: Path, tmp_path: Path, phase: str, consistency: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s = replace(TINY, phase=phase, steps=6, perceptual=0.0, validate_every=3)
+    weights = losses.Weights(consistency=consistency)
+    s = replace(TINY, phase=phase, steps=6, perceptual=0.0, validate_every=3, weights=weights)
     whole = run(shards, tmp_path / "whole", s)
 
     class Interrupted(Exception):
@@ -168,6 +172,16 @@ def test_resuming_says_what_is_wrong(shards: Path, tmp_path: Path) -> None:
         run(shards, tmp_path, replace(TINY, shape=Shape(width=16)), resume=True)
     with pytest.raises(SettingsError, match="no phase 'luck'"):
         run(shards, tmp_path, replace(TINY, phase="luck"))
+
+
+def test_a_loss_of_consistency_steadies_the_answer(shards: Path, tmp_path: Path) -> None:
+    moved = {}
+    for consistency in (0.0, 30.0):
+        weights = losses.Weights(consistency=consistency)
+        s = replace(TINY, steps=40, lr=4e-3, ema=0.8, validate_every=40, weights=weights)
+        out = tmp_path / str(consistency)
+        moved[consistency] = train_refiner.train(s, shards, out, quiet=True)["unsteady"]
+    assert moved[30.0] < 0.8 * moved[0.0]
 
 
 def test_validation_of_identity_is_coarse(shards: Path) -> None:
@@ -347,6 +361,13 @@ def test_a_recipe_from_pictures_to_a_cutout(folders: Path, tmp_path: Path) -> No
     assert (result.alpha != result.coarse)[result.roi].any()
     beyond = ~covered(result.tiles, *result.alpha.shape)
     np.testing.assert_array_equal(result.alpha[beyond], result.coarse[beyond])
+
+
+def test_the_steady_recipe_goes_on_from_the_bundled_weights() -> None:
+    (s,) = recipe.load("refiner", "steady", Training()).phases.values()
+    shipped = load_generator(models.REFINERS["wisp-fp32"].path)
+    assert grow(shipped, s.shape).shape == shipped.shape
+    assert s.weights.harm and s.weights.thin and s.weights.consistency and s.data.clutter
 
 
 def test_the_bundled_recipe_is_one_that_can_be_run() -> None:
