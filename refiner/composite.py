@@ -54,10 +54,12 @@ def compose(subject: Subject, backdrop: NDArray[np.uint8], cell: float, rng: Ran
         paint = cv2.GaussianBlur(paint, (0, 0), sigma)
         back = cv2.GaussianBlur(back, (0, 0), sigma)
     cover = paint[..., 3:].clip(0, 1)
-    front = np.where(cover > 1e-3, paint[..., :3] / np.maximum(cover, 1e-3), back).clip(0, 255)
+    front: Floats = np.where(cover > 1e-3, paint[..., :3] / np.maximum(cover, 1e-3), back).clip(
+        0, 255
+    )
     front = _light(front, cover, back, rng)
     if rng.random() < 0.2:
-        front = _glints(front, cover, rng).astype(np.float32)
+        front = _glints(front, cover, rng)
     image = cover * front + (1 - cover) * back
     return Scene(
         camera(image, rng), cover[..., 0].astype(np.float32), (front + 0.5).astype(np.uint8)
@@ -82,7 +84,8 @@ def _glints(front: Floats, cover: Floats, rng: Random) -> Floats:
         axes = np.exp(rng.uniform(0, np.log(max(cover.shape) / 20), 2)) + 1
         cv2.ellipse(glow, (int(x), int(y)), (int(axes[0]), int(axes[1])), 0, 0, 360, 1.0, -1)
     glow = cv2.GaussianBlur(glow, (0, 0), rng.uniform(0.7, 3.0))[..., None]
-    return front + glow * rng.uniform(0.5, 1.0) * (rng.uniform(200, 255, 3) - front)
+    bright = rng.uniform(0.5, 1.0) * glow * (rng.uniform(200, 255, 3) - front)
+    return (front + bright).astype(np.float32)
 
 
 def natural(subject: Subject, cell: float, rng: Random) -> Scene:
