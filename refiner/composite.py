@@ -83,8 +83,8 @@ def _glints(front: Floats, cover: Floats, rng: Random) -> Floats:
     for y, x in solid[rng.integers(0, len(solid), int(rng.integers(1, 9)))] if len(solid) else ():
         axes = np.exp(rng.uniform(0, np.log(max(cover.shape) / 20), 2)) + 1
         cv2.ellipse(glow, (int(x), int(y)), (int(axes[0]), int(axes[1])), 0, 0, 360, 1.0, -1)
-    glow = cv2.GaussianBlur(glow, (0, 0), rng.uniform(0.7, 3.0))[..., None]
-    bright = rng.uniform(0.5, 1.0) * glow * (rng.uniform(200, 255, 3) - front)
+    soft = cv2.GaussianBlur(glow, (0, 0), rng.uniform(0.7, 3.0))[..., None]
+    bright = rng.uniform(0.5, 1.0) * soft * (rng.uniform(200, 255, 3) - front)
     return (front + bright).astype(np.float32)
 
 
