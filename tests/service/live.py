@@ -55,7 +55,12 @@ class Live:
                 stdout=log,
                 cwd=ROOT,
             )
-        self.url = self._ready()
+        try:
+            self.url = self._ready()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def _ready(self) -> str:
         deadline = time.monotonic() + 120
