@@ -157,15 +157,19 @@ def _alone(tasks: list[Task], hand: Hand) -> Iterator[tuple[Task, Done]]:
     import ray
     from ray.exceptions import RayError
 
-    do = ray.remote(num_cpus=1, memory=MEMORY, max_retries=0)(_do)
-    where = ray.put(hand)
-    for task, result in [(task, do.remote(where, task)) for task in tasks]:
-        try:
-            yield task, ray.get(result)
-        except RayError:
-            error = "the process ended over this photo, also when it had no other: most likely "
-            error += "there was too little memory"
-            yield task, Done(Row(task.item.path, error=error, fault=WORKER))
+    # They ask for no processor: an actor of a lost machine that Ray wants to start again may hold
+    # one for ever, and they would wait for it. There are never more than processors instead.
+    do = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="SPREAD")(_do)
+    where, most = ray.put(hand), _processors()
+    for first in range(0, len(tasks), most):
+        some = tasks[first : first + most]
+        for task, result in [(task, do.remote(where, task)) for task in some]:
+            try:
+                yield task, ray.get(result)
+            except RayError:
+                error = "the process ended over this photo, also when it had no other: most likely "
+                error += "there was too little memory"
+                yield task, Done(Row(task.item.path, error=error, fault=WORKER))
 
 
 def _do(hand: Hand, task: Task) -> Done:
