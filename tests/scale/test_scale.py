@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import io
@@ -128,6 +129,29 @@ def test_lists_of_addresses(tmp_path):
     assert sorted(outputs(tmp_path / "named")) == ["0.png", "1.png", "2.png", "3.png"]
     run(str(tmp_path / "in" / "list.jsonl"), str(tmp_path / "json"), column="photo")
     assert set(outputs(tmp_path / "json")) == {name.replace(".jpg", ".png") for name in photos}
+
+
+def test_lists_of_pictures(tmp_path):
+    """Tables of text hold pictures as data: addresses."""
+    pictures = [b"picture", b"?" * 200_000]  # in base64 the latter ends in slashes
+    rows_ = [f"data:image/jpeg;base64,{base64.b64encode(p).decode()}" for p in pictures]
+    rows_ += ["data:image/jpeg;base64,A", "data:nothing"]
+    (tmp_path / "list.csv").write_text("\n".join(["image", *(f'"{row}"' for row in rows_)]))
+    lines = [json.dumps({"sku": f"s{n}", "image": row}) for n, row in enumerate(rows_)]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    for name, stems in (
+        ("csv", [f"{n:08}" for n in (1, 2, 3, 4)]),
+        ("jsonl", ["s0", "s1", "s2", "s3"]),
+    ):
+        names = "sku" if name == "jsonl" else None
+        summary = run(str(tmp_path / f"list.{name}"), str(tmp_path / name), names=names)
+        assert (summary.done, summary.failed) == (2, 2)
+        made = outputs(tmp_path / name)
+        assert made == {f"{s}.png": cutout(p) for s, p in zip(stems, pictures, strict=False)}
+        errors = [
+            row["error"] for row in rows(tmp_path / name).values() if row["status"] == "failed"
+        ]
+        assert all(0 < len(error) < 200 for error in errors), errors
 
 
 def test_a_table_of_pictures_and_a_webdataset(tmp_path):

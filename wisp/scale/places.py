@@ -198,7 +198,9 @@ def open_place(address: str | os.PathLike[str], patience: Patience | None = None
     if "file" in protocols(fs):
         root = Path(root).absolute().as_posix()
     _prepare(fs)
-    return Place(fs, root.rstrip("/") or root, patience or Patience())
+    if "data" not in protocols(fs):  # whose slashes are part of the picture
+        root = root.rstrip("/") or root
+    return Place(fs, root, patience or Patience())
 
 
 def _prepare(fs: AbstractFileSystem) -> None:

@@ -22,6 +22,7 @@ from fsspec.utils import glob_translate
 from pipeline import image_io
 from pipeline.errors import SettingsError
 from wisp.scale.places import Place, open_place
+from wisp.scale.reading import MAX_BYTES
 
 #: How columns with a photo's address, or its bytes, are called where nobody says it.
 COLUMNS = ("path", "url", "uri", "address", "image_url", "file_name", "image", "bytes", "jpg")
@@ -168,8 +169,10 @@ def addressed(
         address = str(record[column] or "").strip()
         if not address:
             continue
-        relative = "://" not in address and not address.startswith("/")
-        path = safe_name(str(record[names])) if names else _name_of(address)
+        inline = address.startswith("data:")  # the picture itself (RFC 2397)
+        relative = "://" not in address and not address.startswith("/") and not inline
+        path = safe_name(str(record[names])) if names else ""
+        path = path or (f"{number:08}" if inline else _name_of(address))
         yield Item(path, f"{base.rstrip('/')}/{address}" if relative else address)
 
 
@@ -227,8 +230,13 @@ def _plain(place: Place) -> Iterator[dict[str, Any]]:
 
 def _table(place: Place) -> Iterator[dict[str, Any]]:
     delimiter = _TEXT[posixpath.splitext(place.root.removesuffix(".gz"))[1].lower()]
+    csv.field_size_limit(2 * MAX_BYTES)  # by default a field is too short to hold a picture
     with _text(place) as stream:
-        yield from csv.DictReader(stream, delimiter=delimiter)
+        reader = csv.DictReader(stream, delimiter=delimiter)
+        try:
+            yield from reader
+        except csv.Error as error:
+            raise SettingsError(f"{place.address}, line {reader.line_num}: {error}") from error
 
 
 def _json_lines(place: Place) -> Iterator[dict[str, Any]]:
