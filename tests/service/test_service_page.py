@@ -16,7 +16,7 @@ from tests.service.conftest import encoded
 from tests.service.live import live
 
 PAGE = (Path(__file__).parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
-SECTION = re.split(r"^#### Say what to cut$|^### rembg's$", PAGE, flags=re.MULTILINE)[1]
+SECTION = re.split(r"^#{2,4} ", PAGE.split("#### Say what to cut\n")[1], flags=re.MULTILINE)[0]
 EXAMPLES = dict(re.findall(r"```(\w+)\n(.*?)```", SECTION, re.DOTALL))
 RUN = {
     "sh": ("curl", ["sh", "-e"], "example.sh"),
