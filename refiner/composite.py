@@ -148,12 +148,16 @@ def camera(image: Floats, rng: Random) -> NDArray[np.uint8]:
         image = image + grain
     picture = np.clip(image + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.6:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 98))]
-        # Which channel is called red matters to JPEG: it keeps brightness better than colour.
-        _, data = cv2.imencode(".jpg", picture[..., ::-1], quality)
-        decoded: Floats = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-        picture = np.ascontiguousarray(decoded[..., ::-1])
+        picture = compressed(picture, int(rng.integers(50, 98)))
     return picture
+
+
+def compressed(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Return what JPEG of a quality, 0..100, leaves of a picture, (H, W, 3) uint8 RGB."""
+    # Which channel is called red matters to JPEG: it keeps brightness better than colour.
+    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded: Floats = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def _premultiplied(subject: Subject) -> Floats:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import SettingsError
+from refiner.composite import compressed
 from refiner.patch_sampling import ALPHA, COARSE, FOREGROUND, RGB, WEIGHT
 from training.sampling import random_subset
 
@@ -118,9 +118,7 @@ def twice(batch: Batch, rng: np.random.Generator) -> Batch:
     for photo, out in zip(photos, again, strict=True):
         grain = rng.standard_normal(photo.shape, np.float32) * rng.uniform(0, 6)
         noisy = np.clip(photo + grain + 0.5, 0, 255).astype(np.uint8)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
-        _, data = cv2.imencode(".jpg", noisy[..., ::-1], quality)
-        out[:] = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
+        out[:] = compressed(noisy, int(rng.integers(60, 96)))
     image = torch.from_numpy(again.transpose(0, 3, 1, 2) / 255).to(batch.patches)
     patches = torch.cat([image, batch.coarse], 1)
     layers = (batch.alpha, batch.foreground, batch.weight)

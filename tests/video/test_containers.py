@@ -143,6 +143,13 @@ def test_a_loop_is_not_resumed_and_not_long(clip, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def half(number: int) -> Picture:
+    """A grey frame, transparent on the left, and by one pixel more each time."""
+    alpha = np.zeros((48, 64), np.float32)
+    alpha[:, 20 + number :] = 1
+    return Picture(np.full((48, 64, 3), 128, np.uint8), alpha)
+
+
 def test_lost_alpha_is_found_before_it_is_said_to_be_done(tmp_path):
     """A container that holds alpha, and an encoder that was not asked for any."""
     path = tmp_path / "a.webm"
@@ -150,9 +157,7 @@ def test_lost_alpha_is_found_before_it_is_said_to_be_done(tmp_path):
                       Fraction(1, 25), Colour())  # fmt: skip
     kept = Kept()
     for number in range(3):
-        alpha = np.zeros((48, 64), np.float32)
-        alpha[:, 20 + number :] = 1
-        picture = Picture(np.full((48, 64, 3), 128, np.uint8), alpha)
+        picture = half(number)
         kept.offer(number, picture)
         encoder.write(Picture(picture.colours), number)
     encoder.close()
@@ -168,9 +173,7 @@ def test_a_webp_whose_alpha_is_lost_is_found(tmp_path):
     encoder = Encoder(path, coding, (48, 64), Fraction(25), Fraction(1, 25), Colour())
     kept = Kept()
     for number in range(3):
-        alpha = np.zeros((48, 64), np.float32)
-        alpha[:, 20 + number :] = 1
-        picture = Picture(np.full((48, 64, 3), 128, np.uint8), alpha)
+        picture = half(number)
         kept.offer(number, picture)
         encoder.write(picture if number < 2 else Picture(picture.colours), number)
     encoder.close()
