@@ -1,7 +1,8 @@
 # Two stages: wheels are built where there is a compiler and a cache, and run where there is none. For amd64 and arm64:
-# docker buildx build --platform linux/amd64,linux/arm64 . To pin the base by its digest, one for both:
+# docker buildx build --platform linux/amd64,linux/arm64 .
+# The base is 3.12-slim on Debian 13; the digest is of its index, so of every architecture. A newer one:
 # --build-arg BASE=python:3.12-slim@$(docker buildx imagetools inspect python:3.12-slim --format '{{.Manifest.Digest}}')
-ARG BASE=python:3.12-slim
+ARG BASE=python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 FROM ${BASE} AS build
 WORKDIR /src
 COPY requirements.lock setup.cfg pyproject.toml README.md LICENSE train_refiner.py train_u2net.py ./

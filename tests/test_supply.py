@@ -28,6 +28,18 @@ def test_the_lock_pins_everything_by_hash_and_names_no_host() -> None:
     assert "://" not in LOCK and "index" not in LOCK
 
 
+def test_what_the_containers_are_made_from_is_pinned_by_digest() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    bases = re.findall(r"^ARG BASE=(\S+)", dockerfile, flags=re.MULTILINE)
+    images = re.findall(r"^ +image: (\S+)", compose, flags=re.MULTILINE)
+    assert len(bases) == 1 and len(images) == 2
+    assert all(
+        re.fullmatch(r"[a-z]+:[a-z0-9.-]+@sha256:[0-9a-f]{64}", one) for one in bases + images
+    )
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, flags=re.MULTILINE)) == {"${BASE}"}
+
+
 @pytest.mark.parametrize("extra", ["", "serve", "redis", "heic"])
 def test_the_lock_has_what_the_image_needs(extra: str) -> None:
     config = ConfigParser(inline_comment_prefixes=("#",))
