@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
@@ -114,9 +115,18 @@ def file(answer: Answer, extra: dict[str, str] | None = None) -> Response:
 
 
 def prefers_json(request: Request) -> bool:
-    """Whether the client asks for JSON before anything else."""
-    accept = request.headers.get("accept", "")
-    return accept.partition(",")[0].partition(";")[0].strip().lower() == "application/json"
+    """Whether the client wants JSON instead of the picture.
+
+    axios and n8n name JSON first in every request, also when they save the answer as a picture. So
+    the picture is sent where it is named (``image/*``), or where anything is as welcome as JSON.
+    """
+    weights = {}
+    for entry in request.headers.get("accept", "").lower().split(","):
+        kind, *parameters = (part.strip() for part in entry.split(";"))
+        quality = (re.fullmatch(r"q=([01](?:\.\d*)?)", one) for one in parameters)
+        weights[kind] = next((float(one[1]) for one in quality if one), 1.0)
+    picture = any(kind.startswith("image/") and weight for kind, weight in weights.items())
+    return not picture and weights.get("application/json", 0.0) > weights.get("*/*", 0.0)
 
 
 def as_base64(request: Request, answer: Answer) -> str:

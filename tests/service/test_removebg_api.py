@@ -47,6 +47,30 @@ def test_json(service, scene):
     assert abs(data["foreground_width"] - np.ptp(columns) - 1) <= 2
 
 
+AXIOS = "application/json, text/plain, */*"
+N8N = "application/json,text/html,application/xhtml+xml,application/xml,text/*;q=0.9"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (AXIOS, "image/png"),
+        (f"{N8N}, image/*;q=0.8, */*;q=0.7", "image/png"),
+        (f"{N8N}, */*;q=0.1", "application/json"),
+        ("application/json,text/*;q=0.99", "application/json"),
+        ("application/json, image/*;q=0", "application/json"),
+        ("Application/JSON; charset=utf-8", "application/json"),
+        ("image/*, application/json", "image/png"),
+        ("*/*", "image/png"),
+        ("application/json;q=nonsense, */*;q=", "image/png"),
+        (",;,", "image/png"),
+    ],
+)
+def test_json_is_for_those_that_cannot_take_a_picture(service, scene, accept, kind):
+    answer = post(service, scene, {"Accept": accept}, size="preview")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+
+
 def test_base64_in_a_form_and_in_json(service, scene):
     text = base64.b64encode(scene).decode()
     form = service.post(URL, data={"image_file_b64": text, "format": "png"})

@@ -1,7 +1,8 @@
-"""remove.bg's clients from the package indexes, with nothing but the host changed.
+"""remove.bg's clients and the samples of its documentation, with nothing but the host changed.
 
-Needs ``pip install removebg``, and for Node a ``node_modules`` folder with ``remove.bg`` in it,
-named by ``WISP_TEST_NODE_MODULES``; what is not there is skipped.
+Needs ``pip install removebg``, for Node a ``node_modules`` folder with ``remove.bg`` in it, named
+by ``WISP_TEST_NODE_MODULES``, the gem ``remove_bg``, and Debian's ``php-guzzlehttp-guzzle`` and
+``libhttpclient5-java``; what is not there is skipped.
 """
 
 import base64
@@ -98,3 +99,97 @@ def test_the_node_client(server, folder):
         assert str(picture.width) == answers[way]["resultWidth"]
     assert answers["url"]["errors"][0]["code"] == "invalid_image_url"
     assert answers["broken"]["errors"][0]["code"] == "failed_to_read_image"
+
+
+JARS = [
+    Path("/usr/share/java") / f"{name}.jar"
+    for name in ("httpclient5-fluent", "httpclient5", "httpcore5", "httpcore5-h2", "slf4j-api")
+]
+#: What is needed, a command that succeeds where it is there, and the sample.
+SAMPLES = {
+    "sample.mjs": (
+        "Node with fetch",
+        ["node", "-e", "process.exit(require('fs').openAsBlob ? 0 : 1)"],
+        ["node"],
+        """
+import fs from "node:fs";
+const body = new FormData();
+body.append("size", "auto");
+body.append("image_file", await fs.openAsBlob("astronaut.jpg"));
+const headers = { "X-Api-Key": "any key" };
+const answer = await fetch("HOST/v1.0/removebg", { method: "POST", headers, body });
+fs.writeFileSync("no-bg.png", Buffer.from(await answer.arrayBuffer()));
+""",
+    ),
+    "sample.rb": (
+        "the gem remove_bg",
+        ["ruby", "-e", 'require "remove_bg"'],
+        ["ruby"],
+        """
+require "remove_bg"
+RemoveBg::Api.const_set(:URL, "HOST")
+options = { api_key: "any key" }
+RemoveBg.from_file("astronaut.jpg", size: "auto", **options).save("no-bg.png")
+composed = RemoveBg.from_file("astronaut.jpg", size: "auto", format: "zip", **options)
+raise "no zip" unless composed.is_a?(RemoveBg::CompositeResult)
+raise "no account" unless RemoveBg.account_info(options).api.free_calls == 1_000_000
+begin
+  RemoveBg.from_file("broken.jpg", options)
+  raise "not refused"
+rescue RemoveBg::ClientHttpError
+end
+""",
+    ),
+    "sample.php": (
+        "PHP with Guzzle in its include path",
+        ["php", "-r", 'exit((int) !@include "GuzzleHttp/autoload.php");'],
+        ["php"],
+        """<?php
+require "GuzzleHttp/autoload.php";
+$client = new GuzzleHttp\\Client();
+$answer = $client->post("HOST/v1.0/removebg", [
+    "multipart" => [
+        ["name" => "image_file", "contents" => fopen("astronaut.jpg", "r")],
+        ["name" => "size", "contents" => "auto"],
+    ],
+    "headers" => ["X-Api-Key" => "any key"],
+]);
+file_put_contents("no-bg.png", $answer->getBody());
+""",
+    ),
+    "Sample.java": (
+        "a JDK and Apache HttpComponents 5 in /usr/share/java",
+        ["ls", *map(str, JARS)],
+        ["java", "-cp", ":".join(map(str, JARS))],
+        """
+import java.io.File;
+import org.apache.hc.client5.http.entity.mime.MultipartEntityBuilder;
+import org.apache.hc.client5.http.fluent.Request;
+public class Sample {
+  public static void main(String[] arguments) throws Exception {
+    Request.post("HOST/v1.0/removebg")
+        .addHeader("X-Api-Key", "any key")
+        .body(MultipartEntityBuilder.create()
+            .addBinaryBody("image_file", new File("astronaut.jpg"))
+            .addTextBody("size", "auto")
+            .build())
+        .execute()
+        .saveContent(new File("no-bg.png"));
+  }
+}
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_samples_of_other_languages(server, folder, name):
+    what, probe, command, text = SAMPLES[name]
+    there = shutil.which(command[0]) and not subprocess.run(probe, capture_output=True).returncode
+    if not there:
+        pytest.skip(f"needs {what}")
+    (folder / name).write_text(text.replace("HOST", server.url))
+    done = subprocess.run([*command, name], capture_output=True, text=True, timeout=120, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    picture = opened((folder / "no-bg.png").read_bytes())
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGBA", (512, 512))
