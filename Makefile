@@ -26,7 +26,7 @@ package: $(VENV)/package
 lint: $(VENV)/test-all $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy .
+	$(BIN)/mypy
 
 # make bench [MODEL=u2netp.onnx]: quality on the built-in set, then speed and memory, both beside the
 # real rembg with the same stage 1; reports in report/.
