@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import random
 import socket
+import weakref
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from tests.conftest import encoded
+from pipeline import Output
+from tests.conftest import encoded, fake_cutout
 from tests.video.conftest import av, cut, ffmpeg, packets, picture, write_clip
-from wisp.video import ClipError, ClipTooLarge, Limits, open_clip, open_source
-from wisp.video.sources import Raw, numbered, raw_size
+from wisp.video import (
+    Behind,
+    ClipError,
+    ClipTooLarge,
+    CutoutVideo,
+    Frame,
+    Limits,
+    cut_clip,
+    open_clip,
+    open_source,
+)
+from wisp.video.sinks import Pipe
+from wisp.video.sources import Pictures, Raw, numbered, raw_size
 
 
 def test_frames_as_ffmpeg_decodes_them(tmp_path):
@@ -238,6 +252,28 @@ def test_a_clip_that_breaks_off(tmp_path):
     report = cut(tmp_path / "a.mkv", tmp_path / "b.mkv")
     assert 5 < report.frames < 40
     assert len(ffmpeg(tmp_path / "b.mkv")) == report.frames
+
+
+def test_a_clip_that_stands_still_holds_one_frame_and_not_all(tmp_path):
+    """Nothing comes back before something changes: what waits until then must not add up."""
+    pictures: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    class Still(Pictures):
+        def frames(self, after=None):
+            nonlocal most
+            for number in range(40):
+                frame = Frame(picture(0), number)
+                pictures.append(weakref.ref(frame.image))
+                most = max(most, sum(known() is not None for known in pictures))
+                yield frame
+                del frame
+
+    source = Still(tmp_path, (), picture(0).shape[:2], Fraction(25))
+    sink = Pipe(io.BytesIO())
+    report = cut_clip(source, sink, CutoutVideo(fake_cutout), Behind(Output(), source.size))
+    assert report.frames == 40
+    assert most < 4
 
 
 def test_raw_frames():

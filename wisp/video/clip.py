@@ -128,7 +128,6 @@ class Clip:
         """
         with opened(self.path) as container:
             stream = _video(container, self.path, self.limits)
-            stream.thread_type = "AUTO"
             if after is not None:
                 container.seek(after, stream=stream)
             begun: int | None = None

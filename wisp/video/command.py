@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pipeline import Output, Settings
+from pipeline import Output
 from pipeline.cli.options import chosen_settings, network_options
 from pipeline.cli.selecting import hint_options, selected
 from pipeline.cli.terminal import hush_libraries, on_terminal, say
@@ -77,12 +77,13 @@ def video(
       wisp video clip.mp4 -o clip.mov --box 0.1,0.2,0.6,0.9
       … | wisp video - --raw rgb24 1920x1080 -o - | …
     """
+    from wisp.video.cutout import SETTINGS, Cutout, CutoutVideo
     from wisp.video.run import cut_clip
     from wisp.video.sources import is_sequence
 
     hush_libraries()
     compact()
-    settings, wanted = chosen_settings(ctx, Settings(views=1)), selected(ctx).selection
+    settings, wanted = chosen_settings(ctx, SETTINGS), selected(ctx).selection
     if resume and wanted.hinted and is_sequence(Path(out)):
         raise click.UsageError("where a box or points say what to cut, pictures are made in one go")
     choices = {
@@ -92,8 +93,6 @@ def video(
         "wanted": wanted.key if wanted.hinted else "",
     }  # fmt: skip
     source, sink, behind = _open(clip, out, raw, fps, resume, overwrite, choices)
-    from wisp.video.cutout import Cutout, CutoutVideo
-
     cutout = CutoutVideo(Cutout(settings), steady=not no_steady, wanted=wanted)
     for note in source.notes:
         say(quiet, f"{clip}: {note}")

@@ -75,23 +75,25 @@ def cut_clip(
     start = time.perf_counter()
     counts = sink.counts if isinstance(sink, ClipFile) else {}
     following = Selection(box=counts["box"]) if "box" in counts else None
-    under_way: deque[tuple[Frame, bool]] = deque()
+    # Not the pictures: where a clip stands still, nothing comes back for as long as it does.
+    under_way: deque[tuple[int, bool, bool]] = deque()
     whole = True
 
     def read() -> Iterator[Frame]:
         for frame, wanted in _todo(source, sink):
-            under_way.append((frame, wanted))
+            under_way.append((frame.pts, frame.damaged, wanted))
             yield frame
 
     try:
         for result in cutout(read(), following):
-            frame, wanted = under_way.popleft()
+            pts, damaged, wanted = under_way.popleft()
             if not wanted:
                 continue
-            sink.write(behind.picture(result, frame.pts * source.time_base), frame.pts)
+            sink.write(behind.picture(result, pts * source.time_base), pts)
+            del result  # its arrays, while the next one is made
             if cutout.following.box:
                 counts["box"] = cutout.following.box
-            if frame.damaged:
+            if damaged:
                 counts["damaged"] = counts.get("damaged", 0) + 1
             if progress:
                 progress(sink.written, source.count)
@@ -102,8 +104,7 @@ def cut_clip(
     except BaseException:
         sink.abandon()
         raise
-    damaged = counts.get("damaged", 0)
-    return Report(sink.written, damaged, time.perf_counter() - start, whole, notes)
+    return Report(sink.written, counts.get("damaged", 0), time.perf_counter() - start, whole, notes)
 
 
 def _todo(source: Source, sink: Sink) -> Iterator[tuple[Frame, bool]]:

@@ -12,6 +12,7 @@ Dense Inverse Search", in OpenCV). Two steps, both along it:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 Flow = NDArray[np.float32]
 Alpha = NDArray[np.float32]
 Image = NDArray[np.uint8]
+Area = tuple[slice, slice]
 Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 #: Share of the past where it is trusted. On clips with an exact alpha the change between frames is
@@ -41,6 +43,7 @@ _BLUR = 1.1  # px; a difference of one pixel is noise, one of several is none
 #: DIS crashes on what is smaller than its patches, on its coarsest scale, which the longer side
 #: sets: so a strip of a frame is stretched to this share of its length.
 _LEAST, _STRIP = 16, 0.5
+_AREA = 128  # px a side of what is steadied at a time, and left out where nothing is in doubt
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,44 @@ def moved(picture: Pixels, flow: Flow) -> Pixels:
     return warped
 
 
-def enlarged(flow: Flow, height: int, width: int) -> Flow:
-    """Bring a flow to the size of whole frames, its lengths too."""
-    scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
-    return cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
+def along(picture: Alpha, flow: Flow, area: Area) -> Alpha:
+    """Fetch an area of a whole frame, (H, W) float32, from where a reduced frame's flow leads."""
+    rows, columns = area
+    height, width = picture.shape
+    down, across = flow.shape[0] / height, flow.shape[1] / width
+    size = columns.stop - columns.start, rows.stop - rows.start
+    to_reduced = np.array(
+        [
+            [across, 0, (columns.start + 0.5) * across - 0.5],
+            [0, down, (rows.start + 0.5) * down - 0.5],
+        ]
+    )
+    flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
+    near: Any = cv2.warpAffine(flow, to_reduced, size, flags=flags, borderMode=border)
+    x = near[..., 0] / across + np.arange(columns.start, columns.stop, dtype=np.float32)
+    y = near[..., 1] / down + np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    fetched: Any = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=border)
+    return fetched
+
+
+def _uncertain(alphas: list[Alpha], flows: list[Flow]) -> Iterator[Area]:
+    """Yield the areas in which the alphas are not all 0, or all 1, as far as the flows reach."""
+    height, width = alphas[0].shape
+    reach = 2 + max(
+        int(np.abs(flow[..., axis]).max() * length / flow.shape[1 - axis])
+        for flow in flows
+        for axis, length in ((0, width), (1, height))
+    )
+    for top in range(0, height, _AREA):
+        for left in range(0, width, _AREA):
+            around = (
+                slice(max(0, top - reach), top + _AREA + reach),
+                slice(max(0, left - reach), left + _AREA + reach),
+            )
+            least = min(float(alpha[around].min()) for alpha in alphas)
+            if least == 1 or (least == 0 and not any(alpha[around].any() for alpha in alphas)):
+                continue
+            yield slice(top, min(height, top + _AREA)), slice(left, min(width, left + _AREA))
 
 
 class Steady:
@@ -155,17 +192,20 @@ class Steady:
         alpha = self._raw
         if alpha is None:
             return None
-        height, width = alpha.shape
-        behind = self._link
-        if behind is not None and self._before is not None:
-            flow = enlarged(behind.back, height, width)
-            if following is not None and ahead is not None:
-                after = moved(following, enlarged(ahead.ahead, height, width))
-                alpha = _median(moved(self._before, flow), alpha, after)
-            if self._written is not None:
-                trust = cv2.resize(behind.trust, (width, height), interpolation=cv2.INTER_LINEAR)
-                mixed = alpha + KEEP * trust * (moved(self._written, flow) - alpha)
-                alpha = np.asarray(mixed, np.float32)
+        behind, before, written = self._link, self._before, self._written
+        if behind is not None and before is not None:
+            alpha = alpha.copy()
+            alphas = [a for a in (before, alpha, following, written) if a is not None]
+            flows = [behind.back] if ahead is None else [behind.back, ahead.ahead]
+            trust = cv2.resize(behind.trust, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            for area in _uncertain(alphas, flows):
+                now = alpha[area]
+                if following is not None and ahead is not None:
+                    after = along(following, ahead.ahead, area)
+                    now = _median(along(before, behind.back, area), now, after)
+                if written is not None:
+                    now = now + KEEP * trust[area] * (along(written, behind.back, area) - now)
+                alpha[area] = now
         self._written = alpha
         return alpha
 
