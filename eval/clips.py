@@ -4,7 +4,7 @@ A matte of a real clip is somebody's estimate. Here the motion is made up and th
 the cutout is turned, moved and swayed, the background may pan, and then each frame gets noise and
 JPEG's losses of its own, as a camera would add them. Written as VideoMatte240K's test sets are
 laid out (Lin et al., 2021, "Robust High-Resolution Video Matting", §5): ``CLIP/com`` and
-``CLIP/pha``, one picture a frame.
+``CLIP/pha``, one picture a frame. ``CLIP/flow`` is the subject's exact motion, in KITTI's pictures.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from eval.metrics.temporal import write_flow
+
 NOISE = 2.0  # standard deviation of a frame's noise, in levels of 255
 JPEG = 90  # quality at which a frame is coded by itself
+_STANDS = 0.85  # of the frame's height: how tall a subject of size 1 is
+
+
+Plane = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,12 @@ def clip(
     rng = np.random.default_rng(seed)
     colour = cutout[..., :3].astype(np.float32) * (cutout[..., 3:] / np.float32(255))
     layer = np.dstack([colour, cutout[..., 3].astype(np.float32)])
+    # A camera's pixel sees all that falls on it. Points taken from a larger picture sparkle as it
+    # moves: the true alpha itself would flicker.
+    height = round(_STANDS * size[0])
+    if height < len(layer):
+        width = max(1, round(layer.shape[1] * height / len(layer)))
+        layer = cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
     for index in range(frames):
         pose = MOTIONS[motion](index / rate)
         behind = _background(background, pose, size)
@@ -114,21 +126,51 @@ def _background(picture: NDArray[np.uint8], pose: Pose, size: tuple[int, int]) -
 
 def _subject(layer: NDArray[np.float32], pose: Pose, size: tuple[int, int]) -> NDArray[np.float32]:
     """The premultiplied cutout in its pose, (H, W, 4) float32 in 0..255; it stands on the floor."""
+    across, down = _in_cutout(pose, layer.shape[:2], size)
+    return np.clip(cv2.remap(layer, across, down, cv2.INTER_CUBIC), 0, 255)
+
+
+def _in_cutout(pose: Pose, cutout: tuple[int, ...], size: tuple[int, int]) -> tuple[Plane, Plane]:
+    """Where in the cutout, of shape (h, w), each pixel of a frame lies: columns and rows."""
     height, width = size
-    rows, columns = layer.shape[:2]
-    scale = 0.85 * pose.size * height / rows
-    angle = np.radians(pose.turn)
-    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    foot = np.array([width / 2 + (pose.x - pose.pan) * height, height * (1.0 + pose.y)])
+    scale, cos, sin, foot_x, foot_y = _placed(pose, cutout, size)
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    # From the frame back into the cutout; the lean grows with the height above the floor.
-    above = np.maximum(foot[1] - y, 0) / height
-    dx = x - np.float32(foot[0]) - np.float32(pose.sway * height) * above**2
-    dy = y - np.float32(foot[1])
-    across = (dx * cos + dy * sin) / scale**2 + columns / 2
-    down = (-dx * sin + dy * cos) / scale**2 + rows
-    moved = cv2.remap(layer, across.astype(np.float32), down.astype(np.float32), cv2.INTER_CUBIC)
-    return np.clip(moved, 0, 255)
+    # The lean grows with the height above the floor.
+    dx = x - foot_x - np.float32(pose.sway * height) * (np.maximum(foot_y - y, 0) / height) ** 2
+    dy = y - foot_y
+    across = (dx * cos + dy * sin) / scale**2 + np.float32(cutout[1] / 2)
+    down = (-dx * sin + dy * cos) / scale**2 + np.float32(cutout[0])
+    return across.astype(np.float32), down.astype(np.float32)
+
+
+def _placed(
+    pose: Pose, cutout: tuple[int, ...], size: tuple[int, int]
+) -> tuple[float, float, float, np.float32, np.float32]:
+    """How the cutout is enlarged, turned, and where its foot stands in the frame."""
+    height, width = size
+    scale, angle = _STANDS * pose.size * height / cutout[0], np.radians(pose.turn)
+    foot = width / 2 + (pose.x - pose.pan) * height, height * (1.0 + pose.y)
+    return scale, scale * np.cos(angle), scale * np.sin(angle), *map(np.float32, foot)
+
+
+def flow(
+    cutout: tuple[int, ...], motion: str, size: tuple[int, int], index: int, rate: float = 25.0
+) -> NDArray[np.float32]:
+    """Say how the subject of a :func:`clip` moves: exactly, and of every pixel.
+
+    ``cutout`` is the shape of the cutout, (h, w, ...). Returns where each pixel of frame ``index``
+    was in the frame before, were it the subject's: (dx, dy) in pixels, (H, W, 2) float32.
+    """
+    height, width = size
+    across, down = _in_cutout(MOTIONS[motion](index / rate), cutout, size)
+    before = MOTIONS[motion]((index - 1) / rate)
+    _, cos, sin, foot_x, foot_y = _placed(before, cutout, size)
+    right, below = across - np.float32(cutout[1] / 2), down - np.float32(cutout[0])
+    y = right * sin + below * cos + foot_y
+    x = right * cos - below * sin + foot_x
+    x += np.float32(before.sway * height) * (np.maximum(foot_y - y, 0) / height) ** 2
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([x - columns, y - rows], 2).astype(np.float32)
 
 
 @click.command()
@@ -156,13 +198,16 @@ def main(
         behind = np.asarray(Image.open(backgrounds[number % len(backgrounds)]).convert("RGB"))
         for motion in motions or MOTIONS:
             folder = out / f"{motion}-{path.stem}"
-            for kind in ("com", "pha"):
+            for kind in ("com", "pha", "flow"):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
             made = clip(cutout, behind, motion, (height, width), frames, seed=number)
             for index, (frame, alpha) in enumerate(made):
                 grey = np.rint(alpha * 255).astype(np.uint8)
                 Image.fromarray(frame).save(folder / "com" / f"{index:04d}.png")
                 Image.fromarray(grey).save(folder / "pha" / f"{index:04d}.png")
+                if index:
+                    moved = flow(cutout.shape, motion, (height, width), index)
+                    write_flow(folder / "flow" / f"{index:04d}.png", moved)
 
 
 if __name__ == "__main__":

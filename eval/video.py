@@ -11,7 +11,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -28,11 +28,13 @@ from eval.methods import Spec, as_rgba, build
 from eval.methods.external import pixels_of, timed
 from eval.methods.protocol import Input, MethodError, Outside
 from eval.metrics.error import mae
-from eval.metrics.temporal import aligned_change, dtssd
+from eval.metrics.temporal import aligned_change, dtssd, photo_flow, read_flow
 from eval.scenes import DatasetError
 
 #: Names of the folders of a clip: of its frames, and of its alphas.
 FRAMES, ALPHAS = ("com", "images", "frames"), ("pha", "alphas", "masks")
+#: And of one that a made clip has: how its subject moves from the frame before to each.
+FLOWS = "flow"
 #: The method that sees a clip, and not frame after frame.
 VIDEO = "video"
 #: The figures, and what they are called in a table. Lower is better for each.
@@ -52,11 +54,12 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip on disk: each frame, and its true alpha."""
+    """A clip on disk: each frame, its true alpha, and its subject's true motion where known."""
 
     name: str
     frames: tuple[Path, ...]
     alphas: tuple[Path, ...]
+    flows: dict[str, Path] = field(default_factory=dict)  # by the frame's name, without its ending
 
 
 def find(root: Path, limit: int | None = None) -> list[Clip]:
@@ -78,8 +81,10 @@ def find(root: Path, limit: int | None = None) -> list[Clip]:
             raise DatasetError(f"{frames[lacking[0]]} has no alpha in {parts[1]}")
         names = sorted(frames)[:limit]
         name = str(folder.relative_to(root)) if folder != root else root.resolve().name
-        of = (tuple(table[n] for n in names) for table in (frames, alphas))
-        clips.append(Clip(name, *of))
+        flows = folder / FLOWS
+        known = {p.stem: p for p in _pictures(flows)} if flows.is_dir() else {}
+        pictures, true = (tuple(table[n] for n in names) for table in (frames, alphas))
+        clips.append(Clip(name, pictures, true, known))
     if not clips:
         raise DatasetError(f"{root} has no clip: a folder com/ of frames beside pha/ of alphas")
     return clips
@@ -121,7 +126,9 @@ def measure(clip: Clip, mattes: Iterable[Matte]) -> Figures:
         columns["mad"].append(mae(matte, truth) * 1000)
         if before is not None:
             columns["dtssd"].append(dtssd(before[0], matte, before[1], truth))
-            change = aligned_change(before[0], matte, before[2], photo, truth)
+            known = clip.flows.get(frame.stem)
+            motion = (read_flow(known), None) if known else photo_flow(before[2], photo)
+            change = aligned_change(before[0], matte, truth, *motion)
             if change is not None:
                 columns["change"].append(change)
         before = matte, truth, photo

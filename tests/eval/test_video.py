@@ -15,7 +15,13 @@ from skimage import data
 
 from eval import clips, video
 from eval.cli import bench
-from eval.metrics.temporal import aligned_change, dtssd
+from eval.metrics.temporal import (
+    aligned_change,
+    dtssd,
+    photo_flow,
+    read_flow,
+    write_flow,
+)
 from eval.scenes import DatasetError
 from tests.conftest import ellipse
 
@@ -67,11 +73,39 @@ def test_dtssd_is_zero_where_the_change_is_the_true_one():
 
 def test_the_aligned_change_sees_flicker_and_no_motion():
     (before, a), (now, b) = made("talk", 2)
-    honest = aligned_change(a, b, before, now, b)
-    flickering = aligned_change(a, b * np.float32(0.9), before, now, b)
+    motion = photo_flow(before, now)
+    honest = aligned_change(a, b, b, *motion)
+    flickering = aligned_change(a, b * np.float32(0.9), b, *motion)
     assert honest is not None and flickering is not None
     assert flickering > honest + 20
-    assert aligned_change(a, b, before, now, np.zeros_like(b)) is None
+    assert aligned_change(a, b, np.zeros_like(b), *motion) is None
+
+
+@pytest.mark.parametrize("motion", list(clips.MOTIONS))
+def test_along_its_true_motion_the_truth_hardly_changes(motion, tmp_path):
+    background = cv2.resize(data.coffee(), (160, 120), interpolation=cv2.INTER_AREA)
+    alphas = [alpha for _, alpha in clips.clip(cutout(), background, motion, (96, 128), 6)]
+    for index in range(1, 6):
+        before, now = alphas[index - 1 : index + 1]
+        flow = clips.flow(cutout().shape, motion, (96, 128), index)
+        change = aligned_change(before, now, now, flow)
+        assert change is not None and change < 4
+        write_flow(tmp_path / "flow.png", flow)
+        assert np.abs(read_flow(tmp_path / "flow.png") - flow).max() <= 1 / 128
+        if motion != "still":
+            still = aligned_change(before, now, now, np.zeros_like(flow))
+            assert still is not None and still > 2 * change
+
+
+def test_a_clip_that_knows_its_motion_is_measured_along_it(folder, tmp_path):
+    (folder / "walk" / "flow").mkdir()
+    _, estimated = video.find(folder)
+    for index in range(1, 4):
+        flow = clips.flow(cutout().shape, "walk", (96, 128), index)
+        write_flow(folder / "walk" / "flow" / f"{index:04d}.png", flow)
+    _, known = video.find(folder)
+    truth = [video._alpha(path) for path in known.alphas]
+    assert video.measure(known, truth)["change"] < video.measure(estimated, truth)["change"]
 
 
 def test_clips_are_found_wherever_they_lie(folder, tmp_path):
