@@ -610,7 +610,7 @@ def test_in_chinese(server, place):
         page.click("#wisp-cut")
         page.wait(lambda: "请先选择一张图片" in page.toast())
         page.tab("inside")
-        page.wait(lambda: "看看内部" in page.text("#inside-explain"))
+        page.wait(lambda: "查看过程" in page.text("#inside-explain"))
         assert "特征图" in page.text("#inside-info")
     finally:
         page.driver.quit()
