@@ -26,7 +26,7 @@ from pipeline import confidence, image_io, models, views
 from pipeline.cli.command import Command
 from pipeline.settings import Settings
 from training.split import held_out_scenes
-from u2net.prepare import composite, find
+from u2net.prepare import Item, composite, find
 
 GOOD = 0.8  # IoU with the truth from which on a subject counts as whole
 ALARMS = 0.05  # share of good photos that may be called unsure
@@ -57,18 +57,10 @@ def cases(root: Path, composites: int, soft: bool = False) -> Iterator[Case]:
     items, cutouts, backgrounds = find(root)
     held = held_out_scenes((item.source, item.scene) for item in items)
     for item in items:
-        if item.truth is not None and (item.source, item.scene) in held:
-            matte = item.truth.parent.name == "alphas"
-            if soft and not matte:
-                continue
-            with Image.open(item.truth) as opened:
-                mask = np.asarray(opened.convert("L"))
-            with Image.open(item.path) as opened:
-                photo = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-            photo, mask = _limited(photo, mask)
-            alpha = mask / np.float32(255) if matte else None
-            unknown = (mask > 100) & (mask < 156) & (len(np.unique(mask)) <= 3)
-            yield Case(f"{item.source}/{item.path.stem}", photo, mask > 127, ~unknown, alpha)
+        if item.truth is None or (item.source, item.scene) not in held:
+            continue
+        if not soft or item.truth.parent.name == "alphas":
+            yield read(item)
     kept = held_out_scenes((path.parent.name, path.stem) for path in cutouts)
     chosen = [path for path in cutouts if (path.parent.name, path.stem) in kept]
     for number in range(composites if chosen and backgrounds else 0):
@@ -78,6 +70,19 @@ def cases(root: Path, composites: int, soft: bool = False) -> Iterator[Case]:
         photo, alpha = composite(rng, cutout, ground, 640)
         known = np.ones(alpha.shape, bool)
         yield Case(f"composite/{number}", photo, alpha > 127, known, alpha / np.float32(255))
+
+
+def read(item: Item) -> Case:
+    """Read a photo with truth, its longer side at most :data:`LONGEST`."""
+    assert item.truth is not None
+    with Image.open(item.truth) as opened:
+        mask = np.asarray(opened.convert("L"))
+    with Image.open(item.path) as opened:
+        photo = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    photo, mask = _limited(photo, mask)
+    alpha = mask / np.float32(255) if item.truth.parent.name == "alphas" else None
+    unknown = (mask > 100) & (mask < 156) & (len(np.unique(mask)) <= 3)
+    return Case(f"{item.source}/{item.path.stem}", photo, mask > 127, ~unknown, alpha)
 
 
 def _limited(

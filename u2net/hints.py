@@ -134,11 +134,16 @@ def correction(
     planes = planes.copy()
     wrong = (predicted > 0.5) != (target > 0.5)
     for _ in range(clicks):
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(wrong.astype(np.uint8))
-        if len(stats) < 2:
+        if not wrong.any():
             break
-        spot = labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+        spot = largest_mistake(wrong)
         at = deepest(spot)
         draw_disc(planes[KEEP if target[at] > 0.5 else DROP], at)
         wrong &= ~spot
     return planes
+
+
+def largest_mistake(wrong: Mask) -> Mask:
+    """Return the largest connected part of a mask that is not empty."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(wrong.astype(np.uint8))
+    return np.asarray(labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax())
