@@ -1,8 +1,9 @@
 """Correct a result with a brush: a stroke edits the coarse mask, its edge alone is redrawn.
 
-A stroke says for sure what lies along its middle. Towards its border it is a mask like stage 1's,
-with a soft ramp, and stage 2 redraws that edge. It sees the matte as it was, with the stroke in
-it, so what was redrawn before stays. Outside of :func:`reach` nothing changes, bit for bit.
+A stroke says for sure what lies along its middle. Its border goes to the edge of the photo that it
+covers (:mod:`pipeline.snap`); there it is a mask like stage 1's, with a soft ramp, and stage 2
+redraws that edge. It sees the matte as it was, with the stroke in it, so what was redrawn before
+stays. Outside of :func:`reach` nothing changes, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import blend, compose, foreground, patches, roi, transparency
+from pipeline import blend, compose, foreground, patches, roi, snap, transparency
 from pipeline.errors import SettingsError
 from pipeline.image_io import Photo
 from pipeline.settings import Settings
@@ -27,9 +28,9 @@ Point = tuple[float, float]
 
 MAX_POINTS = 2000  # of a stroke: a hand draws some hundreds
 DOUBT = 1.0  # cells: deviation of the Gaussian that makes the ramp, as a binary mask's is made
-#: The part of a stroke's width, along its middle, that stage 2 has no say in. The rest is where a
-#: hand may be off.
-SURE = 0.5
+#: The part of a stroke's width, along its middle, that nothing else has a say in. The rest is where
+#: a hand may be off. Wider, it takes in what lies beside a thin thing.
+SURE = 0.35
 _SHIFT = 4  # bits of a pixel's fraction in OpenCV's coordinates
 _NONE = 1 / 512  # what is less than this is nothing, at 8 bits
 
@@ -202,8 +203,8 @@ def stroked(
     box = reach(stroke, shape, result.cells, settings)
     if not all(box.shape):
         return None
-    soft, sure = _drawn(stroke, shape, box, _cell(shape, result.cells))
     old = copied(result, box)
+    soft, sure = _drawn(stroke, result, box, old.alpha)
     coarse, matte = (_edited(mask, soft, stroke.restore) for mask in (old.coarse, old.alpha))
     near = _near(soft, _cell(shape, result.cells) * settings.reach)
     if stroke.exact:
@@ -223,12 +224,14 @@ def stroked(
     return Patch(box, alpha, colours, coarse, edge, tiles)
 
 
-def _drawn(stroke: Stroke, shape: tuple[int, int], box: Box, cell: float) -> tuple[Map, Map]:
+def _drawn(stroke: Stroke, result: Retouched, box: Box, matte: Map) -> tuple[Map, Map]:
     """Draw a stroke, soft as a coarse mask is and as sure as it is along its middle."""
-    cover = stroke.cover(shape, box)
+    shape = (result.alpha.shape[0], result.alpha.shape[1])
+    cover, cell = stroke.cover(shape, box), _cell(shape, result.cells)
     if stroke.exact:
         return cover, cover
     sure = stroke.cover(shape, box, SURE)
+    cover = snap.snapped(result.photo.image[box.area], matte, cover, sure, stroke.restore)
     blurred = cv2.GaussianBlur(cover, (0, 0), DOUBT * cell, borderType=cv2.BORDER_REPLICATE)
     soft = np.maximum(np.asarray(blurred, np.float32).reshape(cover.shape), sure)
     soft[soft < _NONE] = 0

@@ -135,3 +135,19 @@ def test_what_is_transparent_already_stays_so(cutout):
 def test_what_is_no_stroke_is_refused(points, width):
     with pytest.raises(SettingsError, match="stroke"):
         Stroke(points, width, restore=True)
+
+
+def test_a_stroke_that_covers_more_than_a_thing_takes_the_thing(cutout):
+    """A bar of 24 px under a brush of 60: GrabCut decides by the colours."""
+    photo = np.random.default_rng(0).integers(200, 220, (300, 300, 3), dtype=np.uint8)
+    photo[:, 140:164] -= 150
+    empty = replace(cutout(photo), alpha=np.zeros((300, 300), np.float32))
+    empty = replace(empty, coarse=empty.alpha)
+    stroke = Stroke(((0.507, 0.2), (0.507, 0.8)), 0.2, restore=True)
+    row = cutout.retouch(empty, stroke, refine=False).alpha[150]
+    assert row[144:160].min() == 1 and row[125] < 0.01 and row[179] < 0.01
+    whole = Stroke(stroke.points, stroke.width, restore=True, exact=True)
+    assert cutout.retouch(empty, whole).alpha[150, 125] == 1
+    full = replace(empty, alpha=1 - empty.alpha, coarse=1 - empty.coarse)
+    row = cutout.retouch(full, replace(stroke, restore=False), refine=False).alpha[150]
+    assert row[144:160].max() == 0 and row[125] > 0.99 and row[179] > 0.99
