@@ -29,6 +29,11 @@ MARGIN = 0.15  # of the box's side, on each side of it: limbs that the first loo
 #: No box is less than this of a side of the photo: nearer by, the photo itself is blurred.
 SMALLEST = 0.25
 NEAR = 0.5  # weight of the second look; the rest is the first's
+#: A second look that adds more than this share to what the first one found takes the surroundings
+#: for the subject: its box was drawn around that. Of 288 held-out photos and scenes 13 are so, a
+#: logo whose ground was taken for one among them; the first look alone is better for 11, and for
+#: none worse.
+MOST_ADDED = 0.5
 _FADE = 0.05  # of its box: over so much the second look fades in where that ends within the photo
 _CERTAIN = 1e-3  # probabilities nearer to 0 and 1 than this are equally certain
 
@@ -129,7 +134,8 @@ def see(
         (H, W, 3) uint8 RGB.
     looks
         1: at the whole alone. 2: then at what was found there, from nearer by and in the mirror; at
-        the whole in the mirror where nothing was found, or something as large as the photo.
+        the whole in the mirror where nothing was found, or something as large as the photo. One
+        that :func:`strays` tells of the confidence alone.
     box
         Where the second look goes, with a margin, instead.
     hint
@@ -148,10 +154,15 @@ def see(
         return Sight(
             coarse.upsample(whole_map, shape), whole_map.shape, everything, whole_map, whole_map, 1
         )
+    told = box is not None or hint is not None  # by a person, who knows better than the first look
     box = box.wider(MARGIN, shape) if box else around(whole_map, shape)
     near = look(box, replace(card, size=card.second) if any(card.second) else card, mirrored=True)
     # Joined on the second one's grid, even where it is the coarser: stage 2 makes more of it.
     first = part(whole, box, shape, near.shape)
+    found_there, found_near = (coarse.to_mask(raw, card) for raw in (first, near))
+    if not told and strays(found_there, found_near):
+        mask = coarse.upsample(whole_map, shape)
+        return Sight(mask, whole_map.shape, box, found_there, found_near, 2)
     joined = coarse.to_mask(join(first, near, _fade(near.shape, box, shape)), card)
     if box == everything:
         mask = coarse.upsample(joined, shape)
@@ -162,8 +173,17 @@ def see(
         round(count * side / seen)
         for count, side, seen in zip(near.shape, shape, box.shape, strict=True)
     )
-    found_there, found_near = (coarse.to_mask(raw, card) for raw in (first, near))
     return Sight(mask, (rows, columns), box, found_there, found_near, 2)
+
+
+def strays(first: Map, second: Map) -> bool:
+    """Tell whether a second look adds so much to what the first one found that it is not of that.
+
+    Both (h, w) float32 in 0..1, of the same part. Where the first one found nothing, it may add.
+    """
+    if first.max() < SUBJECT:
+        return False
+    return bool(np.maximum(second - first, 0).sum() > MOST_ADDED * first.sum())
 
 
 def around(mask: Map, shape: tuple[int, int]) -> Box:

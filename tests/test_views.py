@@ -78,6 +78,29 @@ def test_the_second_look_is_mirrored_and_turned_back():
     assert sight.second[:, inside:].min() > 0.5 > sight.second[:, :inside].max()
 
 
+def test_a_second_look_that_takes_the_surroundings_for_the_subject_is_left():
+    def everything_from_nearby(batch: np.ndarray) -> np.ndarray:
+        return bright(batch) if batch.shape[2] == 320 else np.ones_like(batch[:, :1])
+
+    card, image = replace(CARD, second=(224, 224)), square(100, 200, 240)
+    sight = views.see(Function(everything_from_nearby), card, image)
+    assert np.array_equal(sight.mask, views.see(Function(bright), card, image, looks=1).mask)
+    assert sight.cells == (320, 320)
+    assert sight.second.min() == 1 > sight.first.mean()  # the confidence hears of it
+    told = views.see(Function(everything_from_nearby), card, image, box=sight.box)
+    assert told.mask[sight.box.area].mean() > sight.mask[sight.box.area].mean()
+
+
+@pytest.mark.parametrize(("added", "stray"), [(0.0, False), (0.45, False), (0.55, True)])
+def test_how_much_a_second_look_may_add(added, stray):
+    first = np.zeros((10, 10), np.float32)
+    first[:, :4] = 1
+    second = first.copy()
+    second[:, 4:] = added * 40 / 60
+    assert views.strays(first, second) is stray
+    assert not views.strays(first * 0.4, np.ones_like(first))  # nothing was found there
+
+
 def test_nothing_found_is_looked_for_again_in_all_of_the_photo():
     session = Function(lambda batch: np.full((len(batch), 1, 320, 320), 0.2, np.float32))
     sight = views.see(session, CARD, data.coffee())
