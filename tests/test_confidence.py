@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from eval.confidence import auroc, fit, threshold
+from eval.confidence import _Once, auroc, diagram, fit, threshold, unseen
 from pipeline import confidence, models
 from pipeline.views import Box, Sight
 from tests.conftest import ellipse
@@ -65,3 +66,41 @@ def test_a_fit_finds_what_made_the_data():
     assert np.abs(likely - chance).mean() < 0.06
     assert auroc(likely, good) == pytest.approx(auroc(chance, good), abs=0.01)
     assert (likely[good] < threshold(likely, good)).mean() <= 0.05
+
+
+def test_no_photo_is_scored_by_a_fit_that_saw_it():
+    """A figure that tells each photo apart would be learned by heart; unseen, it says nothing."""
+    rng = np.random.default_rng(2)
+    good, folds = rng.random(200) < 0.5, np.arange(200) % 5
+    names = np.eye(200)  # one figure a photo
+    weights, constant = fit(names, good)
+    assert auroc(names @ weights + constant, good) == 1
+    assert auroc(unseen(names, good, folds), good) < 0.65
+
+
+def test_a_diagram_is_a_picture(tmp_path):
+    pytest.importorskip("matplotlib", reason="plots need the eval extra")
+    rng = np.random.default_rng(3)
+    score = rng.random(300)
+    diagram(score, rng.random(300) < score, "Confidence", tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 300
+
+
+def test_the_same_question_is_asked_once_whatever_the_inputs():
+    class Session:
+        asked = 0
+
+        def run(self, outputs, inputs):
+            self.asked += 1
+            return [sum(float(value.sum()) for value in inputs.values())]
+
+    session = Session()
+    once = _Once(session)
+    photo, hints = np.ones((1, 3, 4, 4), np.float32), np.zeros((1, 2, 4, 4), np.float32)
+    assert once.run(["d0"], {"input": photo, "hints": hints}) == [48]
+    assert once.run(["d0"], {"input": photo.copy(), "hints": hints.copy()}) == [48]
+    assert session.asked == 1
+    assert once.run(["d0"], {"input": photo, "hints": hints + 1}) == [80]
+    assert once.run(["d0"], {"input": photo}) == [48]
+    assert session.asked == 3
