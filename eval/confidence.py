@@ -2,9 +2,9 @@
 
 ``python -m eval.confidence DATA`` runs stage 1 on photos that it was not trained on: those that
 stage 1's training holds out of every folder with true masks, and, if asked for, held-out cutouts
-laid on backgrounds. Every figure is of photos that the coefficients were not fitted on: a fifth, by a hash
-of their names, is scored by a fit of the other four (cross-validation; Hastie et al., 2009, "The
-Elements of Statistical Learning", section 7.10). What is written is a fit of all.
+laid on backgrounds. Every figure is of photos that the coefficients were not fitted on: a fifth, by
+a hash of their names, is scored by a fit of the other four (cross-validation; Hastie et al., 2009,
+"The Elements of Statistical Learning", section 7.10). What is written is a fit of all.
 """
 
 from __future__ import annotations
