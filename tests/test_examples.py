@@ -77,3 +77,17 @@ def test_the_sheet_of_subjects_shows_held_out_photos_only(tmp_path: Path) -> Non
     with Image.open(sheet) as page:
         green = (np.asarray(page.convert("RGB")) == (0, 177, 64)).all(-1)
     assert green.mean() > 0.1
+
+
+def test_the_plot_of_growth_is_a_picture_of_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="plots need the eval extra")
+    growth = loaded("growth")
+    monkeypatch.setattr(growth, "DISCS", (0,))
+    (few,) = growth.tiles(rounds=1)
+    assert 0 < few[0] < 20 and few[1] > 0
+    line = [(1.0, 2.0), (10.0, 4.0)]
+    growth.plot(line, line, [few, (few[0] + 1, 1.0)], line, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.format == "PNG" and picture.width > 900
