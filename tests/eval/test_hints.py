@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ pytest.importorskip("pytorch_optimizer", reason="training needs the extra 'train
 
 from eval import hints
 from eval.confidence import Case
+from pipeline import Cutout
+from pipeline.selection import Selection
 
 
 def case(truth: np.ndarray) -> Case:
@@ -22,9 +25,10 @@ class Obedient:
     """Finds the left half; cleared of each point to drop, filled at each point to keep."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        self.shape, self.asked = shape, []
+        self.shape = shape
+        self.asked: list[Selection] = []
 
-    def cut(self, photo, wanted, looks):
+    def cut(self, photo: object, wanted: Selection, looks: object) -> SimpleNamespace:
         self.asked.append(wanted)
         height, width = self.shape
         alpha = np.zeros(self.shape, np.float32)
@@ -41,7 +45,7 @@ def test_clicks_go_to_the_largest_mistake_and_say_what_it_is():
     truth[:, :48] = True
     truth[20:37, 60:77] = True  # missed
     cutout = Obedient(truth.shape)
-    ways = dict(hints.answers(cutout, case(truth)))
+    ways = dict(hints.answers(cast(Cutout, cutout), case(truth)))
     assert list(ways) == list(hints.WAYS)
     nothing, box, first = cutout.asked
     assert not nothing.hinted and box.box == (0, 0, 77 / 96, 1) and not box.points
