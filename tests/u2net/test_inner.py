@@ -109,15 +109,14 @@ def test_only_the_inner_blocks_learn_and_a_resumed_run_equals_the_unbroken_one(
         )
         return torch.load(path, weights_only=True)
 
+    run("first", init=student_file, quiet=True)  # a process's first decomposition rounds otherwise
     whole = run("a", init=student_file, quiet=True)
     run("b", init=student_file, quiet=True, stop=2)
     rest = run("b", resume=True, quiet=True)
     before = weights.load_onnx(student_file).state_dict()
     for name, value in whole["model"].items():
-        # The first decomposition of a process may round otherwise, and one of these runs is it. A
-        # step moves a weight by forty times as much.
-        torch.testing.assert_close(value, rest["model"][name], atol=1e-5, rtol=1e-5, msg=name)
-        torch.testing.assert_close(whole["ema"][name], rest["ema"][name], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(value, rest["model"][name], atol=1e-6, rtol=1e-5, msg=name)
+        torch.testing.assert_close(whole["ema"][name], rest["ema"][name], atol=1e-6, rtol=1e-5)
     inside = [f"encoder.{k}." for k in (3, 4, 5)] + [f"decoder.{k}." for k in (0, 1)]
     inside += [f"side.{k}." for k in (3, 4, 5)]
     moved = {n for n, v in whole["model"].items() if not torch.equal(v, before[n])}
