@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import cv2
@@ -25,6 +24,7 @@ from PIL import Image, ImageOps
 
 from pipeline import confidence, files, image_io, models, views
 from pipeline.cli.command import Command
+from pipeline.looks import Looks
 from pipeline.settings import Settings
 from training.split import held_out_scenes
 from u2net.prepare import Item, composite, find
@@ -35,6 +35,7 @@ LONGEST = 1280  # px; stage 1 sees no more
 PULL = 1e-2  # of the weights towards zero, beside a mean log-likelihood
 BINS = 10
 FOLDS = 5
+LOOKS = 1 << 24  # bytes: all looks at a photo
 
 Array = NDArray[np.float64]
 
@@ -162,29 +163,13 @@ def diagram(score: Array, good: NDArray[np.bool_], title: str, out: Path) -> Non
     plt.close(figure)
 
 
-@dataclass
-class _Once:
-    """A session that does not answer the same question twice in a row."""
-
-    session: models.Session
-    asked: dict[str, Any] = field(default_factory=dict)
-    answer: Sequence[Any] = ()
-
-    def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]:
-        same = inputs.keys() == self.asked.keys() and all(
-            np.array_equal(value, self.asked[name]) for name, value in inputs.items()
-        )
-        if not same:
-            self.asked, self.answer = inputs, self.session.run(outputs, inputs)
-        return self.answer
-
-
 def examine(
     session: models.Session, card: models.CoarseModel, cases: Iterator[Case]
 ) -> dict[int, tuple[list[str], Array, Array]]:
     """Run stage 1 on all cases; return by looks their names, figures (N, K) and IoU (N,)."""
     rows: dict[int, list[tuple[str, Array, float]]] = {1: [], 2: []}
-    once = _Once(session)
+    # The looks at the whole are the same ones, whether another follows or not.
+    once = Looks(LOOKS).through(session, card.path.name)
     for number, case in enumerate(cases):
         if number % 50 == 0:
             click.echo(f"{number} photos", err=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from eval.confidence import Case, cases
 from eval.metrics import sad
-from pipeline import Cutout
+from pipeline import Cutout, snap
 from pipeline.cli.command import Command
 
 POINTS = 20
@@ -35,18 +35,10 @@ def grabcut(case: Case) -> Mask:
     spare = round(0.03 * max(w, h))
     left, top = max(1, x - spare), max(1, y - spare)
     right, bottom = min(width - 1, x + w + spare), min(height - 1, y + h + spare)
-    labels = np.zeros(case.truth.shape, np.uint8)
+    labels = np.full(case.truth.shape, cv2.GC_BGD, np.uint8)
+    labels[top:bottom, left:right] = cv2.GC_PR_FGD
     cv2.setRNGSeed(0)
-    cv2.grabCut(
-        np.ascontiguousarray(case.photo[..., ::-1]),
-        labels,
-        (left, top, right - left, bottom - top),
-        np.zeros((1, 65)),
-        np.zeros((1, 65)),
-        ROUNDS,
-        cv2.GC_INIT_WITH_RECT,
-    )
-    return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
+    return snap.grabcut(case.photo[..., ::-1], labels, ROUNDS)
 
 
 def polygon(case: Case) -> Mask:

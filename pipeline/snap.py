@@ -59,18 +59,18 @@ def snapped(image: NDArray[np.uint8], matte: Map, cover: Map, sure: Map, restore
     cv2.setRNGSeed(0)
     labels[other | (_away(small, meant) > _away(small, other))] = cv2.GC_PR_BGD
     labels[(old > _CERTAIN) & (drawn < 0.5) | meant] = cv2.GC_FGD
-    cv2.grabCut(
-        np.ascontiguousarray(small, np.uint8),
-        labels,
-        (0, 0, 0, 0),
-        np.zeros((1, 65)),
-        np.zeros((1, 65)),
-        _ROUNDS,
-        cv2.GC_INIT_WITH_MASK,
-    )
-    kept = (labels & 1).astype(np.float32)
+    kept = grabcut(np.asarray(small, np.uint8), labels, _ROUNDS)
     full = np.asarray(cv2.resize(kept, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     return np.maximum(np.minimum(full.reshape(cover.shape), cover), sure)
+
+
+def grabcut(picture: NDArray[np.uint8], labels: NDArray[np.uint8], rounds: int) -> Map:
+    """Run OpenCV's GrabCut from labels ``cv2.GC_*`` of both sides, which it writes over, both of
+    (h, w) pixels, the picture of three channels; return the subject, (h, w) float32, 0 or 1."""
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    seen = np.ascontiguousarray(picture)
+    cv2.grabCut(seen, labels, (0, 0, 0, 0), *models, rounds, cv2.GC_INIT_WITH_MASK)
+    return (labels & 1).astype(np.float32)  # GC_FGD and GC_PR_FGD
 
 
 def _away(picture: NDArray[Any], part: NDArray[np.bool_]) -> Map:

@@ -10,6 +10,7 @@ from eval.methods.colours import multilevel
 from eval.methods.protocol import Input, Kind, Method, MethodError, Options
 from eval.methods.wisp import settings, stage1
 from pipeline import Cutout
+from pipeline.snap import grabcut
 
 SURE = 0.95  # alpha above which, and below whose complement, a pixel is taken for decided …
 RIM = 10  # … where it also is this far from any other: as rembg has it
@@ -85,16 +86,7 @@ def _grabcut(options: Options) -> Method:
         if not np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).any():
             return np.zeros(mask.shape, np.float32)  # GrabCut wants both; there is no subject
         cv2.setRNGSeed(0)
-        cv2.grabCut(
-            np.ascontiguousarray(photo.image[..., ::-1]),
-            labels,
-            (0, 0, 0, 0),
-            np.zeros((1, 65)),
-            np.zeros((1, 65)),
-            GRABCUT_ROUNDS,
-            cv2.GC_INIT_WITH_MASK,
-        )
-        return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
+        return grabcut(photo.image[..., ::-1], labels, GRABCUT_ROUNDS)
 
     return run
 
