@@ -29,11 +29,11 @@ lint: $(VENV)/test-all $(VENV)/lint
 	$(BIN)/mypy
 
 # make bench [MODEL=u2netp.onnx]: quality on the built-in set, then speed and memory, both beside the
-# real rembg with the same stage 1; reports in report/.
+# real rembg with the same stage 1; reports in report/. Last, the ratios in one table (a folder and servers too).
 MODEL = pipeline/weights/coarse.onnx
 REMBG = $(VENV)-rembg/bin/rembg
 CUSTOM = -m u2net_custom -x {\"model_path\":\"$(MODEL)\"} {in} {out}
-bench: $(VENV)/eval $(VENV)/peers $(REMBG)
+bench: $(VENV)/eval $(VENV)/peers $(VENV)/serve $(REMBG)
 	$(BIN)/wisp bench builtin --model $(MODEL) --table quality -o report/quality \
 		--repeats 1 --methods coarse,wisp,rembg,rembg-matting,grabcut,guided
 	U2NET_HOME=$(dir $(MODEL)) $(BIN)/wisp bench builtin --model $(MODEL) --table speed -o report/speed \
@@ -41,6 +41,7 @@ bench: $(VENV)/eval $(VENV)/peers $(REMBG)
 		--method-command 'wisp-cut=$(BIN)/wisp cut --model $(MODEL) {in} -o {out}' \
 		--method-command 'rembg-i=$(REMBG) i $(CUSTOM)' \
 		--method-command 'rembg-i-a=$(REMBG) i -a $(CUSTOM)'
+	$(BIN)/python examples/ratios.py report/speed --rembg $(REMBG) --model $(MODEL)
 
 # make serve: the web page and the API on http://localhost:8000.
 serve: $(VENV)/serve

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,17 @@ def encoded(image: Image.Image | np.ndarray, format: str, **options: Any) -> byt
         image = Image.fromarray(image)
     image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def example(name: str) -> ModuleType:
+    """Load examples/NAME.py, which is no part of any package."""
+    path = Path(__file__).parents[1] / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"examples.{name}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
 
 
 def in_time(condition: Callable[[], object], seconds: float = 60) -> None:

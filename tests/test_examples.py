@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pipeline.errors import SettingsError
+from tests.conftest import example
 
 pytest.importorskip("pytorch_optimizer", reason="training needs the extra 'train'")
 
@@ -20,18 +20,9 @@ FIGURES = {"psnr": 17.25, "coarse psnr": 16.2, "sad ratio": 0.655, "colour ratio
 FIGURES["worse"] = 0.125
 
 
-def loaded(name: str) -> ModuleType:
-    path = Path(__file__).parent.parent / "examples" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def ablate() -> ModuleType:
-    return loaded("ablate")
+    return example("ablate")
 
 
 def test_what_has_been_run_is_not_run_again(ablate: ModuleType, tmp_path: Path) -> None:
@@ -66,7 +57,7 @@ def test_the_sheet_of_subjects_shows_held_out_photos_only(tmp_path: Path) -> Non
         picture = np.full((200, 200, 3), 255, np.uint8)
         picture[60:140, 60:140] = (200, 40, 20)
         Image.fromarray(picture).save(photos / f"things_{number:02}.png")
-    subjects = loaded("subjects")
+    subjects = example("subjects")
     chosen = subjects.chosen(tmp_path, "^things", 60)
     assert 0 < len(chosen) < 20 and subjects.chosen(tmp_path, "^nothing", 60) == []
     sheet = tmp_path / "sheet.png"
@@ -83,7 +74,7 @@ def test_the_plot_of_growth_is_a_picture_of_what_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib", reason="plots need the eval extra")
-    growth = loaded("growth")
+    growth = example("growth")
     monkeypatch.setattr(growth, "DISCS", (0,))
     (few,) = growth.tiles(rounds=1)
     assert 0 < few[0] < 20 and few[1] > 0

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
+import sys
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from click import ClickException
 from PIL import Image
 
 import wisp
 from pipeline import Result
-from tests.conftest import encoded, fake_cutout
+from tests.conftest import encoded, example, fake_cutout
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -25,14 +25,6 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 @pytest.fixture
 def no_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wisp, "Cutout", lambda: fake_cutout)
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.usefixtures("no_networks")
@@ -43,7 +35,7 @@ def test_a_batch_puts_aside_what_is_unsure(
     photos.mkdir()
     (photos / "a.jpg").write_bytes(encoded(photo, "JPEG"))
     (photos / "b.jpg").write_bytes(b"no picture")
-    batch = load("batch")
+    batch = example("batch")
     (a, sure), (b, broken) = batch.cut_folder(photos, out)
     assert (a.name, sure) == ("a.jpg", "done") and b.name == "b.jpg" and "b.jpg" in broken
     with Image.open(out / "a.jpg") as cutout:
@@ -70,7 +62,7 @@ def test_a_loop_goes_on_while_photos_are_cut_out(
         return fake_cutout(source)
 
     monkeypatch.setattr(wisp, "Cutout", lambda: slow)
-    example = load("asynchronous")
+    asynchronous = example("asynchronous")
     photos = [tmp_path / f"{number}.png" for number in range(4)]
     for path in photos:
         path.write_bytes(encoded(photo, "PNG"))
@@ -84,7 +76,7 @@ def test_a_loop_goes_on_while_photos_are_cut_out(
 
     async def run() -> None:
         task = asyncio.create_task(clock())
-        await example.main([*photos, tmp_path / "none.png"])
+        await asynchronous.main([*photos, tmp_path / "none.png"])
         task.cancel()
 
     asyncio.run(run())
@@ -100,3 +92,39 @@ def test_the_notebook_runs() -> None:
         exec(compile(text, "tour.ipynb", "exec"), namespace)
     assert len(code) >= 5 and namespace["written"].stat().st_size > 1000
     assert all(not cell.get("outputs") for cell in cells)  # committed without
+
+
+def test_the_ratios_are_those_of_a_report_and_of_whole_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratios = example("ratios")
+    names = ("wisp", "rembg", "rembg-matting", "wisp-cut", "rembg-i")
+    means = {
+        name: {figure: {"value": number + 1.0} for figure in ("seconds", "megabytes")}
+        for number, name in enumerate(names)
+    }
+    pairs = {
+        "wisp": {"rembg": {"value": 0.5}, "rembg-matting": {"value": 0.125}},
+        "wisp-cut": {"rembg-i": {"value": 0.25}},
+    }
+    large = {"size": [6000, 4000], "seconds": 3.0, "megabytes": 400.0}
+    report = {
+        "subsets": {"all": {"time_ratios": pairs, "means": means}},
+        "footprint": {"photos": [large]},
+    }
+    rows = ratios.from_report(report)
+    assert [ratio for _, ratio, _ in rows] == [0.5, 0.125, 0.25, 4 / 5, 3.0]
+    assert rows[2][2] == "4.00 s, 5.00 s"
+
+    monkeypatch.setattr(ratios, "PHOTO", (48, 64))
+    copy = (
+        "import pathlib, shutil, sys; source, out = map(pathlib.Path, sys.argv[-2:]); out.mkdir()"
+    )
+    copy += "; [shutil.copy(one, out / (one.stem + '.png')) for one in source.iterdir()"
+    rembg = [sys.executable, "-c", copy + "]"]
+    title, ratio, figures = ratios.folder(rembg, "wisp", "{}", 2, 1)
+    mine, other = map(float, figures.split(", "))
+    assert ratio == pytest.approx(mine / other, rel=0.05) and "2 of 2 megapixels" in title
+    lazy = [sys.executable, "-c", copy + " if one.stem != '001']"]
+    with pytest.raises(ClickException, match="left photos out"):
+        ratios.folder(lazy, "wisp", "{}", 2, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from configparser import ConfigParser
@@ -11,6 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from packaging.requirements import Requirement
+
+from tests.conftest import example
 
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -54,13 +55,10 @@ def test_the_lock_has_what_the_image_needs(extra: str) -> None:
 
 
 def test_the_bill_lists_packages_and_the_data_of_each_set_of_weights(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("sbom", ROOT / "examples" / "sbom.py")
-    assert spec and spec.loader
-    sbom = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sbom)
     packages, out = tmp_path / "packages.json", tmp_path / "sbom.json"
     packages.write_text(json.dumps({"bomFormat": "CycloneDX", "components": [{"name": "numpy"}]}))
-    done = CliRunner().invoke(sbom.main, [str(packages), "-o", str(out)], catch_exceptions=False)
+    words = [str(packages), "-o", str(out)]
+    done = CliRunner().invoke(example("sbom").main, words, catch_exceptions=False)
     assert done.exit_code == 0
     bom = json.loads(out.read_text(encoding="utf-8"))
     assert bom["metadata"]["component"]["name"] == "wispcut"

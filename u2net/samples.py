@@ -99,7 +99,7 @@ class Pool:
                 meant = hints.choose(rng, parts)
                 rest = np.clip(target - meant, 0, 1)
                 if (meant > 0.5).any():
-                    corrections = int(rng.integers(1, 4)) if rng.random() < 0.25 else 0
+                    corrections = int(rng.integers(1, 4)) if rng.random() < s.corrected else 0
                     planes = hints.simulate(rng, meant, rest, corrections > 0)
                     target = target if len(parts) == 1 and source not in COMPOSED else meant
         return Sample(degrade(rng, scene.photo, s.strength), target, weight, planes, corrections)

@@ -76,6 +76,9 @@ class Settings:
     #: Guided: share of the samples with truth that are hinted. The network has inputs for hints
     #: where it is above 0, and needs ``folded``.
     hinted: float = 0.0
+    #: Guided: share of the hinted samples that get one to three clicks on the network's mistakes,
+    #: as a person sets them; each of these costs a forward pass more.
+    corrected: float = 0.25
     #: Strength of the augmentation, 0..1.
     strength: float = 0.6
     #: Share of pictures made of two, on a GPU (``u2net.gpu_augment``).

@@ -53,6 +53,15 @@ def test_samples_have_what_their_source_says(pool):
     assert pool.probs[pool.sources.index("scene:hair")] == 0
 
 
+def test_the_share_that_is_corrected_is_one_of_the_hinted(pool):
+    drawn = {
+        share: pool.draw(0, 0, replace(GUIDED, batch=60, corrected=share)) for share in (0.0, 1.0)
+    }
+    assert not any(sample.corrections for sample in drawn[0.0])
+    for sample in drawn[1.0]:
+        assert 1 <= sample.corrections <= 3 if sample.hints.any() else not sample.corrections
+
+
 def test_crops_keep_photo_and_target_together():
     y, x = np.mgrid[:96, :96]
     inside = ((y - 40) ** 2 + (x - 50) ** 2 < 300).astype(np.uint8) * 255
