@@ -1,10 +1,10 @@
 """Fit the confidence (:mod:`pipeline.confidence`), and say how good it is on other photos.
 
-``python -m eval.confidence DATA`` runs stage 1 on photos that it was not trained on: those that
-stage 1's training holds out of every folder with true masks, and, if asked for, held-out cutouts
-laid on backgrounds. Every figure is of photos that the coefficients were not fitted on: a fifth, by
-a hash of their names, is scored by a fit of the other four (cross-validation; Hastie et al., 2009,
-"The Elements of Statistical Learning", section 7.10). What is written is a fit of all.
+``python -m eval.confidence DATA`` runs stage 1 on photos that it was not trained on: those that its
+last recipe holds out of every folder with true masks, and, if asked for, held-out cutouts laid on
+held-out backgrounds. Every figure is of photos that the coefficients were not fitted on: a fifth,
+by a hash of their names, is scored by a fit of the other four (cross-validation; Hastie et al.,
+2009, "The Elements of Statistical Learning", section 7.10). What is written is a fit of all.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from pipeline import confidence, files, image_io, models, views
 from pipeline.cli.command import Command
 from pipeline.looks import Looks
 from pipeline.settings import Settings
-from training.split import held_out_scenes
-from u2net.prepare import Item, composite, find
+from u2net.prepare import Item, composite, find_held
 
 GOOD = 0.8  # IoU with the truth from which on a subject counts as whole
 ALARMS = 0.05  # share of good photos that may be called unsure
@@ -57,18 +56,13 @@ def cases(root: Path, composites: int, soft: bool = False) -> Iterator[Case]:
 
     ``soft`` leaves out the photos whose truth is no alpha.
     """
-    items, cutouts, backgrounds = find(root)
-    held = held_out_scenes((item.source, item.scene) for item in items)
+    items, cutouts, backgrounds = find_held(root)
     for item in items:
-        if item.truth is None or (item.source, item.scene) not in held:
-            continue
-        if not soft or item.truth.parent.name == "alphas":
+        if item.truth and (not soft or item.truth.parent.name == "alphas"):
             yield read(item)
-    kept = held_out_scenes((path.parent.name, path.stem) for path in cutouts)
-    chosen = [path for path in cutouts if (path.parent.name, path.stem) in kept]
-    for number in range(composites if chosen and backgrounds else 0):
+    for number in range(composites if cutouts and backgrounds else 0):
         rng = np.random.default_rng((2023, number))
-        cutout = chosen[number % len(chosen)]
+        cutout = cutouts[number % len(cutouts)]
         ground = backgrounds[rng.integers(len(backgrounds))]
         photo, alpha = composite(rng, cutout, ground, 640)
         known = np.ones(alpha.shape, bool)

@@ -21,16 +21,13 @@ from pipeline import Cutout, Settings
 from pipeline.cli.command import Command
 from pipeline.looks import Looks
 from pipeline.selection import EVERYTHING, Point, Selection
-from training import recipe
-from u2net import settings as stage1
 from u2net.dataset import evenly
 from u2net.hints import bounding_box, deepest, largest_mistake
-from u2net.prepare import find, held
+from u2net.prepare import find, find_held
 
 FOUND = 14.0  # dB of the alpha: below, the subject was not found, as in the benchmark
 CLICKS = 3
 WAYS = ("nothing", "a box", "a box and three clicks")
-RECIPE = "guided"  # the last one that the bundled files were trained by: what it held out
 
 Alpha = NDArray[np.float32]
 
@@ -38,10 +35,8 @@ Alpha = NDArray[np.float32]
 def photos(root: Path, most: int, everything: bool) -> Iterator[Case]:
     """Yield held-out photos with truth below a folder, at most ``most`` of a source, spread over
     it; 0 is all. ``everything`` takes all photos for held out."""
-    items, _, _ = find(root)
-    how = recipe.apply(stage1.Data(), recipe.load("u2net", RECIPE, stage1.Settings()).data)
-    kept = [everything] * len(items) if everything else held(items, how)
-    chosen = [item for item, out in zip(items, kept, strict=True) if out and item.truth]
+    items, _, _ = find(root) if everything else find_held(root)
+    chosen = [item for item in items if item.truth]
     for source in dict.fromkeys(item.source for item in chosen):
         own = [item for item in chosen if item.source == source]
         for k in evenly(len(own), most or len(own)):

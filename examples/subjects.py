@@ -19,9 +19,8 @@ from tqdm import tqdm
 
 from pipeline import Cutout, Result
 from pipeline.cli.command import Command
-from training.split import held_out_scenes
 from u2net.dataset import evenly
-from u2net.prepare import find
+from u2net.prepare import find_held
 
 GREEN = "#00b140"
 CELL, GAP, LABEL = 200, 6, 16  # px
@@ -30,13 +29,8 @@ PHOTOS_A_ROW = 4
 
 def chosen(root: Path, names: str, count: int) -> list[Path]:
     """Return ``count`` held-out photos below ``root`` whose names match, evenly spread."""
-    items, _, _ = find(root)
-    held = held_out_scenes((item.source, item.scene) for item in items)
-    fits = [
-        item.path
-        for item in items
-        if (item.source, item.scene) in held and re.search(names, item.path.stem)
-    ]
+    items, _, _ = find_held(root)
+    fits = [item.path for item in items if re.search(names, item.path.stem)]
     fits.sort(key=lambda path: path.stem)
     return [fits[k] for k in evenly(len(fits), count)]
 

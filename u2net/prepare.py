@@ -30,6 +30,7 @@ from training.split import held_out_scenes, scene
 from u2net.scenes import Map, Pieces
 from u2net.settings import SIZE, Data, Settings
 
+LAST_RECIPE = "guided"  # of the bundled weights: what it holds out, they have not seen
 PIECE = 240  # the longest side of a cutout on disk
 ROOM = 368  # the side on disk: room for a crop that is still sharp at 320
 
@@ -118,6 +119,14 @@ def held(items: list[Item], how: Data) -> list[bool]:
         else (item.source, item.scene) in chosen
         for item in items
     ]
+
+
+def find_held(root: Path) -> tuple[list[Item], list[Path], list[Path]]:
+    """Return what :func:`find` finds, but only what the bundled weights were not trained on."""
+    items, cutouts, backgrounds = find(root)
+    how = recipe.apply(Data(), recipe.load("u2net", LAST_RECIPE, Settings()).data)
+    unseen = [item for item, out in zip(items, held(items, how), strict=True) if out]
+    return unseen, sorted(tenth(cutouts)), sorted(tenth(backgrounds))
 
 
 def tenth(paths: list[Path]) -> set[Path]:

@@ -16,7 +16,7 @@ from u2net import cases, export, samples, weights  # noqa: E402
 from u2net.dataset import Prepared  # noqa: E402
 from u2net.evaluate import open_network  # noqa: E402
 from u2net.network import SMALL, TINY, U2Net, with_hints  # noqa: E402
-from u2net.prepare import held, read_pieces, tenth  # noqa: E402
+from u2net.prepare import find_held, held, read_pieces, tenth  # noqa: E402
 from u2net.samples import Pool  # noqa: E402
 from u2net.settings import Data, Settings  # noqa: E402
 
@@ -148,7 +148,12 @@ def test_what_is_held_out_can_be_named(folder, prepared):
     named = held(items, Data(held_out={"people": "^p[01]$"}))
     chosen = {i.path.stem for i, h in zip(items, named, strict=True) if h and i.source == "people"}
     assert chosen == {"p0", "p1"}
+    unseen, few, grounds = find_held(folder)
+    assert {item.path for item in unseen} == {
+        item.path for item, out in zip(items, held(items, Data()), strict=True) if out
+    }  # the recipe names none of these sources
     kept = {p.name for p in tenth(cutouts)}
+    assert {p.name for p in few} == kept and len(grounds) == 1
     assert len(read_pieces(prepared, "held").cutouts) == len(kept) == 1
     assert len(read_pieces(prepared, "train").cutouts) == len(cutouts) - 1
 
