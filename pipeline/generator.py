@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models import Session
+from pipeline.models import Session, watch
 from pipeline.patches import extract
 
 INPUT, OUTPUT = "patches", "refined"
@@ -48,8 +50,19 @@ def redraw(
     :func:`run` makes of each, (4, 128, 128). ``on_progress`` is called after each batch with the
     share of the patches that is done, 0..1.
     """
-    for start in range(0, len(origins), batch):
-        redrawn = run(session, extract(image, mask, origins[start : start + batch]))
-        if on_progress:
-            on_progress(min(1.0, (start + batch) / len(origins)))
-        yield from redrawn
+    compute = watch.carried(partial(run, session))
+    with ThreadPoolExecutor(1) as pool:
+        # The next batch is computed while the caller blends this one.
+        ahead = (
+            pool.submit(compute, extract(image, mask, origins[start : start + batch]))
+            for start in range(0, len(origins), batch)
+        )
+        coming = next(ahead, None)
+        done = 0
+        while coming:
+            redrawn = coming.result()
+            done += len(redrawn)
+            if on_progress:
+                on_progress(done / len(origins))
+            coming = next(ahead, None)
+            yield from redrawn

@@ -11,7 +11,10 @@ import numpy as np
 
 from pipeline.errors import ModelInvalid
 from pipeline.models.catalogue import COARSE, HINTS, REFINERS, CoarseModel, RefinerModel
+from pipeline.models.lanes import Lanes
+from pipeline.models.providers import usable_cores
 from pipeline.models.session import Network, Session
+from pipeline.settings import Settings
 
 Card = TypeVar("Card", CoarseModel, RefinerModel)
 
@@ -154,8 +157,10 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
     them is asked.
     """
     card = _fitting(card, REFINERS, providers)
+    on_cpu, cores = providers[0] == "CPUExecutionProvider", threads or usable_cores()
+    lanes = min(cores, Settings.batch_size) if on_cpu else 1
     # The fit to the photo's colours divides small differences of large means.
-    network = Network(card.path, providers, threads, allow_fp16=False)
+    network = Network(card.path, providers, cores // lanes if on_cpu else threads, allow_fp16=False)
     first, *more = network.session.get_inputs()
     ends = [first, *network.session.get_outputs()]
     listed = [(end.name, end.shape, end.type) for end in [*ends, *more]]
@@ -171,7 +176,7 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
             f"{card.path}: stage 2 needs float32 'patches' in and 'refined' out, each "
             f"(N, 4, 128, 128) with N free, and at most a bool 'afar' in; this network has {listed}"
         )
-    return Refiner(network, two)
+    return Refiner(Lanes(network, lanes) if lanes > 1 else network, two)
 
 
 def _fitting(card: Card, bundled: dict[str, Card], providers: Sequence[str]) -> Card:

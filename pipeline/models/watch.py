@@ -11,12 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import ModelTooSlow
 
 if TYPE_CHECKING:
     import onnxruntime
+
+Part = TypeVar("Part")
+Answer = TypeVar("Answer")
 
 _TICK = 0.05  # seconds between two looks
 
@@ -30,7 +33,7 @@ class _Watch:
         self.checks: tuple[Callable[[], None], ...] = (check, *(outer.checks if outer else ()))
         self.ended: BaseException | None = None
         self.done = threading.Event()
-        self._run: onnxruntime.RunOptions | None = None
+        self._runs: list[onnxruntime.RunOptions] = []  # several threads may share a watch
         self._lock = threading.Lock()
 
     def look(self) -> None:
@@ -41,8 +44,8 @@ class _Watch:
             except BaseException as error:  # handed on to the thread that is watched
                 with self._lock:
                     self.ended = error
-                    if self._run:
-                        self._run.terminate = True
+                    for run in self._runs:
+                        run.terminate = True
                 return
 
     def run(
@@ -58,7 +61,7 @@ class _Watch:
         with self._lock:
             if self.ended:
                 raise self.ended
-            self._run = options
+            self._runs.append(options)
         try:
             return session.run(outputs, inputs, options)
         except Exception:
@@ -67,7 +70,7 @@ class _Watch:
             raise
         finally:
             with self._lock:
-                self._run = None
+                self._runs.remove(options)
 
 
 @contextmanager
@@ -87,6 +90,21 @@ def watched(check: Callable[[], None]) -> Iterator[None]:
         _here.watch = outer
         watch.done.set()
         watcher.join()
+
+
+def carried(call: Callable[[Part], Answer]) -> Callable[[Part], Answer]:
+    """Return ``call`` for threads that work for this one: what watches this one watches them."""
+    watch: _Watch | None = getattr(_here, "watch", None)
+
+    def run(part: Part) -> Answer:
+        before = getattr(_here, "watch", None)
+        _here.watch = watch
+        try:
+            return call(part)
+        finally:
+            _here.watch = before
+
+    return run
 
 
 def within(seconds: float) -> Callable[[], None]:
