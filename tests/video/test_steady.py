@@ -13,7 +13,8 @@ from pipeline import Result
 from pipeline.selection import Selection
 from tests.conftest import ellipse, fake_cutout
 from wisp.video import CutoutVideo, Frame
-from wisp.video.steady import Steady, link, moved, reduced
+from wisp.video.motion import Motion, link, moved, reduced
+from wisp.video.steady import Steady
 
 SIZE = 192
 
@@ -54,9 +55,11 @@ def flickering(frames: int, shift: float) -> tuple[list[np.ndarray], list[np.nda
 
 
 def steadied(images: list[np.ndarray], alphas: list[np.ndarray]) -> tuple[list[np.ndarray], int]:
-    steady = Steady()
-    done = [steady.push(image, alpha) for image, alpha in zip(images, alphas, strict=True)]
-    return [alpha for alpha in [*done, steady.last()] if alpha is not None], steady.cuts
+    steady, motion = Steady(), Motion()
+    done = [
+        steady.push(alpha, motion.next(image)) for image, alpha in zip(images, alphas, strict=True)
+    ]
+    return [alpha for alpha in [*done, steady.last()] if alpha is not None], motion.cuts
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.5])
@@ -112,10 +115,10 @@ def test_the_flow_leads_back(photo):
 
 
 def test_frames_are_reduced_to_what_motion_needs():
-    assert reduced(np.zeros((1080, 1920, 3), np.uint8)).shape == (360, 640, 3)
+    assert reduced(np.zeros((1080, 1920, 3), np.uint8)).shape == (270, 480, 3)
     assert reduced(np.zeros((48, 64, 3), np.uint8)).shape == (48, 64, 3)
     assert reduced(np.zeros((1, 1, 3), np.uint8)).shape == (16, 16, 3)
-    assert reduced(np.zeros((30, 3000, 3), np.uint8)).shape == (320, 640, 3)
+    assert reduced(np.zeros((30, 3000, 3), np.uint8)).shape == (240, 480, 3)
 
 
 def test_a_result_for_each_frame_and_nothing_twice(photo):
@@ -129,9 +132,13 @@ def test_a_result_for_each_frame_and_nothing_twice(photo):
     frames: list[np.ndarray | Frame] = [*images, Frame(images[3], 4, damaged=True)]
     results = list(CutoutVideo(counting)(frames))
     assert len(results) == 5
-    assert len(asked) == 3  # not for a frame that is the same, nor for a damaged one
+    # Not for a frame that is the same, nor for a damaged one, nor for one that follows from others.
+    assert [int(np.flatnonzero([image is i for i in images])[0]) for image in asked] == [0, 3]
+    assert not len(results[2].tiles) and not results[2].timings
     assert results[4].alpha is results[3].alpha
+    asked.clear()
     alone = list(CutoutVideo(counting, steady=False)(iter(images)))
+    assert len(asked) == 3
     assert (alone[2].alpha == ellipse(SIZE, SIZE)).all()
 
 
@@ -158,6 +165,43 @@ def test_what_was_said_of_the_first_frame_is_followed(photo):
     list(video(frames[:1]))  # another clip begins anew
     list(video(frames[:1], following=Selection(box=(1, 2, 3, 4))))
     assert [box for box, _, _ in asked] == [None, (1, 2, 3, 4)]
+
+
+def test_what_cannot_follow_is_cut_out(photo, other):
+    """A frame at a scene's end or beginning, and one whose neighbours disagree where all moved."""
+    asked = []
+
+    def counting(image, **_) -> Result:
+        asked.append(image)
+        result = fake_cutout(image)
+        left = np.roll(result.alpha, -30 * len(asked), 1)
+        return replace(result, alpha=left, foreground=image)
+
+    first, second = ([scene(p, 0, n) for n in range(3)] for p in (photo, other))
+    frames = [first[0], first[1], second[0], second[1], second[2]]
+    assert len(list(CutoutVideo(counting)(frames))) == 5
+    assert [next(n for n, f in enumerate(frames) if f is i) for i in asked] == [0, 1, 2, 4]
+
+    asked.clear()
+    strange = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3)).astype(np.uint8)
+    middle = first[1].copy()
+    middle[30:-30, 30:-30] = strange[30:-30, 30:-30]  # too little for another scene
+    frames = [first[0], middle, first[2], scene(photo, 0, 3)]
+    assert len(list(CutoutVideo(counting)(frames))) == 4
+    assert [next(n for n, f in enumerate(frames) if f is i) for i in asked] == [0, 2, 1, 3]
+
+
+def test_a_result_is_two_frames_late_at_most(photo):
+    given = 0
+
+    def frames():
+        for number in range(12):
+            assert given >= number - 2
+            yield scene(photo, 0.5 * number, number)
+
+    for _ in CutoutVideo(fake_cutout)(frames()):
+        given += 1
+    assert given == 12
 
 
 def test_no_frame_and_one_frame(photo):

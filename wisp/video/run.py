@@ -111,14 +111,16 @@ def _todo(source: Source, sink: Sink) -> Iterator[tuple[Frame, bool]]:
     """The frames to look at, and whether each is to be written.
 
     Where a run before this one was stopped, the last few that it wrote come first once more: what
-    follows is to be as steady as if nothing had happened.
+    follows is to be as steady as if nothing had happened. Every second frame is cut out, and they
+    are to be the same ones.
     """
     old = sink.written
+    again = _WARM + old % 2
     if isinstance(sink, ClipFile) and old:
         last = sink.last
-        for frame in source.frames(sink.recent(_WARM)):
+        for frame in source.frames(sink.recent(again)):
             yield frame, last is None or frame.pts > last
     else:
         for number, frame in enumerate(source.frames()):
-            if number >= old - _WARM:
+            if number >= old - again:
                 yield frame, number >= old
