@@ -8,6 +8,7 @@ frame and the one before it, so a clip may be as long as it likes.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +44,7 @@ FIGURES = {
     "dtssd": "dtSSD ×100",
     "change": "Aligned change ×1000",
     "seconds": "s a frame",
+    "processor": "Processor s a frame",
     "megabytes": "MB",
 }
 TRUTH = "the truth itself"
@@ -100,6 +102,7 @@ class Written:
 
     mattes: Iterator[Matte]
     seconds: float  # a frame, with the command's start
+    processor: float  # seconds a frame, of all cores together
     megabytes: float
 
     def __iter__(self) -> Iterator[Matte]:
@@ -110,18 +113,20 @@ def measure(clip: Clip, mattes: Iterable[Matte]) -> Figures:
     """Measure the mattes of a clip, one for each frame, taken as they come.
 
     ``seconds`` is the time from asking for a matte to having it, on average, unless they are
-    :class:`Written` already.
+    :class:`Written` already. ``processor`` is what all cores together spent meanwhile: it says what
+    a method costs on a machine that is busy otherwise, too.
     """
     columns: dict[str, list[float]] = {name: [] for name in FIGURES}
     before: tuple[Matte, Matte, NDArray[np.uint8]] | None = None
     waiting = iter(mattes)
     for frame, alpha in zip(clip.frames, clip.alphas, strict=True):
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), time.process_time()
         try:
             matte = next(waiting)
         except StopIteration:
             raise MethodError(f"{clip.name}: fewer answers than frames") from None
         columns["seconds"].append(time.perf_counter() - start)
+        columns["processor"].append(time.process_time() - spent)
         photo, truth = _photo(frame), _alpha(alpha)
         columns["mad"].append(mae(matte, truth) * 1000)
         if before is not None:
@@ -134,6 +139,7 @@ def measure(clip: Clip, mattes: Iterable[Matte]) -> Figures:
         before = matte, truth, photo
     if isinstance(mattes, Written):
         columns["seconds"], columns["megabytes"] = [mattes.seconds], [mattes.megabytes]
+        columns["processor"] = [mattes.processor]
     return {name: float(np.mean(values)) for name, values in columns.items() if values}
 
 
@@ -178,10 +184,14 @@ def _commanded(line: str, clip: Clip, scratch: Path) -> Written:
         word.replace("{in}", str(source)).replace("{out}", str(target))
         for word in shlex.split(line)
     ]
+    before = os.times()
     seconds, megabytes = timed(words, scratch / "log")
+    spent = os.times()
+    processor = sum(spent[2:4]) - sum(before[2:4])  # of processes that have ended
     if not target.is_file():
         raise MethodError(f"{words[0]} ended well, but wrote no output")
-    return Written(_read(target, clip), seconds / len(clip.frames), megabytes)
+    frames = len(clip.frames)
+    return Written(_read(target, clip), seconds / frames, processor / frames, megabytes)
 
 
 def _write(clip: Clip, target: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_command_gets_a_clip_and_writes_one(folder, tmp_path, monkeypatch):
     assert figures["mad"] == pytest.approx(
         np.mean([abs(a - 0.5).mean() for a in truth]) * 1e3, 0.01
     )
-    assert figures["seconds"] > 0 and figures["megabytes"] > 30
+    assert figures["seconds"] > 0 and figures["processor"] > 0 and figures["megabytes"] > 30
     done = CliRunner().invoke(bench, [*args, "--method-command", f"{line} 2"])
     assert done.exit_code == 1 and "fewer answers than frames" in done.output
 
