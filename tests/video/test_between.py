@@ -33,9 +33,8 @@ def skin() -> np.ndarray:
 def frame(ground: np.ndarray, skin: np.ndarray, shift: float) -> tuple[np.ndarray, Result]:
     """A subject over a ground that stands still, and its exact cutout."""
     move = np.array([[1, 0, shift], [0, 1, 0]], np.float32)
-    alpha = cv2.warpAffine(
-        cv2.GaussianBlur(ellipse(HEIGHT, WIDTH), (0, 0), 2), move, (WIDTH, HEIGHT)
-    )
+    soft = cv2.GaussianBlur(ellipse(HEIGHT, WIDTH), (0, 0), 2)
+    alpha = np.asarray(cv2.warpAffine(soft, move, (WIDTH, HEIGHT)), np.float32)
     colours = cv2.warpAffine(skin, move, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
     seen = ground + alpha[..., None] * (colours - ground)
     image = np.clip(seen + 0.5, 0, 255).astype(np.uint8)
