@@ -1,4 +1,4 @@
-"""Fit the confidence (:mod:`pipeline.confidence`), and say how good it is on other photos.
+"""Measure stage 1 on photos it has not seen, and fit its confidence (:mod:`pipeline.confidence`).
 
 ``python -m eval.confidence DATA`` runs stage 1 on photos that it was not trained on: those that its
 last recipe holds out of every folder with true masks, and, if asked for, held-out cutouts laid on
@@ -157,27 +157,34 @@ def diagram(score: Array, good: NDArray[np.bool_], title: str, out: Path) -> Non
     plt.close(figure)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What stage 1 made of a photo: the ``figures`` (K,) of its confidence, the IoU of its mask
+    with the truth, and the mean absolute ``error``, 0..1."""
+
+    name: str
+    figures: Array
+    overlap: float
+    error: float
+
+
 def examine(
     session: models.Session, card: models.CoarseModel, cases: Iterator[Case]
-) -> dict[int, tuple[list[str], Array, Array]]:
-    """Run stage 1 on all cases; return by looks their names, figures (N, K) and IoU (N,)."""
-    rows: dict[int, list[tuple[str, Array, float]]] = {1: [], 2: []}
+) -> dict[int, list[Outcome]]:
+    """Run stage 1 on all cases, with one look and with two; return what came of them by looks."""
+    outcomes: dict[int, list[Outcome]] = {1: [], 2: []}
     # The looks at the whole are the same ones, whether another follows or not.
     once = Looks(LOOKS).through(session, card.path.name)
     for number, case in enumerate(cases):
         if number % 50 == 0:
             click.echo(f"{number} photos", err=True)
-        for looks, kept in rows.items():
+        truth = case.truth if case.alpha is None else case.alpha
+        for looks, kept in outcomes.items():
             sight = views.see(once, card, case.photo, looks)
-            kept.append((case.name, confidence.figures(sight), iou(sight.mask > 0.5, case)))
-    return {
-        looks: (
-            [r[0] for r in kept],
-            np.array([r[1] for r in kept]),
-            np.array([r[2] for r in kept]),
-        )
-        for looks, kept in rows.items()
-    }
+            error = float(np.abs(sight.mask - truth)[case.known].mean())
+            overlap = iou(sight.mask > 0.5, case)
+            kept.append(Outcome(case.name, confidence.figures(sight), overlap, error))
+    return outcomes
 
 
 def fold(name: str) -> int:
@@ -201,19 +208,24 @@ def unseen(figures: Array, good: NDArray[np.bool_], folds: NDArray[np.int64]) ->
 @click.option("--plot", type=click.Path(path_type=Path), help="Write the reliability diagram, PNG.")
 @click.option("--write", is_flag=True, help="Write the coefficients into the package.")
 def main(data_folder: Path, model: str, composites: int, plot: Path | None, write: bool) -> None:
-    """Fit the confidence on the held-out photos of DATA, and measure it."""
+    """Measure stage 1 and its confidence on the held-out photos of DATA; fit the latter."""
     session, card = models.open_coarse(models.coarse_model(model), Settings.providers, 0)
     entries = {}
-    lines = ["| looks | photos | good | AUROC | good ones called unsure | bad ones called unsure |"]
-    lines.append("| --- " * 6 + "|")
-    for looks, (names, figures, ious) in examine(
-        session, card, cases(data_folder, composites)
-    ).items():
-        good, folds = ious >= GOOD, np.array([fold(name) for name in names])
+    lines = [
+        "| looks | photos | mean absolute error | IoU of 0.8 or more | of 0.9 or more | AUROC "
+        "| good ones called unsure | bad ones called unsure |",
+        "| --- " * 8 + "|",
+    ]
+    for looks, outcomes in examine(session, card, cases(data_folder, composites)).items():
+        figures = np.array([outcome.figures for outcome in outcomes])
+        overlaps = np.array([outcome.overlap for outcome in outcomes])
+        error = np.mean([outcome.error for outcome in outcomes])
+        good, folds = overlaps >= GOOD, np.array([fold(outcome.name) for outcome in outcomes])
         score = unseen(figures, good, folds)
         unsure = threshold(score, good)
         lines.append(
-            f"| {looks} | {len(good)} | {good.mean():.0%} | {auroc(score, good):.3f} "
+            f"| {looks} | {len(good)} | {error:.4f} | {good.mean():.0%} "
+            f"| {(overlaps >= 0.9).mean():.0%} | {auroc(score, good):.3f} "
             f"| {(score[good] < unsure).mean():.1%} | {(score[~good] < unsure).mean():.0%} |"
         )
         weights, constant = fit(figures, good)

@@ -1,16 +1,18 @@
 """How sure stage 1 is: what it is made of, and what is said of it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from eval.confidence import auroc, diagram, fit, threshold, unseen
+from eval.confidence import Case, auroc, diagram, examine, fit, threshold, unseen
 from pipeline import confidence, models
 from pipeline.looks import Looks
 from pipeline.views import Box, Sight
 from tests.conftest import ellipse
+from tests.networks import Function
 
 
 def sight(first: np.ndarray, second: np.ndarray, looks: int = 2) -> Sight:
@@ -105,3 +107,19 @@ def test_the_same_question_is_asked_once_whatever_the_inputs():
     assert once.run(["d0"], {"input": photo, "hints": hints + 1}) == [80]
     assert once.run(["d0"], {"input": photo}) == [48]
     assert session.asked == 3
+
+
+def test_stage_1_is_measured_where_the_truth_is_known():
+    """The network takes the brighter half for the subject; the truth is a quarter."""
+    photo = np.zeros((64, 64, 3), np.uint8)
+    photo[:, 32:] = 255
+    truth, known = np.zeros((64, 64), bool), np.ones((64, 64), bool)
+    truth[32:, 32:] = True
+    session = Function(lambda view: (view[:, :1] > 0).astype(np.float32))
+    card = replace(models.coarse_model("wisp"), hints=False, output_range=(0.0, 1.0))
+    whole = Case("whole", photo, truth, known)
+    below = Case("below", photo, truth, known & (np.arange(64) >= 32)[:, None])
+    for looks, (all_of_it, lower) in examine(session, card, iter((whole, below))).items():
+        assert all_of_it.overlap == pytest.approx(0.5, abs=0.03), looks
+        assert all_of_it.error == pytest.approx(0.25, abs=0.03)
+        assert lower.overlap > 0.93 and lower.error < 0.03
