@@ -9,12 +9,16 @@ what to cut has a second input ``hints`` (N, 2, H, W) float32 in 0..1 (:mod:`u2n
 say nothing.
 
 ``--plain WEIGHTS`` keeps the network of another export for photos without hints: both lie in one
-file (:func:`join`), and the new one runs only where something is said.
+file (:func:`join`), and the new one runs only where something is said. ``--share 0.75`` has the
+mean of both networks' weights for such photos, three quarters of it the new one's: a network that
+learned more data and its elder are better together than either (Wortsman et al., "Robust
+fine-tuning of zero-shot models", CVPR 2022).
 """
 
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,10 +39,12 @@ from u2net import weights
 from u2net.dataset import Prepared, evenly
 from u2net.network import DEPTH, HINTS, U2Net, fused, normalise
 from u2net.settings import SIZE
+from u2net.weights import TOLD
 
 OUTPUTS = [f"d{k}" for k in range(DEPTH + 1)]
 CALIBRATION = 64  # photos for the ranges of INT8, spread over all sources
-PLAIN, TOLD = "plain_", "told_"  # prefixes in a file that holds two networks
+PLAIN = "plain_"  # prefix of the maps of the plain network, in a file that holds two
+FP32 = "coarse.onnx"  # the file in 32 bits
 OPSET = 17  # the first with everything used here; old runtimes read it
 
 
@@ -160,16 +166,40 @@ def network_input(photos: NDArray[np.uint8]) -> NDArray[np.float32]:
     return normalise(torch.from_numpy(photos.transpose(0, 3, 1, 2).copy())).numpy()
 
 
+@torch.no_grad()
+def mean(elder: U2Net, newer: U2Net, share: float) -> U2Net:
+    """Return ``elder`` with the weights (1 - share) · its own + share · those of ``newer``.
+
+    Inputs that only ``newer`` has, for hints, are left out.
+    """
+    joined, new = copy.deepcopy(elder), newer.state_dict()
+    for name, weight in joined.state_dict().items():
+        theirs = new[name][tuple(slice(n) for n in weight.shape)]
+        weight.copy_(torch.lerp(weight, theirs.to(weight), share))
+    return joined
+
+
 def export(
-    model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0, plain: Path | None = None
+    model: U2Net,
+    pictures: Prepared,
+    out: Path,
+    gain: float = 1.0,
+    plain: Path | None = None,
+    share: float = 0.0,
 ) -> tuple[Path, Path]:
     """Write ``coarse.onnx`` and ``coarse_int8.onnx`` to ``out``, and return their paths.
 
     ``gain`` as for :func:`sharpen_map`; ``pictures`` is the training split; ``plain`` is the folder
-    of the files whose network photos without hints go on with, if given.
+    of the files whose network photos without hints go on with, if given, and ``share`` how much of
+    ``model`` goes into it (:func:`mean`).
     """
+    if plain and share:
+        with tempfile.TemporaryDirectory() as folder:
+            joined = mean(weights.load_onnx(plain / FP32), fused(model), share)
+            export(joined, pictures, Path(folder), gain)
+            return export(model, pictures, out, gain, Path(folder))
     out.mkdir(parents=True, exist_ok=True)
-    fp32, int8 = out / "coarse.onnx", out / "coarse_int8.onnx"
+    fp32, int8 = out / FP32, out / "coarse_int8.onnx"
     write_fp32(sharpen_map(fused(model), gain), fp32)
     chosen = evenly(len(pictures), CALIBRATION)
     squares = [Image.fromarray(pictures.pack[k][..., :3]).resize((SIZE, SIZE)) for k in chosen]
@@ -188,9 +218,13 @@ def export(
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--gain", default=1.0, help="How decided the map d0 is; 1: as trained.")
 @click.option("--plain", type=click.Path(path_type=Path, exists=True), help="Folder to keep from.")
-def main(checkpoint: Path, prepared: Path, out: Path, gain: float, plain: Path | None) -> None:
+@click.option("--share", default=0.0, help="Of the new weights, in the network kept from there.")
+def main(
+    checkpoint: Path, prepared: Path, out: Path, gain: float, plain: Path | None, share: float
+) -> None:
     """Write coarse.onnx and coarse_int8.onnx, calibrated on training photos, to OUT."""
-    for path in export(weights.load(checkpoint), Prepared(prepared, "train"), out, gain, plain):
+    model, pictures = weights.load(checkpoint), Prepared(prepared, "train")
+    for path in export(model, pictures, out, gain, plain, share):
         click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 

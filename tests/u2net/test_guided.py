@@ -185,3 +185,20 @@ def test_a_file_of_two_networks_asks_the_told_one_only_where_something_is_said(t
         answers = sessions["joined"].run(None, {"input": x, "hints": hints})
         assert all(map(np.array_equal, answers, sessions[name].run(None, expected)))
     assert [i.name for i in sessions["joined"].get_inputs()] == ["input", "hints"]
+
+
+def test_either_network_of_a_file_is_read_back_and_their_mean_lies_between(tmp_path, prepared):
+    torch.manual_seed(0)
+    elder, newer = (U2Net(SMALL, norm=False, hints=hints).eval() for hints in (False, True))
+    export.write_fp32(elder, tmp_path / "coarse.onnx", size=64)
+    _, _ = export.export(
+        newer, Prepared(prepared, "train"), tmp_path / "two", plain=tmp_path, share=0.75
+    )
+    plain, told = (weights.load(tmp_path / "two" / "coarse.onnx", told) for told in (False, True))
+    assert told.hints and not plain.hints
+    for name, weight in told.state_dict().items():
+        assert torch.equal(weight, newer.state_dict()[name])
+        own = tuple(slice(n) for n in plain.state_dict()[name].shape)
+        expected = 0.25 * elder.state_dict()[name] + 0.75 * weight[own]
+        assert torch.allclose(plain.state_dict()[name], expected, atol=1e-6)
+    assert weights.load(tmp_path / "coarse.onnx", told=True).hints is False  # there is but one
