@@ -11,6 +11,7 @@ product beside one head of hair, and both servers (``examples/load.py``). Linux 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -124,8 +125,9 @@ def _megabytes(*values: float) -> str:
 @click.option("--rounds", default=3)
 def main(report: Path, rembg: str, model: str, photos: int, requests: int, rounds: int) -> None:
     """Print Wisp's ratios beside rembg's: REPORT is a folder that `wisp bench` wrote."""
-    words = rembg.split()
-    custom = json.dumps({"model_path": str(coarse_model(model).path)})
+    words, weights = rembg.split(), coarse_model(model).path.absolute()
+    custom = json.dumps({"model_path": str(weights)})
+    os.environ["U2NET_HOME"] = str(weights.parent)  # rembg takes weights from there alone
     rows = [
         *from_report(json.loads((report / "results.json").read_text())),
         folder(words, model, custom, photos, 1),
