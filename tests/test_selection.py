@@ -216,11 +216,14 @@ def test_a_network_that_takes_hints_is_given_them(hinted):
 def test_hints_are_drawn_where_the_view_has_them():
     hint = Hint(Box(100, 200, 300, 400), ((250.0, 150.0),), ((350.0, 250.0),))
     whole = hint.planes(Box(0, 0, 400, 600), (320, 320))
-    assert whole[0, 120, 133] == 1 and whole[0, 200, 200] == 0.5 and whole[0, 20, 20] == 0
+    assert whole[0, 120, 133] == 1 and whole[0, 20, 20] == 0
+    assert 0.5 < whole[0, 200, 200] < 1  # the box, in which the point is to be seen
     assert whole[1, 200, 186] == 1
     near = hint.planes(Box(100, 200, 300, 400), (100, 100))
     assert near[0, 25, 25] == 1 and near[1, 75, 75] == 1
     assert hint.planes(Box(0, 0, 50, 50), (64, 64)).max() == 0
+    dropping = replace(hint, keep=()).planes(Box(0, 0, 400, 600), (320, 320))
+    assert dropping[0, 200, 200] == 1  # no point is hidden by the box: it counts in full
 
 
 def test_another_second_input_is_refused(hinted, tmp_path):

@@ -103,15 +103,19 @@ def answers(ask: Answer, case: Case, hinted: bool) -> Iterator[tuple[str, Map, M
     if not (hinted and mask.any()):
         return
     box = hints.bounding_box(mask)
-    planes = nothing.copy()
-    hints.draw_box(planes[hints.KEEP], box)
-    yield "box", ask(case.photo, planes), case.meant
-    planes = nothing.copy()
-    hints.draw_box(planes[hints.KEEP], box, hints.FAINT)
-    answer = ask(case.photo, planes)
+    clicks = nothing.copy()
+
+    def told() -> Map:
+        planes = nothing.copy()
+        strength = hints.FAINT if clicks[hints.KEEP].any() else 1.0  # as in use
+        hints.draw_box(planes[hints.KEEP], box, strength)
+        return ask(case.photo, np.maximum(planes, clicks))
+
+    answer = told()
+    yield "box", answer, case.meant
     for _ in range(CLICKS):
-        planes = hints.correction(planes, answer, case.meant)
-        answer = ask(case.photo, planes)
+        clicks = hints.correction(clicks, answer, case.meant)
+        answer = told()
     yield "clicks", answer, case.meant
 
 

@@ -24,7 +24,7 @@ Point = tuple[int, int]  # row, column
 KEEP, DROP = 0, 1
 RADIUS = 0.025  # of a click's disc, as a share of the view's side: 8 px of 320
 JITTER = 0.03  # standard deviation of a box's edge, as a share of the box's side
-FAINT = 0.5  # value of a box that clicks go with: a disc inside it is to be seen
+FAINT = 0.8  # value of a box that clicks go with: a disc inside it is to be seen
 
 
 def draw_disc(plane: Map, at: Point, radius: float = RADIUS) -> None:

@@ -29,7 +29,7 @@ def test_simulated_hints_point_at_the_target(seed):
     target, other = square(5, 5, 40), square(60, 60, 30)
     planes = hints.simulate(np.random.default_rng(seed), target, other)
     assert planes.shape == (2, 96, 96) and planes.dtype == np.float32
-    assert planes.min() == 0 and planes.max() in (FAINT, 1)
+    assert planes.min() == 0 and planes.max() in (np.float32(FAINT), 1)
     # Some of "keep" lies on the target, and none on the other object; no "drop" is on the target's
     # inside.
     assert planes[KEEP][target > 0].any() == planes[KEEP].any()
@@ -42,7 +42,7 @@ def test_a_box_alone_is_full_and_one_with_clicks_is_faint():
     for seed in range(60):
         planes = hints.simulate(np.random.default_rng(seed), square(20, 20, 50), square(0, 0, 0))
         levels.add(tuple(np.unique(planes[KEEP])))
-    assert (0.0, 1.0) in levels and (0.0, FAINT, 1.0) in levels
+    assert (0, 1) in levels and (0, np.float32(FAINT), 1) in levels
 
 
 def test_corrections_click_on_the_largest_mistakes():
