@@ -146,10 +146,10 @@ def measure(clip: Clip, mattes: Iterable[Matte]) -> Figures:
 def mattes(spec: Spec, clip: Clip, scratch: Path) -> Iterable[Matte]:
     """Let a method answer for a clip.
 
-    :data:`VIDEO` sees the clip as a whole, and so does a ``command``: its ``{in}`` is a lossless
-    .mkv, and the ``{out}`` that it is to write a .mov with alpha, or a grey one; both lie in
-    ``scratch``. A ``folder`` holds a clip's answers as the clip holds its alphas. All other methods
-    answer frame after frame.
+    :data:`VIDEO` sees the clip as a whole, and so does a ``command``: its ``{in}`` is a .mov in
+    ProRes 4444, which more tools read than a lossless .mkv, and the ``{out}`` that it is to write a
+    .mov with alpha, or a grey one; both lie in ``scratch``. A ``folder`` holds a clip's answers as
+    the clip holds its alphas. All other methods answer frame after frame.
     """
     if spec.kind == "command":
         return _commanded(spec.option("run"), clip, scratch)
@@ -177,7 +177,7 @@ def _answers(spec: Spec, clip: Clip) -> Iterator[Matte]:
 
 
 def _commanded(line: str, clip: Clip, scratch: Path) -> Written:
-    source, target = scratch / "in.mkv", scratch / "out.mov"
+    source, target = scratch / "in.mov", scratch / "out.mov"
     target.unlink(missing_ok=True)
     _write(clip, source)
     words = [
