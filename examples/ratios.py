@@ -128,8 +128,14 @@ def main(report: Path, rembg: str, model: str, photos: int, requests: int, round
     words, weights = rembg.split(), coarse_model(model).path.absolute()
     custom = json.dumps({"model_path": str(weights)})
     os.environ["U2NET_HOME"] = str(weights.parent)  # rembg takes weights from there alone
+    try:
+        measured = from_report(json.loads((report / "results.json").read_text()))
+    except (OSError, KeyError) as error:
+        raise click.ClickException(
+            f"{report} does not hold what `make bench` writes ({error}): a method may have failed"
+        ) from error
     rows = [
-        *from_report(json.loads((report / "results.json").read_text())),
+        *measured,
         folder(words, model, custom, photos, 1),
         product(model, rounds),
         service(words, model, requests),

@@ -37,10 +37,10 @@ HOLES = ("keep", "fill")
 DOUBT = 1.0
 _BINARY = 0.02  # share of pixels that are neither black nor white, below which a mask is binary
 _ASPECT = 0.02  # by how much the proportions of a mask and its photo may differ
-_DISC = 0.025  # radius of a point in a hint, of the view's side: as in training
+DISC = 0.025  # radius of a point in a hint, of the view's side: as in training
 #: Value of a box in which points to keep are to be seen. At 0.5, as in training, the box itself
 #: counts less: on 24 held-out scenes of products the error is twice as large.
-_FAINT = 0.8
+FAINT = 0.8
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class Hint:
         planes = np.zeros((2, *size), np.float32)
         scale = np.array(size) / seen.shape
         if self.box:
-            faint = _FAINT if self.keep else 1.0
+            faint = FAINT if self.keep else 1.0
             top, left = (
                 max(0, round(v)) for v in self._in(seen, self.box.top, self.box.left, scale)
             )
@@ -259,7 +259,7 @@ class Hint:
                 max(0, round(v)) for v in self._in(seen, self.box.bottom, self.box.right, scale)
             )
             planes[0, top : max(bottom, top + 1), left : max(right, left + 1)] = faint
-        radius = max(1, round(_DISC * size[0]))
+        radius = max(1, round(DISC * size[0]))
         for plane, points in zip(planes, (self.keep, self.drop), strict=True):
             for x, y in points:
                 down, across = (int(v) for v in self._in(seen, y, x, scale))

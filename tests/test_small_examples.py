@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click import ClickException
+from click.testing import CliRunner
 from PIL import Image
 
 import wisp
@@ -115,6 +116,10 @@ def test_the_ratios_are_those_of_a_report_and_of_whole_folders(
     rows = ratios.from_report(report)
     assert [ratio for _, ratio, _ in rows] == [0.5, 0.125, 0.25, 4 / 5, 3.0]
     assert rows[2][2] == "4.00 s, 5.00 s"
+    del pairs["wisp-cut"]  # as where rembg's command failed
+    (tmp_path / "results.json").write_text(json.dumps(report))
+    done = CliRunner().invoke(ratios.main, [str(tmp_path), "--rembg", "rembg"])
+    assert done.exit_code == 1 and "a method may have failed" in done.output
 
     monkeypatch.setattr(ratios, "PHOTO", (48, 64))
     copy = (

@@ -35,6 +35,7 @@ Answer = Callable[[NDArray[np.uint8], NDArray[np.float32]], Map]
 CLICKS = 3
 FOUND = 14.0  # dB of the map: below, the subject was not found
 WAYS = ("plain", "box", "clicks")
+ALL = "all photos"  # the last rows of the table
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def answers(ask: Answer, case: Case, hinted: bool) -> Iterator[tuple[str, Map, M
 
 
 def table(networks: dict[str, tuple[Answer, bool]], cases: list[Case]) -> str:
-    """Return a Markdown table: for each source and way, each network.
+    """Return a Markdown table: for each source, for all photos, and for each way, each network.
 
     ``networks`` are answers by name, and whether they can be told hints. Max F (beta² 0.3),
     MAE, the share of cases with an IoU of 0.9 or more, of those found (a PSNR above
@@ -131,19 +132,20 @@ def table(networks: dict[str, tuple[Answer, bool]], cases: list[Case]) -> str:
         for name, (ask, hinted) in networks.items():
             for way, answer, truth in answers(ask, case, hinted):
                 error = max(float(((answer - truth) ** 2).mean()), 1e-6)
-                rows[case.source, way, name].append(
-                    (
-                        metrics.precision_recall(answer, truth),
-                        float(np.abs(answer - truth).mean()),
-                        metrics.iou(answer, truth) >= 0.9,
-                        -10 * np.log10(error),
-                    )
+                figures = (
+                    metrics.precision_recall(answer, truth),
+                    float(np.abs(answer - truth).mean()),
+                    metrics.iou(answer, truth) >= 0.9,
+                    -10 * np.log10(error),
                 )
+                rows[case.source, way, name].append(figures)
+                if not case.source.startswith("scene:"):
+                    rows[ALL, way, name].append(figures)
     lines = [
         "| held out | told | n | network | max F | MAE | IoU ≥ 0.9 | found | PSNR |",
         "| --- " * 9 + "|",
     ]
-    order = {key: n for n, key in enumerate(dict.fromkeys(case.source for case in cases))}
+    order = {key: n for n, key in enumerate([*dict.fromkeys(case.source for case in cases), ALL])}
     for source, way, name in sorted(rows, key=lambda r: (order[r[0]], WAYS.index(r[1]))):
         curves, mae, right, psnr = zip(*rows[source, way, name], strict=True)
         lines.append(

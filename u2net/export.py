@@ -218,11 +218,16 @@ def export(
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--gain", default=1.0, help="How decided the map d0 is; 1: as trained.")
 @click.option("--plain", type=click.Path(path_type=Path, exists=True), help="Folder to keep from.")
-@click.option("--share", default=0.0, help="Of the new weights, in the network kept from there.")
+@click.option(
+    "--share", type=click.FloatRange(0, 1), default=0.0,
+    help="Of the new weights, in the network kept from there.",
+)  # fmt: skip
 def main(
     checkpoint: Path, prepared: Path, out: Path, gain: float, plain: Path | None, share: float
 ) -> None:
     """Write coarse.onnx and coarse_int8.onnx, calibrated on training photos, to OUT."""
+    if share and not plain:
+        raise click.UsageError("--share needs --plain, the folder of the weights to share with")
     model, pictures = weights.load(checkpoint), Prepared(prepared, "train")
     for path in export(model, pictures, out, gain, plain, share):
         click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

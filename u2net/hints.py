@@ -16,18 +16,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.selection import DISC, FAINT
+
 Random = np.random.Generator
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Point = tuple[int, int]  # row, column
 
 KEEP, DROP = 0, 1
-RADIUS = 0.025  # of a click's disc, as a share of the view's side: 8 px of 320
 JITTER = 0.03  # standard deviation of a box's edge, as a share of the box's side
-FAINT = 0.8  # value of a box that clicks go with: a disc inside it is to be seen
 
 
-def draw_disc(plane: Map, at: Point, radius: float = RADIUS) -> None:
+def draw_disc(plane: Map, at: Point, radius: float = DISC) -> None:
     """Draw a click into a plane (S, S), in place; ``radius`` is a share of its side."""
     cv2.circle(plane, (at[1], at[0]), max(1, round(radius * len(plane))), 1.0, -1)
 
@@ -101,7 +101,7 @@ def simulate(rng: Random, target: Map, rest: Map, correct: bool = False) -> NDAr
     mask = target > 0.5
     way = rng.random()
     clicks = 0 if way < 0.45 else int(rng.integers(1, 4))
-    radius = RADIUS * rng.uniform(0.8, 1.2)
+    radius = DISC * rng.uniform(0.8, 1.2)
     boxed = way < 0.7
     if boxed:
         top, left, bottom, right = bounding_box(mask)

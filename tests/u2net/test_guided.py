@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="training needs the train extra")
 onnx = pytest.importorskip("onnx", reason="training needs the train extra")
@@ -139,6 +140,8 @@ def test_held_out_cases_are_measured_plain_and_by_hints(prepared):
     assert not any("| box |" in line and "blind" in line for line in lines)
     empty = next(line for line in lines if "scene:empty" in line)
     assert "| 0.0000 | 100% |" in empty
+    photos = [line for line in lines if line.startswith("| all photos |")]
+    assert len(photos) == sum(line.startswith("| people |") for line in lines) > 1
 
 
 def test_what_is_held_out_can_be_named(folder, prepared):
@@ -202,3 +205,11 @@ def test_either_network_of_a_file_is_read_back_and_their_mean_lies_between(tmp_p
         expected = 0.25 * elder.state_dict()[name] + 0.75 * weight[own]
         assert torch.allclose(plain.state_dict()[name], expected, atol=1e-6)
     assert weights.load(tmp_path / "coarse.onnx", told=True).hints is False  # there is but one
+
+
+@pytest.mark.parametrize("words", [["--share", "0.5"], ["--share", "2"]])
+def test_a_share_that_means_nothing_is_refused(words, prepared, tmp_path):
+    (tmp_path / "last.pt").touch()
+    paths = [str(tmp_path / "last.pt"), "--prepared", str(prepared), "--out", str(tmp_path)]
+    done = CliRunner().invoke(export.main, [*paths, *words])
+    assert done.exit_code == 2 and "--share" in done.output
