@@ -89,7 +89,8 @@ def train(
     if init and not resume:
         photos = dataset.draw(pictures, probs, s.seed, 0, 32, s.size, 0.0)[0]
         x = normalise(torch.from_numpy(photos).to(device))
-        begun = weights.adapt(weights.load(init, s.hinted > 0), s.folded, s.hinted > 0, x)
+        first_model = weights.load(init, s.hinted > 0)
+        begun = weights.adapt(first_model, WIDTHS[s.widths], s.folded, s.hinted > 0, x)
         model.load_state_dict(begun.state_dict())
     optimizer = make_optimizer(model, s)
     ema = averaged(model, s.ema)

@@ -37,9 +37,14 @@ FULL = Widths(  # 44.0 M parameters
     decoder=((256, 512), (128, 256), (64, 128), (32, 64), (16, 64)),
 )
 SMALL = Widths(encoder=((16, 64),) * 6, decoder=((16, 64),) * 5)  # U²-Net-P: 1.13 M
+#: U²-Net-P with four times the channels inside its blocks at a 16th and a 32nd of the size, where a
+#: channel costs least and "subject" is told: 2.08 M, 3 % more time.
+DEEP = Widths(
+    encoder=(*SMALL.encoder[:4], (64, 64), (64, 64)), decoder=((64, 64), *SMALL.decoder[1:])
+)
 TINY = Widths(encoder=((4, 8),) * 6, decoder=((4, 8),) * 5)  # for tests
 
-WIDTHS = {"full": FULL, "p": SMALL, "tiny": TINY}
+WIDTHS = {"full": FULL, "p": SMALL, "deep": DEEP, "tiny": TINY}
 
 # RSU-7, 6, 5, 4, 4F, 4F going down, and the mirror image going up. 0 stands for RSU-4F.
 _HEIGHTS_DOWN = (7, 6, 5, 4, 0, 0)
@@ -118,6 +123,11 @@ class RSU(nn.Module):
         return x + residual
 
     @property
+    def layers(self) -> list[Conv]:
+        """Its convolutions in the order in which they run."""
+        return [cast(Conv, layer) for layer in (self.cin, *self.enc, *self.dec)]
+
+    @property
     def ends(self) -> tuple[nn.BatchNorm2d, nn.BatchNorm2d]:
         """The normalisations of the two layers whose outputs are added."""
         last = cast(Conv, self.dec[-1])
@@ -134,7 +144,7 @@ class U2Net(nn.Module):
 
     def __init__(self, widths: Widths = SMALL, norm: bool = True, hints: bool = False):
         super().__init__()
-        self.hints = hints
+        self.widths, self.hints = widths, hints
         ins = [3] + [out + HINTS * hints for _, out in widths.encoder[:-1]]
         self.encoder = nn.ModuleList(
             RSU(h, i, mid, out, norm)
@@ -233,10 +243,10 @@ def fused(model: U2Net) -> U2Net:
 
 @torch.no_grad()
 def with_hints(model: U2Net) -> U2Net:
-    """A folded network of SMALL widths that can be told hints, and does not heed them yet."""
+    """A folded network that can be told hints, and does not heed them yet."""
     if model.hints:
         return model
-    grown = U2Net(SMALL, norm=False, hints=True)
+    grown = U2Net(model.widths, norm=False, hints=True)
     old = model.state_dict()
     for name, weight in grown.state_dict().items():
         # The channels of the hints are the last ones: what is told begins without an effect.
@@ -245,13 +255,43 @@ def with_hints(model: U2Net) -> U2Net:
 
 
 @torch.no_grad()
+def widened(model: U2Net, widths: Widths) -> U2Net:
+    """A folded network with more channels inside its blocks that answers as ``model`` does.
+
+    The new channels find something at random, and what reads them begins at zero (after Chen et
+    al., "Net2Net", ICLR 2016, who copy channels instead).
+    """
+    if model.widths == widths:
+        return model
+    grown = U2Net(widths, norm=False, hints=model.hints)
+    grown.load_state_dict({**grown.state_dict(), **_outside_blocks(model)})
+    for old_block, new_block in zip(model.blocks, grown.blocks, strict=True):
+        for old, new in zip(old_block.layers, new_block.layers, strict=True):
+            nn.init.kaiming_normal_(new.conv.weight, nonlinearity="relu")
+            nn.init.zeros_(new.conv.bias)
+            # A decoder's layer reads two features, one behind the other.
+            parts = 2 if any(layer is new for layer in new_block.dec) else 1
+            count = len(old.conv.weight)
+            ours, theirs = (conv.weight.unflatten(1, (parts, -1)) for conv in (new.conv, old.conv))
+            ours[:count] = 0
+            ours[:count, :, : theirs.shape[2]] = theirs
+            new.conv.bias[:count] = old.conv.bias
+    return grown
+
+
+def _outside_blocks(model: U2Net) -> dict[str, Tensor]:
+    """The weights of what is no block: the side outputs and their fusion."""
+    return {k: v for k, v in model.state_dict().items() if k.startswith(("side.", "out."))}
+
+
+@torch.no_grad()
 def unfused(folded: U2Net, photos: Tensor) -> U2Net:
-    """A network with normalisations that answers as ``folded`` (of SMALL widths) does.
+    """A network with normalisations that answers as ``folded`` does.
 
     For training to go on from an export: each normalisation gets the mean and deviation of what
     comes in on normalised ``photos`` (B, 3, H, W), and the gain and shift that undo it.
     """
-    model = U2Net(SMALL).to(photos.device).eval()
+    model = U2Net(folded.widths).to(photos.device).eval()
     model.load_state_dict(folded.state_dict(), strict=False)
 
     def undo(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:

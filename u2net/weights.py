@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.errors import ModelInvalid, ModelMissing
 from training import checkpoint
-from u2net.network import SMALL, WIDTHS, U2Net, fused, unfused, with_hints
+from u2net.network import DEEP, SMALL, WIDTHS, U2Net, Widths, fused, unfused, widened, with_hints
 
 TOLD = "told_"  # prefix of the network for hints, in a file that holds two
 
@@ -49,7 +49,8 @@ def load_onnx(path: Path, told: bool = False) -> U2Net:
             for t in graph.initializer
         }
         hinted = weights["encoder.1.cin.conv.weight"].shape[1] > SMALL.encoder[0][1]
-        model = U2Net(SMALL, norm=False, hints=hinted)
+        deep = weights["encoder.5.enc.0.conv.weight"].shape[0] > SMALL.encoder[-1][0]
+        model = U2Net(DEEP if deep else SMALL, norm=False, hints=hinted)
         model.load_state_dict(weights)
     except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
         raise ModelInvalid(f"{path} is no U²-Net-P with folded normalisations: {error}") from error
@@ -85,12 +86,13 @@ def load_checkpoint(path: Path) -> U2Net:
     return model
 
 
-def adapt(model: U2Net, folded: bool, hints: bool, photos: Tensor) -> U2Net:
+def adapt(model: U2Net, widths: Widths, folded: bool, hints: bool, photos: Tensor) -> U2Net:
     """Return ``model`` with its normalisations folded, or unfolded, for a training to go on from.
 
     Unfolded ones are measured on normalised ``photos`` (B, 3, H, W). ``hints`` asks for a folded
-    network that can be told them.
+    network that can be told them; a folded one may be widened to ``widths``.
     """
     if folded:
-        return with_hints(fused(model)) if hints else fused(model)
+        model = widened(fused(model), widths)
+        return with_hints(model) if hints else model
     return model if model.normalised else unfused(model.to(photos.device), photos)
