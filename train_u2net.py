@@ -64,11 +64,10 @@ def train(
 ) -> Path:
     """Train one phase, and return its last checkpoint, ``out``/last.pt.
 
-    ``init`` holds the first weights (a checkpoint or an ONNX file; of two networks in one file the
-    one that is told hints, where the phase has them); ``resume`` goes on from the phase's own
-    checkpoint. ``about`` weighs the sources, ``features`` is the inner phase's folder. ``stop``
-    ends after that many of ``s.steps``. Raises ``SettingsError`` where settings, checkpoint and
-    files contradict.
+    ``init`` holds the first weights (a checkpoint or an ONNX file); ``resume`` goes on from the
+    phase's own checkpoint. ``about`` weighs the sources, ``features`` is the inner phase's folder.
+    ``stop`` ends after that many of ``s.steps``. Raises ``SettingsError`` where settings,
+    checkpoint and files contradict.
 
     It is one function on purpose: a training is read from top to bottom.
     """
@@ -89,7 +88,7 @@ def train(
     if init and not resume:
         photos = dataset.draw(pictures, probs, s.seed, 0, 32, s.size, 0.0)[0]
         x = normalise(torch.from_numpy(photos).to(device))
-        first_model = weights.load(init, s.hinted > 0)
+        first_model = weights.load(init)
         begun = weights.adapt(first_model, WIDTHS[s.widths], s.folded, s.hinted > 0, x)
         model.load_state_dict(begun.state_dict())
     optimizer = make_optimizer(model, s)

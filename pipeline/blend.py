@@ -7,6 +7,7 @@ coarse mask comes through bit for bit, because zero is zero under any weights.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -29,17 +30,28 @@ def window(y: int, x: int, height: int, width: int) -> NDArray[np.float32]:
     A raised cosine of the distance to the nearest border of the tile; but the border of the image
     is none, for nobody else answers for what lies there.
     """
-    down, across = _side(y, height), _side(x, width)
-    return np.minimum.outer(down, across)
+    sides = (
+        (start == 0, min(length - start, TILE + 1)) for start, length in ((y, height), (x, width))
+    )
+    return _window(*sides)
 
 
-def _side(start: int, length: int) -> NDArray[np.float32]:
+@lru_cache(maxsize=256)  # of 64 KB: most tiles of a photo have the same one
+def _window(down: tuple[bool, int], across: tuple[bool, int]) -> NDArray[np.float32]:
+    weights = np.minimum.outer(_side(*down), _side(*across))
+    weights.setflags(write=False)
+    return weights
+
+
+def _side(first: bool, left: int) -> NDArray[np.float32]:
+    """Weights along a side of a tile: ``first`` begins at the image's border, and ``left`` px of
+    the image lie ahead."""
     weights = COSINE.copy()
-    if start == 0:
+    if first:
         weights[: TILE // 2] = 1
-    if start + TILE >= length:
+    if left <= TILE:
         weights[TILE // 2 :] = 1
-    return weights[: length - start]
+    return weights[:left]
 
 
 def blend(
@@ -86,8 +98,10 @@ def blend(
         more = patch[0, :h, :w] - coarse[area]
         less = np.minimum(more, 0)
         alpha_change = share * (more - less + _fade(shallow, y, x) * less)
-        colour = patch[1:, :h, :w].transpose(1, 2, 0) - image[area] * np.float32(1 / 255)
-        change = np.rint(share[..., None] * colour * _FIXED).astype(np.int16)
+        # Rounded by OpenCV, in one go: NumPy is slow where the last dimension is of three.
+        colour = cv2.merge([*patch[1:, :h, :w]])
+        colour -= image[area] * np.float32(1 / 255)
+        change = cv2.multiply(colour, cv2.merge([share] * 3), scale=_FIXED, dtype=cv2.CV_16S)
         for band in _bands(y, len(coarse)):
             if band not in open_:
                 open_[band] = _Band(band * TILE, coarse)
@@ -134,8 +148,9 @@ class _Band:
         alpha[rows] = self.alpha
         seen, written = image[rows], foreground[rows]
         for part in self.parts:
-            moved = seen[part] + self.change[part] * np.float32(255 / _FIXED)
-            written[part] = np.clip(moved + 0.5, 0, 255).astype(np.uint8)
+            written[part] = cv2.addWeighted(
+                seen[part], 1, self.change[part], 255 / _FIXED, 0, dtype=cv2.CV_8U
+            )
 
 
 def _total(number: int, origins: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -45,7 +45,9 @@ def prepare(image: NDArray[np.uint8], card: CoarseModel) -> NDArray[np.float32]:
         small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
     else:
         lanczos = Image.Resampling.LANCZOS
-        small = np.asarray(Image.fromarray(image).resize((width, height), lanczos))
+        # A large photo by whole pixels first: a third of the time, a fifth of a grey level apart.
+        whole = Image.fromarray(image)
+        small = np.asarray(whole.resize((width, height), lanczos, reducing_gap=3))
     small = small.astype(np.float32)
     brightest = max(float(small.max()), 1e-6) if card.scale_by_max else 255.0
     # Doubles, as in the reference implementations: a grey level is lost otherwise.

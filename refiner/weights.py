@@ -65,10 +65,14 @@ def _shape(settings: Mapping[str, Any]) -> Shape:
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the layers their present names."""
+    """Give the layers of earlier files their present names, and the first its present inputs."""
     for old, new in LAYERS.items():
         weights = {name.replace(old, new): value for name, value in weights.items()}
-    return dict(weights)
+    stem = weights["stem.0.weight"]
+    if stem.shape[1] == 30:  # 4 pixels of each of 5 channels, and no channel twice
+        pixels = stem[:, :20].unflatten(1, (5, 4)).transpose(1, 2).flatten(1, 2)
+        stem = torch.cat([pixels, stem[:, 20:], torch.zeros_like(stem[:, :2])], 1)
+    return {**weights, "stem.0.weight": stem}
 
 
 def _load_onnx(path: Path, is_global: bool) -> Generator:

@@ -125,6 +125,29 @@ def test_a_session_leaves_the_cores_to_others_while_it_waits(tmp_path):
     assert options.intra_op_num_threads == providers.usable_cores()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
+def test_a_compact_process_does_not_fetch_its_memory_again_and_again():
+    code = """
+import resource
+import numpy as np
+from pipeline import Cutout
+from pipeline.memory import compact
+
+compact()
+photo = np.full((1080, 1920, 3), 40, np.uint8)
+photo[200:900, 500:1400] = 220
+cutout = Cutout()
+cutout(photo)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+cutout(photo)
+used = resource.getrusage(resource.RUSAGE_SELF)
+fetched = (used.ru_minflt - before) * resource.getpagesize()
+assert fetched < 1024 * used.ru_maxrss, f"{fetched / 1e6:.0f} MB of {used.ru_maxrss / 1e3:.0f}"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_usable_cores_are_those_of_the_process_not_of_the_machine(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)

@@ -7,28 +7,19 @@ Both have the input ``input`` (N, 3, H, W) float32 and the outputs ``d0`` .. ``d
 a second look at a photo is at a smaller size (:mod:`pipeline.views`). A network that can be told
 what to cut has a second input ``hints`` (N, 2, H, W) float32 in 0..1 (:mod:`u2net.hints`); zeros
 say nothing.
-
-``--plain WEIGHTS`` keeps the network of another export for photos without hints: both lie in one
-file (:func:`join`), and the new one runs only where something is said. ``--share 0.75`` has the
-mean of both networks' weights for such photos, three quarters of it the new one's: a network that
-learned more data and its elder are better together than either (Wortsman et al., "Robust
-fine-tuning of zero-shot models", CVPR 2022).
 """
 
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 import onnx
-import onnx.compose
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 from PIL import Image
 from torch import Tensor, nn
 
@@ -39,12 +30,9 @@ from u2net import weights
 from u2net.dataset import Prepared, evenly
 from u2net.network import DEPTH, HINTS, U2Net, fused, normalise
 from u2net.settings import SIZE
-from u2net.weights import TOLD
 
 OUTPUTS = [f"d{k}" for k in range(DEPTH + 1)]
 CALIBRATION = 64  # photos for the ranges of INT8, spread over all sources
-PLAIN = "plain_"  # prefix of the maps of the plain network, in a file that holds two
-FP32 = "coarse.onnx"  # the file in 32 bits
 OPSET = 17  # the first with everything used here; old runtimes read it
 
 
@@ -92,50 +80,6 @@ def write_fp32(model: U2Net, path: Path, size: int = SIZE) -> None:
         onnx.checker.check_model(onnx.load(str(part)), full_check=True)
 
 
-def join(plain: onnx.ModelProto, hinted: onnx.ModelProto) -> onnx.ModelProto:
-    """Put a network for plain photos and one for hints into one graph, with the inputs of both.
-
-    The plain one is the graph itself, so that what reads or trains on a file finds it there; where
-    no hint is above 0 its maps are the answer. Else a branch, run only then, gives them.
-    """
-    joined = onnx.ModelProto()
-    joined.CopyFrom(plain)
-    if joined.graph.node[-1].op_type == "If":  # joined before: its plain network goes on
-        del joined.graph.node[-4:], joined.graph.input[1:]
-    else:
-        _rename(joined.graph, {name: PLAIN + name for name in OUTPUTS})
-    branch = onnx.compose.add_prefix(hinted, TOLD).graph
-    own = {TOLD + value.name: value.name for value in hinted.graph.input}
-    _rename(branch, own)
-    del branch.input[:]  # a branch reads what lies around it
-    other = helper.make_graph(
-        [helper.make_node("Identity", [PLAIN + name], [f"same_{name}"]) for name in OUTPUTS],
-        "plain",
-        [],
-        [helper.make_tensor_value_info(f"same_{d}", TensorProto.FLOAT, None) for d in OUTPUTS],
-    )
-    zero = helper.make_tensor("hints_zero", TensorProto.FLOAT, [], [0.0])
-    joined.graph.node.extend(
-        [
-            helper.make_node("Constant", [], ["hints_zero"], value=zero),
-            helper.make_node("ReduceMax", ["hints"], ["hints_most"], keepdims=0),
-            helper.make_node("Greater", ["hints_most", "hints_zero"], ["hinted"]),
-            helper.make_node("If", ["hinted"], OUTPUTS, then_branch=branch, else_branch=other),
-        ]
-    )
-    joined.graph.input.extend(hinted.graph.input[1:])
-    del joined.graph.output[:]
-    joined.graph.output.extend(hinted.graph.output)
-    return joined
-
-
-def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    """Rename tensors wherever the nodes of a graph make or read them."""
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-
-
 def write_int8(fp32: Path, path: Path, photos: NDArray[np.uint8]) -> None:
     """Quantise a written FP32 network (:func:`pipeline.models.quantize.write_int8`).
 
@@ -166,49 +110,17 @@ def network_input(photos: NDArray[np.uint8]) -> NDArray[np.float32]:
     return normalise(torch.from_numpy(photos.transpose(0, 3, 1, 2).copy())).numpy()
 
 
-@torch.no_grad()
-def mean(elder: U2Net, newer: U2Net, share: float) -> U2Net:
-    """Return ``elder`` with the weights (1 - share) · its own + share · those of ``newer``.
-
-    Inputs that only ``newer`` has, for hints, are left out.
-    """
-    joined, new = copy.deepcopy(elder), newer.state_dict()
-    for name, weight in joined.state_dict().items():
-        theirs = new[name][tuple(slice(n) for n in weight.shape)]
-        weight.copy_(torch.lerp(weight, theirs.to(weight), share))
-    return joined
-
-
-def export(
-    model: U2Net,
-    pictures: Prepared,
-    out: Path,
-    gain: float = 1.0,
-    plain: Path | None = None,
-    share: float = 0.0,
-) -> tuple[Path, Path]:
+def export(model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0) -> tuple[Path, Path]:
     """Write ``coarse.onnx`` and ``coarse_int8.onnx`` to ``out``, and return their paths.
 
-    ``gain`` as for :func:`sharpen_map`; ``pictures`` is the training split; ``plain`` is the folder
-    of the files whose network photos without hints go on with, if given, and ``share`` how much of
-    ``model`` goes into it (:func:`mean`).
+    ``gain`` as for :func:`sharpen_map`; ``pictures`` is the training split.
     """
-    if plain and share:
-        with tempfile.TemporaryDirectory() as folder:
-            joined = mean(weights.load_onnx(plain / FP32), fused(model), share)
-            export(joined, pictures, Path(folder), gain)
-            return export(model, pictures, out, gain, Path(folder))
     out.mkdir(parents=True, exist_ok=True)
-    fp32, int8 = out / FP32, out / "coarse_int8.onnx"
+    fp32, int8 = out / "coarse.onnx", out / "coarse_int8.onnx"
     write_fp32(sharpen_map(fused(model), gain), fp32)
     chosen = evenly(len(pictures), CALIBRATION)
     squares = [Image.fromarray(pictures.pack[k][..., :3]).resize((SIZE, SIZE)) for k in chosen]
     write_int8(fp32, int8, np.stack([np.asarray(square) for square in squares]))
-    if plain:
-        for path in (fp32, int8):
-            joined = join(onnx.load(str(plain / path.name)), onnx.load(str(path)))
-            onnx.checker.check_model(joined, full_check=True)
-            files.write(path, joined.SerializeToString())
     return fp32, int8
 
 
@@ -217,19 +129,10 @@ def export(
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--gain", default=1.0, help="How decided the map d0 is; 1: as trained.")
-@click.option("--plain", type=click.Path(path_type=Path, exists=True), help="Folder to keep from.")
-@click.option(
-    "--share", type=click.FloatRange(0, 1), default=0.0,
-    help="Of the new weights, in the network kept from there.",
-)  # fmt: skip
-def main(
-    checkpoint: Path, prepared: Path, out: Path, gain: float, plain: Path | None, share: float
-) -> None:
+def main(checkpoint: Path, prepared: Path, out: Path, gain: float) -> None:
     """Write coarse.onnx and coarse_int8.onnx, calibrated on training photos, to OUT."""
-    if share and not plain:
-        raise click.UsageError("--share needs --plain, the folder of the weights to share with")
     model, pictures = weights.load(checkpoint), Prepared(prepared, "train")
-    for path in export(model, pictures, out, gain, plain, share):
+    for path in export(model, pictures, out, gain):
         click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 

@@ -15,21 +15,17 @@ from pipeline.errors import ModelInvalid, ModelMissing
 from training import checkpoint
 from u2net.network import DEEP, SMALL, WIDTHS, U2Net, Widths, fused, unfused, widened, with_hints
 
-TOLD = "told_"  # prefix of the network for hints, in a file that holds two
 
-
-def load(path: Path, told: bool = False) -> U2Net:
+def load(path: Path) -> U2Net:
     """Load an ONNX file, or the averaged weights of a checkpoint, as it was trained.
 
-    ``told`` is as for :func:`load_onnx`. Raises ``ModelMissing`` or ``ModelInvalid``.
+    Raises ``ModelMissing`` or ``ModelInvalid``.
     """
-    return load_onnx(path, told) if path.suffix == ".onnx" else load_checkpoint(path)
+    return load_onnx(path) if path.suffix == ".onnx" else load_checkpoint(path)
 
 
-def load_onnx(path: Path, told: bool = False) -> U2Net:
+def load_onnx(path: Path) -> U2Net:
     """Load the network in evaluation mode, float32, its weights frozen.
-
-    Of a file that holds two (:func:`u2net.export.join`), ``told`` chooses the one for hints.
 
     Raises ``ModelMissing`` without the file and ``ModelInvalid`` if it is no U²-Net-P with folded
     normalisations, its weights named as in the published file (``n.e.K``, ``n.d.K``, ``n.side.K``,
@@ -42,8 +38,6 @@ def load_onnx(path: Path, told: bool = False) -> U2Net:
         raise ModelMissing(f"No network at {path}: give the ONNX file of a U²-Net-P.")
     try:
         graph = onnx.load(str(path)).graph
-        if told and graph.node[-1].op_type == "If":
-            graph = next(a.g for a in graph.node[-1].attribute if a.name == "then_branch")
         weights = {
             torch_name(t.name): torch.from_numpy(numpy_helper.to_array(t).copy())
             for t in graph.initializer
@@ -63,7 +57,7 @@ def torch_name(onnx_name: str) -> str:
     >>> torch_name("n.e.0.cin.conv.weight"), torch_name("model.encoder.0.cin.conv.weight")
     ('encoder.0.cin.conv.weight', 'encoder.0.cin.conv.weight')
     """
-    name = onnx_name.removeprefix(TOLD).removeprefix("n.").removeprefix("model.")
+    name = onnx_name.removeprefix("n.").removeprefix("model.")
     for theirs, ours in (("e.", "encoder."), ("d.", "decoder.")):
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)

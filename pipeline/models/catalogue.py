@@ -107,7 +107,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner_int8.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="cd4bb36ee2df9ca56753ba579c8543499464617139ebe25a6d4a44db4cda953c",
+        sha256="1063f3633dcac79a3670fad0c2d51fae740999fbedd3768f04f7f0e932fb15ce",
         purpose="hair, fur and other edges; the default",
         fp32_variant="wisp-fp32",
     ),
@@ -115,7 +115,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="94c6c6894c7a79364c7cd67d66064645232ac07ff11aa9366b4999afc7981a08",
+        sha256="88051a19e3e7cfa36b6caf3550ee9af6b47aa4cf01276c0dd50a7cf7797ed09d",
         purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
 }

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="training needs the train extra")
 onnx = pytest.importorskip("onnx", reason="training needs the train extra")
@@ -16,7 +15,7 @@ import train_u2net  # noqa: E402
 from u2net import cases, export, samples, weights  # noqa: E402
 from u2net.dataset import Prepared  # noqa: E402
 from u2net.evaluate import open_network  # noqa: E402
-from u2net.network import SMALL, TINY, U2Net, with_hints  # noqa: E402
+from u2net.network import DEEP, SMALL, TINY, U2Net, widened, with_hints  # noqa: E402
 from u2net.prepare import find_held, held, read_pieces, tenth  # noqa: E402
 from u2net.samples import Pool  # noqa: E402
 from u2net.settings import Data, Settings  # noqa: E402
@@ -165,51 +164,25 @@ def test_a_tiny_network_has_hints_too():
     assert U2Net(TINY, hints=True)(torch.zeros(1, 3, 64, 64))[0].shape == (1, 1, 64, 64)
 
 
-def test_a_file_of_two_networks_asks_the_told_one_only_where_something_is_said(tmp_path):
+def test_deep_blocks_begin_wider_from_narrow_ones_and_a_file_says_which_they_are(tmp_path):
     torch.manual_seed(0)
-    plain, hinted = U2Net(TINY, norm=False), U2Net(TINY, norm=False, hints=True)
-    files = {"plain": plain, "hinted": hinted}
-    for name, model in files.items():
-        export.write_fp32(model.eval(), tmp_path / f"{name}.onnx", size=64)
-    models = {name: onnx.load(str(tmp_path / f"{name}.onnx")) for name in files}
-    joined = export.join(models["plain"], models["hinted"])
-    onnx.checker.check_model(joined, full_check=True)
-    onnx.save(joined, str(tmp_path / "joined.onnx"))
-    again = export.join(joined, models["hinted"])
-    assert again.SerializeToString() == joined.SerializeToString()
-
-    x = np.random.default_rng(0).normal(size=(2, 3, 64, 96)).astype(np.float32)
-    nothing = np.zeros((2, 2, 64, 96), np.float32)
-    box = nothing.copy()
-    box[0, 0, 8:30, 8:30] = 1
-    sessions = {name: open_network(tmp_path / f"{name}.onnx") for name in (*files, "joined")}
-    for hints, name in ((nothing, "plain"), (box, "hinted")):
-        expected = {"input": x, "hints": hints} if name == "hinted" else {"input": x}
-        answers = sessions["joined"].run(None, {"input": x, "hints": hints})
-        assert all(map(np.array_equal, answers, sessions[name].run(None, expected)))
-    assert [i.name for i in sessions["joined"].get_inputs()] == ["input", "hints"]
-
-
-def test_either_network_of_a_file_is_read_back_and_their_mean_lies_between(tmp_path, prepared):
-    torch.manual_seed(0)
-    elder, newer = (U2Net(SMALL, norm=False, hints=hints).eval() for hints in (False, True))
-    export.write_fp32(elder, tmp_path / "coarse.onnx", size=64)
-    _, _ = export.export(
-        newer, Prepared(prepared, "train"), tmp_path / "two", plain=tmp_path, share=0.75
-    )
-    plain, told = (weights.load(tmp_path / "two" / "coarse.onnx", told) for told in (False, True))
-    assert told.hints and not plain.hints
-    for name, weight in told.state_dict().items():
-        assert torch.equal(weight, newer.state_dict()[name])
-        own = tuple(slice(n) for n in plain.state_dict()[name].shape)
-        expected = 0.25 * elder.state_dict()[name] + 0.75 * weight[own]
-        assert torch.allclose(plain.state_dict()[name], expected, atol=1e-6)
-    assert weights.load(tmp_path / "coarse.onnx", told=True).hints is False  # there is but one
-
-
-@pytest.mark.parametrize("words", [["--share", "0.5"], ["--share", "2"]])
-def test_a_share_that_means_nothing_is_refused(words, prepared, tmp_path):
-    (tmp_path / "last.pt").touch()
-    paths = [str(tmp_path / "last.pt"), "--prepared", str(prepared), "--out", str(tmp_path)]
-    done = CliRunner().invoke(export.main, [*paths, *words])
-    assert done.exit_code == 2 and "--share" in done.output
+    narrow = U2Net(SMALL, norm=False, hints=True).eval()
+    deep = widened(narrow, DEEP).eval()
+    assert widened(deep, DEEP) is deep
+    x, planes = torch.randn(1, 3, 64, 96), torch.rand(1, 2, 64, 96)
+    with torch.no_grad():
+        for ours, theirs in zip(deep(x, planes), narrow(x, planes), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-4)
+    # What the new channels find counts nothing yet, and learns to at once.
+    sum(d.square().mean() for d in deep(x, planes)).backward()
+    readers = [deep.encoder[5].dec[-1], deep.decoder[0].dec[0]]
+    for layer in readers:
+        new = layer.conv.weight.unflatten(1, (2, -1))[:16, :, 16:]
+        grads = layer.conv.weight.grad.unflatten(1, (2, -1))[:16, :, 16:]
+        assert not new.any() and grads.any()
+    for name, model in (("narrow", narrow), ("deep", deep)):
+        export.write_fp32(model, tmp_path / f"{name}.onnx", size=64)
+        read = weights.load(tmp_path / f"{name}.onnx")
+        assert read.widths == model.widths and read.hints
+        for key, weight in read.state_dict().items():
+            assert torch.equal(weight, model.state_dict()[key])
