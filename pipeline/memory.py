@@ -1,4 +1,4 @@
-"""Saying that memory ran out, whoever ran out of it."""
+"""Saying that memory or threads ran out, whoever ran out of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 
+_NO_THREAD = "can't start new thread"  # CPython has no exception of its own for it either
+
 
 @contextmanager
 def enough_memory(
@@ -23,13 +25,18 @@ def enough_memory(
 ) -> Iterator[None]:
     """Raise :class:`OutOfMemory` where NumPy, Pillow, OpenCV or onnxruntime had too little.
 
-    Also where one of them cannot be loaded for want of it.
+    Also where one of them cannot be loaded for want of it, and where no thread can be started.
     """
     try:
         yield
     except OutOfMemory:
         raise
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+            raise OutOfMemory(
+                "the system starts no further thread: raise its limit (ulimit -u, or the number of "
+                "processes that a container may have)"
+            ) from error
         if isinstance(error, MemoryError) or _foreign(error):
             raise OutOfMemory(message) from error
         raise

@@ -106,6 +106,18 @@ def test_too_little_memory_is_one_error(photo, tiny, error):
         cutout(photo)
 
 
+def test_where_no_thread_can_be_started_is_one_error(photo, tiny, monkeypatch):
+    cutout = Cutout(Settings(model=tiny))
+    cutout(photo)
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(OutOfMemory, match="no further thread: raise its limit"):
+        cutout(photo)
+
+
 @pytest.mark.parametrize("error", [ValueError("bad_alloc"), onnx_error("no such input")])
 def test_other_errors_are_left_as_they_are(error):
     with pytest.raises(type(error)), enough_memory():

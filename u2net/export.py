@@ -6,7 +6,8 @@ Both have the input ``input`` (N, 3, H, W) float32 and the outputs ``d0`` .. ``d
 (N, 1, H, W) float32 in 0..1 (d0 is the fused map), with a free N, and H and W free in steps of 32:
 a second look at a photo is at a smaller size (:mod:`pipeline.views`). A network that can be told
 what to cut has a second input ``hints`` (N, 2, H, W) float32 in 0..1 (:mod:`u2net.hints`); zeros
-say nothing.
+say nothing. With ``--elder`` the weights are the mean (:func:`u2net.network.mean`) of the new ones
+and of those that the training went on from.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pipeline.cli.command import Command
 from pipeline.models import quantize
 from u2net import weights
 from u2net.dataset import Prepared, evenly
-from u2net.network import DEPTH, HINTS, U2Net, fused, normalise
+from u2net.network import DEPTH, HINTS, U2Net, fused, mean, normalise
 from u2net.settings import SIZE
 
 OUTPUTS = [f"d{k}" for k in range(DEPTH + 1)]
@@ -129,9 +130,17 @@ def export(model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0) -> tu
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--gain", default=1.0, help="How decided the map d0 is; 1: as trained.")
-def main(checkpoint: Path, prepared: Path, out: Path, gain: float) -> None:
+@click.option("--elder", type=click.Path(path_type=Path, exists=True), help="What it went on from.")
+@click.option(
+    "--share", type=click.FloatRange(0, 1), default=0.75, help="Of its weights, beside the elder's."
+)
+def main(
+    checkpoint: Path, prepared: Path, out: Path, gain: float, elder: Path | None, share: float
+) -> None:
     """Write coarse.onnx and coarse_int8.onnx, calibrated on training photos, to OUT."""
-    model, pictures = weights.load(checkpoint), Prepared(prepared, "train")
+    model, pictures = fused(weights.load(checkpoint)), Prepared(prepared, "train")
+    if elder:
+        model = mean(fused(weights.load(elder)), model, share)
     for path in export(model, pictures, out, gain):
         click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 

@@ -255,33 +255,48 @@ def with_hints(model: U2Net) -> U2Net:
 
 
 @torch.no_grad()
-def widened(model: U2Net, widths: Widths) -> U2Net:
+def widened(model: U2Net, widths: Widths, like: U2Net | None = None) -> U2Net:
     """A folded network with more channels inside its blocks that answers as ``model`` does.
 
-    The new channels find something at random, and what reads them begins at zero (after Chen et
-    al., "Net2Net", ICLR 2016, who copy channels instead).
+    The new channels find what they find in ``like``, a folded network of ``widths``, or else
+    something at random; what reads them is zero (after Chen et al., "Net2Net", ICLR 2016, who copy
+    channels instead).
     """
     if model.widths == widths:
         return model
     grown = U2Net(widths, norm=False, hints=model.hints)
-    grown.load_state_dict({**grown.state_dict(), **_outside_blocks(model)})
-    for old_block, new_block in zip(model.blocks, grown.blocks, strict=True):
-        for old, new in zip(old_block.layers, new_block.layers, strict=True):
-            nn.init.kaiming_normal_(new.conv.weight, nonlinearity="relu")
-            nn.init.zeros_(new.conv.bias)
+    outside = {k: v for k, v in model.state_dict().items() if k.startswith(("side.", "out."))}
+    grown.load_state_dict(outside, strict=False)
+    for number, (old_block, new_block) in enumerate(zip(model.blocks, grown.blocks, strict=True)):
+        layers = like.blocks[number].layers if like else [None] * len(new_block.layers)
+        for old, new, other in zip(old_block.layers, new_block.layers, layers, strict=True):
+            if other:
+                new.load_state_dict(other.state_dict())
+            else:
+                nn.init.kaiming_normal_(new.conv.weight, nonlinearity="relu")
+                nn.init.zeros_(new.conv.bias)  # type: ignore[arg-type]
             # A decoder's layer reads two features, one behind the other.
             parts = 2 if any(layer is new for layer in new_block.dec) else 1
             count = len(old.conv.weight)
             ours, theirs = (conv.weight.unflatten(1, (parts, -1)) for conv in (new.conv, old.conv))
             ours[:count] = 0
             ours[:count, :, : theirs.shape[2]] = theirs
-            new.conv.bias[:count] = old.conv.bias
+            new.conv.bias[:count] = old.conv.bias  # type: ignore[index]
     return grown
 
 
-def _outside_blocks(model: U2Net) -> dict[str, Tensor]:
-    """The weights of what is no block: the side outputs and their fusion."""
-    return {k: v for k, v in model.state_dict().items() if k.startswith(("side.", "out."))}
+@torch.no_grad()
+def mean(elder: U2Net, newer: U2Net, share: float) -> U2Net:
+    """A folded network of the weights (1 - share) · elder + share · newer.
+
+    What learned more and what it went on from are better together than either (Wortsman et al.,
+    "Robust fine-tuning of zero-shot models", CVPR 2022). ``newer`` may have more channels.
+    """
+    joined = copy.deepcopy(newer)
+    first = widened(elder, newer.widths, like=newer).state_dict()
+    for name, weight in joined.state_dict().items():
+        weight.copy_(torch.lerp(first[name].to(weight), weight, share))
+    return joined
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import train_u2net  # noqa: E402
 from u2net import cases, export, samples, weights  # noqa: E402
 from u2net.dataset import Prepared  # noqa: E402
 from u2net.evaluate import open_network  # noqa: E402
-from u2net.network import DEEP, SMALL, TINY, U2Net, widened, with_hints  # noqa: E402
+from u2net.network import DEEP, SMALL, TINY, U2Net, mean, widened, with_hints  # noqa: E402
 from u2net.prepare import find_held, held, read_pieces, tenth  # noqa: E402
 from u2net.samples import Pool  # noqa: E402
 from u2net.settings import Data, Settings  # noqa: E402
@@ -186,3 +186,27 @@ def test_deep_blocks_begin_wider_from_narrow_ones_and_a_file_says_which_they_are
         assert read.widths == model.widths and read.hints
         for key, weight in read.state_dict().items():
             assert torch.equal(weight, model.state_dict()[key])
+
+
+def test_a_mean_of_weights_lies_between_and_keeps_what_only_the_newer_one_has():
+    torch.manual_seed(0)
+    elder, start = U2Net(SMALL, norm=False, hints=True), torch.Generator().manual_seed(1)
+    newer = widened(elder, DEEP)
+    with torch.no_grad():
+        for weight in newer.parameters():
+            weight += 0.01 * torch.randn(weight.shape, generator=start)
+    joined = mean(elder, newer, 0.75)
+    x, planes = torch.randn(1, 3, 64, 64), torch.rand(1, 2, 64, 64)
+    with torch.no_grad():
+        whole, none = (mean(elder, newer, share)(x, planes)[0] for share in (1.0, 0.0))
+        assert torch.equal(whole, newer(x, planes)[0])
+        assert torch.allclose(none, elder(x, planes)[0], atol=1e-4)
+    for at in ("encoder.0.cin.conv.weight", "encoder.5.dec.0.conv.bias"):
+        old, new, both = (net.state_dict()[at] for net in (elder, newer, joined))
+        assert torch.allclose(both[:16], 0.25 * old[:16] + 0.75 * new[:16], atol=1e-6)
+        assert torch.equal(both[64:], new[64:])
+    layer = "encoder.5.dec.0.conv.weight"
+    old, new, both = (net.state_dict()[layer] for net in (elder, newer, joined))
+    assert torch.equal(both[16:], new[16:])  # new channels find what they learned to
+    assert torch.allclose(both[:16, 16:64], 0.75 * new[:16, 16:64])
+    assert torch.allclose(both[:16, 64:80], 0.25 * old[:, 16:] + 0.75 * new[:16, 64:80], atol=1e-6)
