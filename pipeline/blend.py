@@ -101,7 +101,8 @@ def blend(
         # Rounded by OpenCV, in one go: NumPy is slow where the last dimension is of three.
         colour = cv2.merge([*patch[1:, :h, :w]])
         colour -= image[area] * np.float32(1 / 255)
-        change = cv2.multiply(colour, cv2.merge([share] * 3), scale=_FIXED, dtype=cv2.CV_16S)
+        shares = cv2.merge([share] * 3)
+        change = np.asarray(cv2.multiply(colour, shares, scale=_FIXED, dtype=cv2.CV_16S), np.int16)
         for band in _bands(y, len(coarse)):
             if band not in open_:
                 open_[band] = _Band(band * TILE, coarse)

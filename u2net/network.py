@@ -281,7 +281,8 @@ def widened(model: U2Net, widths: Widths, like: U2Net | None = None) -> U2Net:
             ours, theirs = (conv.weight.unflatten(1, (parts, -1)) for conv in (new.conv, old.conv))
             ours[:count] = 0
             ours[:count, :, : theirs.shape[2]] = theirs
-            new.conv.bias[:count] = old.conv.bias  # type: ignore[index]
+            old_bias, new_bias = cast(Tensor, old.conv.bias), cast(Tensor, new.conv.bias)
+            new_bias[:count] = old_bias
     return grown
 
 

@@ -174,11 +174,12 @@ def test_deep_blocks_begin_wider_from_narrow_ones_and_a_file_says_which_they_are
         for ours, theirs in zip(deep(x, planes), narrow(x, planes), strict=True):
             assert torch.allclose(ours, theirs, atol=1e-4)
     # What the new channels find counts nothing yet, and learns to at once.
-    sum(d.square().mean() for d in deep(x, planes)).backward()
-    readers = [deep.encoder[5].dec[-1], deep.decoder[0].dec[0]]
-    for layer in readers:
-        new = layer.conv.weight.unflatten(1, (2, -1))[:16, :, 16:]
-        grads = layer.conv.weight.grad.unflatten(1, (2, -1))[:16, :, 16:]
+    torch.stack([d.square().mean() for d in deep(x, planes)]).sum().backward()
+    weights_by_name = dict(deep.named_parameters())
+    for name in ("encoder.5.dec.2.conv.weight", "decoder.0.dec.0.conv.weight"):
+        weight = weights_by_name[name]
+        assert weight.grad is not None
+        new, grads = (t.unflatten(1, (2, -1))[:16, :, 16:] for t in (weight, weight.grad))
         assert not new.any() and grads.any()
     for name, model in (("narrow", narrow), ("deep", deep)):
         export.write_fp32(model, tmp_path / f"{name}.onnx", size=64)
@@ -194,7 +195,7 @@ def test_a_mean_of_weights_lies_between_and_keeps_what_only_the_newer_one_has():
     newer = widened(elder, DEEP)
     with torch.no_grad():
         for weight in newer.parameters():
-            weight += 0.01 * torch.randn(weight.shape, generator=start)
+            weight.add_(torch.randn(weight.shape, generator=start), alpha=0.01)
     joined = mean(elder, newer, 0.75)
     x, planes = torch.randn(1, 3, 64, 64), torch.rand(1, 2, 64, 64)
     with torch.no_grad():
