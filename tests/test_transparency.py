@@ -55,7 +55,7 @@ def test_cutting_a_cutout_again_changes_nothing(cutout, name):
 def test_a_round_portrait_is_still_cut_out(cutout):
     image = data.astronaut()
     result = cutout(np.dstack([image, (disc(512, 0.5) * 255).astype(np.uint8)]))
-    assert result.alpha.mean() < 0.7 * disc(512, 0.5).mean()
+    assert result.alpha.mean() < 0.8 * disc(512, 0.5).mean()  # some of its ground is kept
     assert not result.photo.notes
 
 
