@@ -36,7 +36,7 @@ def window(y: int, x: int, height: int, width: int) -> NDArray[np.float32]:
     return _window(*sides)
 
 
-@lru_cache(maxsize=256)  # of 64 KB: most tiles of a photo have the same one
+@lru_cache(maxsize=32)  # of 64 KB: a photo has nine at most, for its corners, sides and inside
 def _window(down: tuple[bool, int], across: tuple[bool, int]) -> NDArray[np.float32]:
     weights = np.minimum.outer(_side(*down), _side(*across))
     weights.setflags(write=False)

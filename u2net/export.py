@@ -130,14 +130,20 @@ def export(model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0) -> tu
 @click.option("--prepared", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--gain", default=1.0, help="How decided the map d0 is; 1: as trained.")
-@click.option("--elder", type=click.Path(path_type=Path, exists=True), help="What it went on from.")
 @click.option(
-    "--share", type=click.FloatRange(0, 1), default=0.75, help="Of its weights, beside the elder's."
+    "--elder", type=click.Path(path_type=Path, exists=True), help="Weights that it went on from."
+)
+@click.option(
+    "--share", type=click.FloatRange(0, 1), default=1.0, help="Of the new weights in the mean."
 )
 def main(
     checkpoint: Path, prepared: Path, out: Path, gain: float, elder: Path | None, share: float
 ) -> None:
     """Write coarse.onnx and coarse_int8.onnx, calibrated on training photos, to OUT."""
+    if (elder is None) != (share == 1):
+        raise click.UsageError(
+            "--share below 1 and --elder, the weights to share with, go together"
+        )
     model, pictures = fused(weights.load(checkpoint)), Prepared(prepared, "train")
     if elder:
         model = mean(fused(weights.load(elder)), model, share)

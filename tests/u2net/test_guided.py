@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="training needs the train extra")
 onnx = pytest.importorskip("onnx", reason="training needs the train extra")
@@ -211,3 +212,11 @@ def test_a_mean_of_weights_lies_between_and_keeps_what_only_the_newer_one_has():
     assert torch.equal(both[16:], new[16:])  # new channels find what they learned to
     assert torch.allclose(both[:16, 16:64], 0.75 * new[:16, 16:64])
     assert torch.allclose(both[:16, 64:80], 0.25 * old[:, 16:] + 0.75 * new[:16, 64:80], atol=1e-6)
+
+
+@pytest.mark.parametrize("words", [["--share", "0.5"], ["--share", "2"]])
+def test_a_share_that_means_nothing_is_refused(words, prepared, tmp_path):
+    (tmp_path / "last.pt").touch()
+    paths = [str(tmp_path / "last.pt"), "--prepared", str(prepared), "--out", str(tmp_path)]
+    done = CliRunner().invoke(export.main, [*paths, *words])
+    assert done.exit_code == 2 and "--share" in done.output
