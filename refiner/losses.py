@@ -54,13 +54,19 @@ def l2(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     return weighted_mean((alpha - truth).square(), weight)
 
 
-def gradient(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Absolute difference of the Sobel gradients (kernel divided by 8), both directions."""
-    difference = F.pad(alpha - truth, (1, 1, 1, 1), mode="replicate")
-    smooth_y = difference[..., :-2, :] + 2 * difference[..., 1:-1, :] + difference[..., 2:, :]
-    smooth_x = difference[..., :-2] + 2 * difference[..., 1:-1] + difference[..., 2:]
+def sobel(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel gradients (kernel divided by 8) along x and y, each of the picture's shape."""
+    padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    smooth_y = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
+    smooth_x = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
     dx = (smooth_y[..., 2:] - smooth_y[..., :-2]) / 8
     dy = (smooth_x[..., 2:, :] - smooth_x[..., :-2, :]) / 8
+    return dx, dy
+
+
+def gradient(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Absolute difference of the Sobel gradients, both directions."""
+    dx, dy = sobel(alpha - truth)
     return weighted_mean(dx.abs() + dy.abs(), weight)
 
 

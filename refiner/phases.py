@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.errors import SettingsError
 from refiner import dataset, losses
 from refiner.dataset import Batch, Shards
-from refiner.discriminator import Discriminator, over
+from refiner.discriminator import Discriminator, judged
 from refiner.settings import Settings
 from refiner.validate import smooth_change
 from training.prefetch import prefetch
@@ -42,18 +42,24 @@ class Reconstruction:
 
         The gradients are left in the generator's parameters.
         """
-        if not self.s.weights.consistency:
-            loss = self.loss(self.refine(batch), batch)
-            self.fabric.backward(loss)
-            return {"loss": loss.detach()}
-        noise = np.random.default_rng([self.s.seed, step, self.fabric.global_rank])
-        twice = dataset.twice(batch, noise)
-        refined = self.refine(twice)
-        loss = self.loss(refined, twice)
-        once, again = refined[:, :1].chunk(2)
-        apart = losses.l1(once, again, batch.weight)
-        self.fabric.backward(loss + self.s.weights.consistency * apart)
-        return {"loss": loss.detach(), "apart": apart.detach()}
+        rng = np.random.default_rng([self.s.seed, step, self.fabric.global_rank])
+        if self.s.weights.consistency:
+            batch = dataset.twice(batch, rng)
+        refined = self.refine(batch)
+        loss, log = self.losses(step, refined, batch, rng)
+        if self.s.weights.consistency:
+            once, again = refined[:, :1].chunk(2)
+            apart = losses.l1(once, again, batch.weight[: len(once)])
+            loss, log["apart"] = loss + self.s.weights.consistency * apart, apart.detach()
+        self.fabric.backward(loss)
+        return log
+
+    def losses(
+        self, step: int, refined: Tensor, batch: Batch, rng: np.random.Generator
+    ) -> tuple[Tensor, Log]:
+        """Return what the generator is to make small, and what is logged of it."""
+        loss = self.loss(refined, batch)
+        return loss, {"loss": loss.detach()}
 
     def refine(self, batch: Batch) -> Tensor:
         """Return the generator's answer as it is used."""
@@ -85,19 +91,24 @@ class Adversarial(Reconstruction):
         self.parts = {"discriminator": module, "discriminator_optimizer": self.optimizer}
         self.lpips = perceptual_loss().to(fabric.device) if s.perceptual else None
 
-    def step(self, step: int, batch: Batch) -> Log:
-        s, refined = self.s, self.refine(batch)
-        fake, real = composites(refined, batch, np.random.default_rng([s.seed, step]))
-        told_apart = self.discriminator_step(fake.detach(), real)
+    def losses(
+        self, step: int, refined: Tensor, batch: Batch, rng: np.random.Generator
+    ) -> tuple[Tensor, Log]:
+        s = self.s
+        loss, log = super().losses(step, refined, batch, rng)
+        fake, real = pictures(refined, batch, rng)
+        log["discriminator"] = self.discriminator_step(fake.detach(), real)
+        if step < s.discriminator_warmup:
+            return loss, log
         features = self.discriminator(fake)
         loss = (
-            self.loss(refined, batch)
+            loss
             + s.adversarial * losses.adversarial(features, True)
             + s.feature_matching * losses.feature_matching(features, self.discriminator(real))
-            + (s.perceptual * self.lpips(fake, real, normalize=True).mean() if self.lpips else 0)
         )
-        self.fabric.backward(loss)
-        return {"loss": loss.detach(), "discriminator": told_apart}
+        if self.lpips:
+            loss = loss + s.perceptual * self.lpips(fake[:, :3], real[:, :3], normalize=True).mean()
+        return loss, log
 
     def discriminator_step(self, fake: Tensor, real: Tensor) -> Tensor:
         """Let the discriminator learn from a batch; return its loss."""
@@ -122,8 +133,8 @@ def perceptual_loss() -> nn.Module:
     return lpips.LPIPS(net="vgg", verbose=False).requires_grad_(False)
 
 
-def composites(refined: Tensor, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Composite ours and the truth over the same random backgrounds, each (N, 3, H, W).
+def pictures(refined: Tensor, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Return what is judged of ours and of the truth, over the same random backgrounds.
 
     The background is another patch of the batch, or a plain colour, where all faults show.
     """
@@ -136,4 +147,7 @@ def composites(refined: Tensor, batch: Batch, rng: np.random.Generator) -> tuple
     alpha = torch.lerp(batch.alpha, refined[:, :1], batch.weight)
     true = torch.where(batch.alpha > 0.02, batch.foreground, batch.image)
     colours = torch.lerp(true, refined[:, 1:], batch.weight)
-    return over(alpha, colours, background), over(batch.alpha, true, background)
+    return (
+        judged(alpha, colours, background, batch.image),
+        judged(batch.alpha, true, background, batch.image),
+    )

@@ -28,6 +28,7 @@ from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
 from pipeline.patches import TILE
 from refiner import composite, guidance, procedural, subjects
+from refiner.backdrop import dead_leaves
 from refiner.composite import GRID, Scene
 from refiner.patch_sampling import CHANNELS, PatchSampling, region, sample_patches
 from training import folders, recipe
@@ -36,6 +37,9 @@ from training.split import is_held_out
 
 Random = np.random.Generator
 SPLITS = ("train", "valid")
+
+#: Height and width of a drawn background, px: of the size of most photos that are given as one.
+LEAVES = (480, 640)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Data:
     procedural: float = 0.25
     #: Backgrounds with a drawn thing in them, such as a lattice, that is not to be cut out.
     clutter: float = 0.0
+    #: Backgrounds drawn as dead leaves (:mod:`refiner.backdrop`), for folders that lack photos.
+    leaves: float = 0.0
     #: Subjects left on their own photo, where alpha is true there: no composite has its light,
     #: its clutter, and what stage 1 takes for the subject in it.
     natural: float = 0.5
@@ -98,7 +104,10 @@ def scenes(pictures: Pictures, data: Data, rng: Random) -> Iterator[tuple[Scene,
         cell = cell_size(data, rng)
         zoom = max(1.0, cell / rng.uniform(0.6, 1.0) / data.drawn)
         cell /= zoom
-        backdrop = _picture(pictures.backgrounds[rng.integers(len(pictures.backgrounds))])
+        if data.leaves and rng.random() < data.leaves:
+            backdrop = dead_leaves(LEAVES, rng)
+        else:
+            backdrop = _picture(pictures.backgrounds[rng.integers(len(pictures.backgrounds))])
         if not pictures.groups or rng.random() < data.procedural:
             subject = _drawn(pictures, cell, rng)
         else:

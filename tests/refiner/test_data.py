@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +25,7 @@ from refiner import (
     procedural,
     subjects,
 )
+from refiner.backdrop import dead_leaves
 from refiner.subjects import Subject
 from tests import networks
 from tests.refiner.conftest import run_prepare
@@ -58,6 +60,37 @@ def test_alpha_is_the_covered_part_of_a_pixel_and_colour_the_mean_of_what_covers
     straight, cover = procedural._reduce(colour, alpha, (2, 2))
     np.testing.assert_allclose(cover, np.array([[0.75, 0], [0, 0]]))
     assert (straight[0, 0] == 40).all()
+
+
+def test_a_drawn_background_is_reproducible_and_has_a_photos_statistics() -> None:
+    pictures = [dead_leaves((192, 256), RNG(seed)) for seed in range(6)]
+    assert all(p.shape == (192, 256, 3) and p.dtype == np.uint8 for p in pictures)
+    np.testing.assert_array_equal(pictures[0], dead_leaves((192, 256), RNG(0)))
+    frequency = np.hypot(np.fft.fftfreq(192)[:, None], np.fft.fftfreq(256))
+    slopes, peaked = [], []
+    for picture in pictures:
+        grey = picture.mean(2)
+        window = np.outer(np.hanning(192), np.hanning(256))
+        power = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
+        bands = np.geomspace(0.02, 0.25, 9)
+        means = [
+            power[(frequency >= a) & (frequency < b)].mean() for a, b in itertools.pairwise(bands)
+        ]
+        slopes.append(np.polyfit(np.log(bands[:-1]), np.log(means), 1)[0])
+        steps = np.diff(grey, axis=1)
+        peaked.append((steps**4).mean() / (steps**2).mean() ** 2)
+    # The power of photos falls as f⁻², and most neighbours are alike where a few differ much: the
+    # fourth moment is 3 for a normal distribution.
+    assert -3.2 < np.mean(slopes) < -1.6 and np.mean(peaked) > 6
+
+
+def test_backgrounds_are_drawn_where_that_is_asked_for(folders: Path) -> None:
+    everything = prepare.Pictures((), tuple((folders / "backgrounds").iterdir()))
+    photos, leaves = (
+        next(prepare.scenes(everything, prepare.Data(procedural=1.0, leaves=share), RNG(4)))[0]
+        for share in (0.0, 1.0)
+    )
+    assert photos.alpha.any() and not np.array_equal(photos.image, leaves.image)
 
 
 def test_an_unknown_kind_is_refused() -> None:

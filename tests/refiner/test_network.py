@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from refiner import losses
-from refiner.discriminator import Discriminator, over
+from refiner.discriminator import JUDGED, Discriminator, over
 from refiner.network import Attention, Generator, Shape, nearby_colours, project
 from refiner.resampling import box_mean
 
@@ -216,7 +216,7 @@ def test_what_lies_outside_the_roi_does_not_count() -> None:
 
 
 def test_the_discriminator_looks_at_two_scales() -> None:
-    features = Discriminator(8)(random(2, 3, 128, 128))
+    features = Discriminator(8)(random(2, JUDGED, 128, 128))
     assert len(features) == 2 and [len(scale) for scale in features] == [4, 4]
     assert features[0][-1].shape == (2, 1, 30, 30) and features[1][-1].shape == (2, 1, 14, 14)
 
@@ -237,7 +237,7 @@ def test_the_discriminator_learns_to_tell() -> None:
     torch.manual_seed(0)
     discriminator = Discriminator(8)
     optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3, (0.5, 0.99))
-    smooth, rough = torch.full((4, 3, 64, 64), 0.5), random(4, 3, 64, 64)
+    smooth, rough = torch.full((4, JUDGED, 64, 64), 0.5), random(4, JUDGED, 64, 64)
     history = []
     for _ in range(12):
         loss = losses.adversarial(discriminator(smooth), True) + losses.adversarial(

@@ -96,13 +96,14 @@ def test_a_run_adds_attention_and_depth_to_a_generator(shards: Path, tmp_path: P
 
 @pytest.mark.parametrize(
     ("phase", "consistency"),
-    [("reconstruction", 0.0), ("reconstruction", 1.0), ("adversarial", 0.0)],
+    [("reconstruction", 0.0), ("reconstruction", 1.0), ("adversarial", 0.0), ("adversarial", 1.0)],
 )
 def test_a_resumed_run_is_the_run_that_was_not_interrupted(
     shards: Path, tmp_path: Path, phase: str, consistency: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = losses.Weights(consistency=consistency)
     s = replace(TINY, phase=phase, steps=6, perceptual=0.0, validate_every=3, weights=weights)
+    s = replace(s, discriminator_warmup=2)
     whole = run(shards, tmp_path / "whole", s)
 
     class Interrupted(Exception):
@@ -145,7 +146,7 @@ def test_the_adversarial_phase_uses_the_perceptual_loss(
             return (ours - true).square().mean((1, 2, 3), keepdim=True)
 
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=LPIPS))
-    s = replace(TINY, phase="adversarial", steps=3)
+    s = replace(TINY, phase="adversarial", steps=3, discriminator_warmup=0)
     a = run(shards, tmp_path / "with", s)
     b = run(shards, tmp_path / "without", replace(s, perceptual=0.0))
     assert any(not torch.equal(a["model"][k], b["model"][k]) for k in a["model"])
@@ -155,13 +156,30 @@ def test_the_adversarial_phase_uses_the_perceptual_loss(
         run(shards, tmp_path / "missing", s)
 
 
+def test_the_discriminator_is_not_heard_before_it_has_learned(shards: Path, tmp_path: Path) -> None:
+    s = replace(TINY, phase="adversarial", steps=3, perceptual=0.0)
+    plain = run(shards, tmp_path / "plain", replace(TINY, steps=3))
+    silent = run(shards, tmp_path / "silent", replace(s, discriminator_warmup=3))
+    heard = run(shards, tmp_path / "heard", replace(s, discriminator_warmup=2))
+    assert_equal(plain["model"], silent["model"])
+    assert any(not torch.equal(plain["model"][k], heard["model"][k]) for k in plain["model"])
+    once = run(shards, tmp_path / "once", replace(s, steps=1))
+    assert any(
+        not torch.equal(once["discriminator"][k], v) for k, v in silent["discriminator"].items()
+    )
+
+
 def test_the_discriminators_pictures_agree_outside_the_roi(shards: Path) -> None:
     held = Shards(shards, "train")
     batch = held.batch(held.index()[:4])
     refined = trained()(batch.patches)
-    fake, real = phases.composites(refined, batch, np.random.default_rng(0))
-    outside = (batch.weight == 0).expand_as(fake)
-    assert torch.equal(fake[outside], real[outside]) and not torch.equal(fake, real)
+    fake, real = phases.pictures(refined, batch, np.random.default_rng(0))
+    inside = torch.nn.functional.max_pool2d((batch.weight > 0).float(), 3, 1, 1)  # as far as Sobel
+    outside = (inside == 0).expand_as(fake)
+    assert torch.equal(fake[outside], real[outside])
+    assert not torch.equal(fake[:, :3], real[:, :3]), "composites"
+    assert torch.equal(fake[:, 3:6], batch.image) and torch.equal(real[:, 3:6], batch.image)
+    assert not torch.equal(fake[:, 6:], real[:, 6:]), "gradients of alpha"
 
 
 def test_resuming_says_what_is_wrong(shards: Path, tmp_path: Path) -> None:
