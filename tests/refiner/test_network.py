@@ -237,14 +237,16 @@ def test_the_discriminator_learns_to_tell() -> None:
     torch.manual_seed(0)
     discriminator = Discriminator(8)
     optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3, (0.5, 0.99))
-    smooth, rough = torch.full((4, JUDGED, 64, 64), 0.5), random(4, JUDGED, 64, 64)
+    smooth = torch.full((4, JUDGED, 64, 64), 0.5)
+    ragged = smooth.clone()
+    ragged[..., ::4] = ragged[..., 1::4] = 1
     history = []
-    for _ in range(12):
+    for _ in range(24):
         loss = losses.adversarial(discriminator(smooth), True) + losses.adversarial(
-            discriminator(rough), False
+            discriminator(ragged), False
         )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         history.append(loss.item())
-    assert history[-1] < 0.5 * history[0]
+    assert history[-1] < 0.2 * history[0]
