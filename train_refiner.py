@@ -5,7 +5,7 @@
 prepares patches from the pictures in DATA, trains the recipe's phases one after the other, and
 exports RUN/refiner.onnx and RUN/refiner_int8.onnx. What a data folder may hold:
 ``training/folders.py``; what the phases are: ``refiner/phases.py``; the settings and their reasons:
-``refiner/settings.py``, of the data ``refiner/prepare.py``. Every random choice follows from the
+``refiner/settings.py``, of the data ``refiner/scenes.py``. Every random choice follows from the
 seed and the step, so that a resumed run is the run that was not interrupted.
 
     python train_refiner.py --recipe bundled --phase local --init refiner.onnx …   # one phase

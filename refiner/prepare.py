@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
@@ -27,100 +25,10 @@ from pipeline import files, models, multiscale
 from pipeline.cli.command import Command
 from pipeline.errors import SettingsError
 from pipeline.patches import TILE
-from refiner import composite, guidance, procedural, subjects
-from refiner.backdrop import dead_leaves
-from refiner.composite import GRID, Scene
-from refiner.patch_sampling import CHANNELS, PatchSampling, region, sample_patches
+from refiner import guidance, scenes, subjects
+from refiner.patch_sampling import CHANNELS, region, sample_patches
+from refiner.scenes import SPLITS, Data, Pictures, split_of
 from training import folders, recipe
-from training.folders import read_rgb
-from training.split import is_held_out
-
-Random = np.random.Generator
-SPLITS = ("train", "valid")
-
-#: Height and width of a drawn background, px: of the size of most photos that are given as one.
-LEAVES = (480, 640)
-
-
-@dataclass(frozen=True)
-class Data:
-    """What patches are made of, each default with its reason."""
-
-    #: The same seed and folders give the same shards, byte for byte.
-    seed: int = 0
-    #: Shards of the training and of the validation split, the latter of held-out pictures.
-    shards: int = 40
-    valid_shards: int = 1
-    #: Number of the first training shard: others can be added to a folder.
-    first_shard: int = 0
-    #: Patches a shard: 150 MB, small enough to begin training on the first.
-    shard_size: int = 1024
-    #: Scenes whose subject is drawn: thin, semi-transparent and hard things that folders lack.
-    procedural: float = 0.25
-    #: Backgrounds with a drawn thing in them, such as a lattice, that is not to be cut out.
-    clutter: float = 0.0
-    #: Backgrounds drawn as dead leaves (:mod:`refiner.backdrop`), for folders that lack photos.
-    leaves: float = 0.0
-    #: Subjects left on their own photo, where alpha is true there: no composite has its light,
-    #: its clutter, and what stage 1 takes for the subject in it.
-    natural: float = 0.5
-    #: Masks that stage 1 made; the others are simulated.
-    real: float = 0.7
-    #: Stage-1 models by name or file, which make masks in turn; none: all are simulated.
-    stage1: tuple[str, ...] = ("wisp",)
-    #: Stage-2 model by name or file whose global generator corrects the masks of local patches, as
-    #: in use; "" leaves them as they are.
-    corrector: str = ""
-    #: Pixels a stage-1 cell, from and to: photos of 0.15 to 24 megapixels.
-    cells: tuple[float, float] = (1.2, 16.0)
-    #: Scenes are drawn up to this cell size; beyond it their pixels are enlarged, as photos of
-    #: very many megapixels are soft at the pixel.
-    drawn: float = 5.0
-    #: How often a folder of subjects counts, by its name; one that is not named counts once.
-    repeat: dict[str, int] = field(default_factory=dict)
-    #: How patches are taken from a scene.
-    patches: PatchSampling = field(default_factory=PatchSampling)
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The prepared subjects by folder, one that counts twice twice, and the backgrounds."""
-
-    groups: tuple[tuple[Path, ...], ...]
-    backgrounds: tuple[Path, ...]
-
-
-def cell_size(data: Data, rng: Random) -> float:
-    """Draw a cell size, log-uniform, and two times in three from the common 1.5 to 6 px."""
-    low, high = data.cells
-    if rng.random() < 2 / 3:
-        low, high = max(low, 1.5), min(high, 6.0)
-    return float(np.exp(rng.uniform(np.log(low), np.log(max(high, low)))))
-
-
-def scenes(pictures: Pictures, data: Data, rng: Random) -> Iterator[tuple[Scene, float]]:
-    """Draw scenes without end, each with the factor by which its pixels are to be enlarged."""
-    while True:
-        cell = cell_size(data, rng)
-        zoom = max(1.0, cell / rng.uniform(0.6, 1.0) / data.drawn)
-        cell /= zoom
-        if data.leaves and rng.random() < data.leaves:
-            backdrop = dead_leaves(LEAVES, rng)
-        else:
-            backdrop = _picture(pictures.backgrounds[rng.integers(len(pictures.backgrounds))])
-        if not pictures.groups or rng.random() < data.procedural:
-            subject = _drawn(pictures, cell, rng)
-        else:
-            group = pictures.groups[rng.integers(len(pictures.groups))]
-            path = group[rng.integers(len(group))]
-            subject = _subject(path)
-            if subject.photo is not None and rng.random() < data.natural:
-                yield composite.natural(subject, cell, rng), zoom
-                continue
-        if rng.random() < data.clutter:
-            thing = _drawn(pictures, cell, rng)
-            backdrop = composite.cluttered(backdrop, thing, rng)
-        yield composite.compose(subject, backdrop, cell, rng), zoom
 
 
 def write_shard(path: Path, pictures: Pictures, data: Data, split: str, number: int) -> None:
@@ -133,7 +41,7 @@ def write_shard(path: Path, pictures: Pictures, data: Data, split: str, number: 
     done = 0
     with files.placing(path) as part:
         shard = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        for scene, zoom in scenes(pictures, data, rng):
+        for scene, zoom in scenes.draw(pictures, data, rng):
             stage1 = networks[rng.integers(len(networks))] if networks else None
             coarse = guidance.coarse_mask(scene, stage1, data.real, rng)
             corrected = coarse
@@ -154,7 +62,7 @@ def write_scenes(out: Path, pictures: Pictures, data: Data, count: int) -> None:
     They are such as shards are made from, with pixels as they were drawn and alpha true at each.
     """
     rng = np.random.default_rng([data.seed, len(SPLITS)])
-    every = scenes(pictures, data, rng)
+    every = scenes.draw(pictures, data, rng)
     drawn = (scene for scene, zoom in every if zoom == 1 and scene.pixel_accurate)
     for kind in ("images", "alphas", "foregrounds"):
         (out / kind).mkdir(parents=True, exist_ok=True)
@@ -163,29 +71,6 @@ def write_scenes(out: Path, pictures: Pictures, data: Data, count: int) -> None:
         layers = (("images", scene.image), ("alphas", alpha), ("foregrounds", scene.foreground))
         for kind, layer in layers:
             Image.fromarray(layer).save(out / kind / f"{number:03d}.png")
-
-
-def split_of(pictures: Pictures, split: str) -> Pictures:
-    """Keep the pictures that belong to a split."""
-
-    def mine(paths: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(p for p in paths if is_held_out(p.name) == (split == "valid"))
-
-    groups = tuple(group for group in map(mine, pictures.groups) if group)
-    backgrounds = mine(pictures.backgrounds)
-    if not backgrounds:
-        raise SettingsError(f"no background belongs to the {split} split: give more of them")
-    return replace(pictures, groups=groups, backgrounds=backgrounds)
-
-
-@lru_cache(maxsize=64)
-def _picture(path: Path) -> NDArray[np.uint8]:
-    return read_rgb(path)
-
-
-@lru_cache(maxsize=64)
-def _subject(path: Path) -> subjects.Subject:
-    return subjects.load(path.parent, path.stem)
 
 
 @lru_cache(maxsize=4)
@@ -197,17 +82,6 @@ def _stage1(name: str) -> guidance.Stage1:
 def _global_generator(name: str) -> models.Session:
     card = models.refiner_model(name)
     return models.open_refiner(card, ("CPUExecutionProvider",), 1).global_generator
-
-
-def _drawn(pictures: Pictures, cell: float, rng: Random) -> subjects.Subject:
-    """Draw a subject at about the size that it will have, and sometimes dress it in a photo."""
-    kind = procedural.KINDS[rng.integers(len(procedural.KINDS))]
-    side = int(np.clip(GRID * cell * rng.uniform(0.7, 1.1), 200, 900))
-    colour, alpha = procedural.sample(kind, (side, side), rng)
-    if kind in ("lace", "product", "fur", "defocus") and rng.random() < 0.4:
-        cloth = _picture(pictures.backgrounds[rng.integers(len(pictures.backgrounds))])
-        colour = cv2.resize(cloth, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return subjects.Subject(colour, alpha)
 
 
 def _work(job: tuple[Path, Pictures, Data, str, int]) -> None:
@@ -292,7 +166,7 @@ def prepare(
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--data", "root", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where shards go.")
-@click.option("--set", "changes", multiple=True, help="NAME=VALUE of refiner.prepare.Data.")
+@click.option("--set", "changes", multiple=True, help="NAME=VALUE of refiner.scenes.Data.")
 @click.option("--scenes", "count", default=0, help="Whole scenes, of what is held out, besides.")
 @click.option("--processes", default=0, help="Processes; 0 means one a core.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")

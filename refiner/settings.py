@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from refiner.losses import Weights
 from refiner.network import Shape
-from refiner.prepare import Data
+from refiner.scenes import Data
 
 
 @dataclass(frozen=True)

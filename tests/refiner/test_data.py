@@ -23,6 +23,7 @@ from refiner import (
     patch_sampling,
     prepare,
     procedural,
+    scenes,
     subjects,
 )
 from refiner.backdrop import dead_leaves
@@ -85,9 +86,9 @@ def test_a_drawn_background_is_reproducible_and_has_a_photos_statistics() -> Non
 
 
 def test_backgrounds_are_drawn_where_that_is_asked_for(folders: Path) -> None:
-    everything = prepare.Pictures((), tuple((folders / "backgrounds").iterdir()))
+    everything = scenes.Pictures((), tuple((folders / "backgrounds").iterdir()))
     photos, leaves = (
-        next(prepare.scenes(everything, prepare.Data(procedural=1.0, leaves=share), RNG(4)))[0]
+        next(scenes.draw(everything, scenes.Data(procedural=1.0, leaves=share), RNG(4)))[0]
         for share in (0.0, 1.0)
     )
     assert photos.alpha.any() and not np.array_equal(photos.image, leaves.image)
@@ -247,7 +248,7 @@ def test_the_mask_is_the_networks_own_unless_it_missed(tmp_path: Path, subject: 
 
 
 def test_cell_sizes_cover_the_range() -> None:
-    sizes = [prepare.cell_size(prepare.Data(), RNG(i)) for i in range(300)]
+    sizes = [scenes.cell_size(scenes.Data(), RNG(i)) for i in range(300)]
     assert min(sizes) >= 1.2 and max(sizes) <= 16 and max(sizes) > 8
     assert np.mean([1.5 <= s <= 6 for s in sizes]) > 0.6
 
@@ -350,8 +351,8 @@ def test_another_subjects_mask_teaches_nothing(coarse: float, local: int, global
 def test_patches_are_prepared_with_what_a_refiner_sees_of_the_scene(
     folders: Path, tmp_path: Path
 ) -> None:
-    everything = prepare.Pictures((), tuple((folders / "backgrounds").iterdir()))
-    data = prepare.Data(
+    everything = scenes.Pictures((), tuple((folders / "backgrounds").iterdir()))
+    data = scenes.Data(
         shard_size=8, cells=(1.5, 2.0), stage1=(),
         corrector=str(networks.constant_stage2(tmp_path / "all.onnx", 1.0)),
         patches=patch_sampling.PatchSampling(per_scene=4, global_views=0),
@@ -362,7 +363,7 @@ def test_patches_are_prepared_with_what_a_refiner_sees_of_the_scene(
 
 def test_shards_are_the_same_byte_for_byte(folders: Path, shards: Path, tmp_path: Path) -> None:
     run_prepare(folders, tmp_path)
-    for split in prepare.SPLITS:
+    for split in scenes.SPLITS:
         first, second = (p / f"{split}-000.npy" for p in (shards, tmp_path))
         assert first.read_bytes() == second.read_bytes()
         assert np.load(first).shape == (8, 9, 128, 128)
@@ -383,9 +384,9 @@ def test_several_networks_make_the_coarse_masks(folders: Path, tmp_path: Path) -
             return super().__call__(image)
 
     names = [str(networks.stage1(tmp_path / f"{n}.onnx", gain=8, offset=-2)) for n in "ab"]
-    everything = prepare.Pictures((), tuple((folders / "backgrounds").iterdir()))
+    everything = scenes.Pictures((), tuple((folders / "backgrounds").iterdir()))
     patches = patch_sampling.PatchSampling(per_scene=2)
-    data = prepare.Data(shard_size=16, real=1.0, stage1=tuple(names), patches=patches)
+    data = scenes.Data(shard_size=16, real=1.0, stage1=tuple(names), patches=patches)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "_stage1", Watched)
         prepare.write_shard(tmp_path / "x.npy", everything, data, "train", 0)
@@ -427,8 +428,8 @@ def test_a_folder_counts_as_often_as_it_is_said(folders: Path, tmp_path: Path) -
 
 
 def test_whole_scenes_of_what_is_held_out_can_be_measured_on(folders: Path, tmp_path: Path) -> None:
-    everything = prepare.Pictures((), tuple((folders / "backgrounds").iterdir()))
-    data = prepare.Data(cells=(1.2, 1.5), procedural=1.0)
+    everything = scenes.Pictures((), tuple((folders / "backgrounds").iterdir()))
+    data = scenes.Data(cells=(1.2, 1.5), procedural=1.0)
     for name in "ab":
         prepare.write_scenes(tmp_path / name, everything, data, 2)
     for kind in ("images", "alphas", "foregrounds"):
@@ -443,14 +444,14 @@ def test_whole_scenes_of_what_is_held_out_can_be_measured_on(folders: Path, tmp_
 
 def test_no_picture_belongs_to_both_splits(tmp_path: Path) -> None:
     paths = tuple(tmp_path / f"{i}.png" for i in range(200))
-    everything = prepare.Pictures((paths,), paths)
-    train, valid = (prepare.split_of(everything, split) for split in prepare.SPLITS)
+    everything = scenes.Pictures((paths,), paths)
+    train, valid = (scenes.split_of(everything, split) for split in scenes.SPLITS)
     assert not set(train.groups[0]) & set(valid.groups[0])
     assert set(train.backgrounds) | set(valid.backgrounds) == set(paths)
     assert 8 < len(valid.backgrounds) < 40
     with pytest.raises(SettingsError, match="valid split"):
         lonely = tuple(p for p in paths if not is_held_out(p.name))
-        prepare.split_of(prepare.Pictures((), lonely), "valid")
+        scenes.split_of(scenes.Pictures((), lonely), "valid")
 
 
 def test_a_batch_has_rgb_then_coarse(shards: Path) -> None:
