@@ -20,8 +20,6 @@ import click
 from pipeline import __version__, files
 from pipeline.models import COARSE, REFINERS, WEIGHTS, CoarseModel, RefinerModel, checksum
 
-CARDS = {CoarseModel: "MODEL_CARD_coarse.md", RefinerModel: "MODEL_CARD_refiner.md"}
-
 
 def datasets(card: str) -> list[dict[str, Any]]:
     """Read the data from the text of a model card: the rows of the table that ends in "terms"."""
@@ -43,7 +41,8 @@ def weights() -> Iterator[dict[str, Any]]:
     """Yield each file of weights as a component."""
     known: list[tuple[str, CoarseModel | RefinerModel]] = [*COARSE.items(), *REFINERS.items()]
     for name, model in known:
-        card = (WEIGHTS / CARDS[type(model)]).read_text(encoding="utf-8")
+        # "see CARD beside the file"
+        card = (WEIGHTS / model.licence.split()[1]).read_text(encoding="utf-8")
         yield {
             "type": "machine-learning-model",
             "bom-ref": f"weights/{model.path.name}",

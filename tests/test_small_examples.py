@@ -15,6 +15,7 @@ import pytest
 from click import ClickException
 from click.testing import CliRunner
 from PIL import Image
+from skimage import data
 
 import wisp
 from pipeline import Result
@@ -133,3 +134,20 @@ def test_the_ratios_are_those_of_a_report_and_of_whole_folders(
     lazy = [sys.executable, "-c", copy + " if one.stem != '001']"]
     with pytest.raises(ClickException, match="left photos out"):
         ratios.folder(lazy, "wisp", "{}", 2, 1)
+
+
+def test_two_versions_are_timed_by_turns(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(data.astronaut()[::4, ::4]).save(photo)
+    versions = example("versions")
+    done = CliRunner().invoke(
+        versions.main,
+        [str(EXAMPLES.parent), str(EXAMPLES.parent), "--photo", str(photo), "--rounds", "1"],
+    )
+    assert done.exit_code == 0, (done.output, done.exception)
+    head, _, first, second = done.output.splitlines()
+    assert head.count("|") == first.count("|") == second.count("|")
+    assert first.endswith("| 1.00 |") and all(float(c) > 0 for c in second.split("|")[2:-1])
+    photo.write_text("no picture")
+    failed = CliRunner().invoke(versions.main, [str(EXAMPLES.parent), "--photo", str(photo)])
+    assert failed.exit_code == 1 and "cannot cut" in failed.output

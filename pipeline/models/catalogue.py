@@ -118,6 +118,22 @@ REFINERS: dict[str, RefinerModel] = {
         sha256="88051a19e3e7cfa36b6caf3550ee9af6b47aa4cf01276c0dd50a7cf7797ed09d",
         purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
+    # Less exact, for who may not ship what was trained on pictures for research.
+    "wisp-permissive": RefinerModel(
+        path=WEIGHTS / "refiner_permissive_int8.onnx",
+        licence="see MODEL_CARD_refiner_permissive.md beside the file",
+        source="bundled; trained by train_refiner.py --recipe permissive",
+        sha256="",
+        purpose="trained on pictures whose terms permit commercial use alone",
+        fp32_variant="wisp-permissive-fp32",
+    ),
+    "wisp-permissive-fp32": RefinerModel(
+        path=WEIGHTS / "refiner_permissive.onnx",
+        licence="see MODEL_CARD_refiner_permissive.md beside the file",
+        source="bundled; trained by train_refiner.py --recipe permissive",
+        sha256="",
+        purpose="the same in 32 bits",
+    ),
 }
 
 _REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
