@@ -222,9 +222,7 @@ def _product(shape: tuple[int, int], rng: Random) -> Layer:
             points = cv2.boxPoints((middle, sides, rng.uniform(0, 90)))
         part = polygon(shape, points)
         if rng.random() < 0.5:  # rounded corners
-            size = round(SCALE * rng.uniform(2, 12)) * 2 + 1
-            kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-            part = cv2.morphologyEx(part, cv2.MORPH_OPEN, kernel)
+            part = _opened(part, round(SCALE * rng.uniform(2, 12)))
         colour[part > 0] = surface(shape, random_colour(rng), rng)[part > 0]
         alpha = np.maximum(alpha, part)
     for _ in range(int(rng.integers(0, 6))):  # slots and holes
@@ -240,6 +238,17 @@ def _product(shape: tuple[int, int], rng: Random) -> Layer:
         cv2.polylines(alpha, [path], False, 1.0, thick)
         cv2.polylines(colour, [path], False, random_colour(rng).tolist(), thick)
     return colour, alpha
+
+
+def _opened(area: Floats, radius: float) -> Floats:
+    """Open an area of 0 and 1 by a disc, by distances: the time does not grow with the disc."""
+    inside = _distance(area) > radius
+    return (_distance(1 - inside) <= radius).astype(np.float32)
+
+
+def _distance(area: Floats) -> Floats:
+    """The distance of each pixel that is not 0 from the nearest 0, px."""
+    return cv2.distanceTransform(area.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def _defocus(shape: tuple[int, int], rng: Random) -> Layer:
