@@ -52,7 +52,9 @@ def rows() -> dict[tuple[str, int], dict]:
 
 def test_the_list_has_all_and_their_state(home, u2net, tmp_path):
     before = rows()
-    assert {name for name, _ in before} == {"wisp", "wisp-fp32", *PUBLIC}
+    permissive = {"wisp-permissive", "wisp-permissive-fp32"}
+    assert {name for name, _ in before} == {"wisp", "wisp-fp32", *permissive, *PUBLIC}
+    assert all((name, 1) not in before for name in permissive)
     assert before["u2net", 1]["state"] == "available"
     assert before["birefnet-portrait", 1]["bytes"] == 972_666_916
     wisp("import", u2net)

@@ -388,10 +388,28 @@ def test_the_steady_recipe_goes_on_from_the_bundled_weights() -> None:
     assert s.weights.harm and s.weights.thin and s.weights.consistency and s.data.clutter
 
 
-def test_the_bundled_recipe_is_one_that_can_be_run() -> None:
-    phases = recipe.load("refiner", "bundled", Training()).phases
+@pytest.mark.parametrize("name", ["bundled", "permissive"])
+def test_a_whole_recipe_trains_what_ships(name: str) -> None:
+    phases = recipe.load("refiner", name, Training()).phases
     assert [s.smoothing > 0 for s in phases.values()] == [True, False]
     assert phases["local"].data.corrector == "global"
+    shipped = models.REFINERS[{"bundled": "wisp", "permissive": "wisp-permissive"}[name]]
+    file = models.REFINERS[shipped.fp32_variant].path
+    for s in phases.values():
+        assert load_generator(file, is_global=s.smoothing > 0).shape == s.shape
+
+
+def test_the_permissive_recipe_learns_from_no_other_weights() -> None:
+    for s in recipe.load("refiner", "permissive", Training()).phases.values():
+        assert not s.init and s.data.stage1 == ("u2netp",) and s.data.corrector in ("", "global")
+
+
+def test_the_adversarial_recipe_has_two_phases_that_differ_by_the_discriminator_alone() -> None:
+    phases = recipe.load("refiner", "gan", Training()).phases
+    assert phases["with"].phase == "adversarial" and phases["with"].discriminator_warmup < 400
+    assert replace(phases["with"], phase="reconstruction", perceptual=0.0) == replace(
+        phases["without"], perceptual=0.0
+    )
 
 
 def test_the_bundled_weights_come_back_and_are_exported_alike(tmp_path: Path) -> None:
