@@ -123,7 +123,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner_permissive_int8.onnx",
         licence="see MODEL_CARD_refiner_permissive.md beside the file",
         source="bundled; trained by train_refiner.py --recipe permissive",
-        sha256="",
+        sha256="6bc15c1f11d112a01f350f3eb3a82945d5bd66ad1ec9eb7cf719d5e125f8a1fb",
         purpose="trained on pictures whose terms permit commercial use alone",
         fp32_variant="wisp-permissive-fp32",
     ),
@@ -131,7 +131,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner_permissive.onnx",
         licence="see MODEL_CARD_refiner_permissive.md beside the file",
         source="bundled; trained by train_refiner.py --recipe permissive",
-        sha256="",
+        sha256="aa8cff7acc230691533945747c05e348ace6aa5520f3807a87acd4d0634d3e11",
         purpose="the same in 32 bits",
     ),
 }
