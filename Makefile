@@ -32,11 +32,14 @@ lint: $(VENV)/test-all $(VENV)/lint
 # real rembg with the same stage 1; reports in report/. Last, the ratios in one table (a folder and servers too).
 MODEL = pipeline/weights/coarse.onnx
 REMBG = $(VENV)-rembg/bin/rembg
-CUSTOM = -m u2net_custom -x {\"model_path\":\"$(MODEL)\"} {in} {out}
+# rembg feeds one input, the bundled stage 1 has a second for hints.
+PLAIN = report/plain.onnx
+CUSTOM = -m u2net_custom -x {\"model_path\":\"$(PLAIN)\"} {in} {out}
 bench: $(VENV)/eval $(VENV)/peers $(VENV)/serve $(REMBG)
+	$(BIN)/python -m eval.plain $(MODEL) $(PLAIN)
 	$(BIN)/wisp bench builtin --model $(MODEL) --table quality -o report/quality \
 		--repeats 1 --methods coarse,wisp,rembg,rembg-matting,grabcut,guided
-	U2NET_HOME=$(dir $(MODEL)) $(BIN)/wisp bench builtin --model $(MODEL) --table speed -o report/speed \
+	U2NET_HOME=$(dir $(PLAIN)) $(BIN)/wisp bench builtin --model $(MODEL) --table speed -o report/speed \
 		--size 1920x1080 --limit 3 --fresh --footprint --methods wisp,rembg,rembg-matting \
 		--method-command 'wisp-cut=$(BIN)/wisp cut --model $(MODEL) {in} -o {out}' \
 		--method-command 'rembg-i=$(REMBG) i $(CUSTOM)' \

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -31,6 +30,7 @@ import httpx
 from PIL import Image
 from tqdm import tqdm
 
+from eval.plain import without_hints
 from pipeline.models import coarse_model
 
 
@@ -177,7 +177,7 @@ def _servers(folder: Path, model: str, rembg: str | None) -> list[Server]:
     if rembg:
         home = folder / "rembg"
         home.mkdir()
-        own = shutil.copy(weights, home / "same.onnx")
+        own = without_hints(weights, home / "same.onnx")
         port = _free_port()
         extras = json.dumps({"model_path": str(own)})
         servers.append(

@@ -28,6 +28,7 @@ from PIL import Image
 from eval.builtin import Drawn
 from eval.footprint import portrait
 from eval.methods.external import timed
+from eval.plain import without_hints
 from pipeline import Cutout
 from pipeline.models import coarse_model
 
@@ -125,7 +126,8 @@ def _megabytes(*values: float) -> str:
 @click.option("--rounds", default=3)
 def main(report: Path, rembg: str, model: str, photos: int, requests: int, rounds: int) -> None:
     """Print Wisp's ratios beside rembg's: REPORT is a folder that `wisp bench` wrote."""
-    words, weights = rembg.split(), coarse_model(model).path.absolute()
+    words = rembg.split()
+    weights = without_hints(coarse_model(model).path, report.absolute() / "plain.onnx")
     custom = json.dumps({"model_path": str(weights)})
     os.environ["U2NET_HOME"] = str(weights.parent)  # rembg takes weights from there alone
     try:
