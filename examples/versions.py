@@ -1,6 +1,6 @@
 """Time two or more versions of Wisp by turns, each in a process of its own.
 
-    git worktree add ../before v0.1.0
+    git worktree add ../before COMMIT
     python examples/versions.py ../before . --photo photo.jpg
 
 A call of ``Cutout`` on one photo, warm: medians of the whole and of both stages, the processor's

@@ -46,7 +46,7 @@ class Reconstruction:
         if self.s.weights.consistency:
             batch = dataset.twice(batch, rng)
         refined = self.refine(batch)
-        loss, log = self.losses(step, refined, batch, rng)
+        loss, log = self.objective(step, refined, batch, rng)
         if self.s.weights.consistency:
             once, again = refined[:, :1].chunk(2)
             apart = losses.l1(once, again, batch.weight[: len(once)])
@@ -54,7 +54,7 @@ class Reconstruction:
         self.fabric.backward(loss)
         return log
 
-    def losses(
+    def objective(
         self, step: int, refined: Tensor, batch: Batch, rng: np.random.Generator
     ) -> tuple[Tensor, Log]:
         """Return what the generator is to make small, and what is logged of it."""
@@ -91,11 +91,11 @@ class Adversarial(Reconstruction):
         self.parts = {"discriminator": module, "discriminator_optimizer": self.optimizer}
         self.lpips = perceptual_loss().to(fabric.device) if s.perceptual else None
 
-    def losses(
+    def objective(
         self, step: int, refined: Tensor, batch: Batch, rng: np.random.Generator
     ) -> tuple[Tensor, Log]:
         s = self.s
-        loss, log = super().losses(step, refined, batch, rng)
+        loss, log = super().objective(step, refined, batch, rng)
         fake, real = pictures(refined, batch, rng)
         log["discriminator"] = self.discriminator_step(fake.detach(), real)
         if step < s.discriminator_warmup:
