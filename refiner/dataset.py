@@ -108,22 +108,25 @@ def batches(
         epoch, first = epoch + 1, first + count
 
 
-def twice(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Double a batch: each patch, and after them all each with noise and JPEG of its own.
+def twice(batch: Batch, rng: np.random.Generator, first: int | None = None) -> Batch:
+    """Lengthen a batch: after all patches come the ``first`` ones (None: all) with other pixels.
 
-    Two photos of one thing differ by no less, and their alpha should not differ at all.
+    They have noise and JPEG of their own. Two photos of one thing differ by no less, and their
+    alpha should not differ at all.
     """
-    photos = batch.image.cpu().numpy().transpose(0, 2, 3, 1) * 255
+    again_of = slice(first)
+    photos = batch.image[again_of].cpu().numpy().transpose(0, 2, 3, 1) * 255
     again = np.empty(photos.shape, np.float32)
     for photo, out in zip(photos, again, strict=True):
         grain = rng.standard_normal(photo.shape, np.float32) * rng.uniform(0, 6)
         noisy = np.clip(photo + grain + 0.5, 0, 255).astype(np.uint8)
         out[:] = compressed(noisy, int(rng.integers(60, 96)))
     image = torch.from_numpy(again.transpose(0, 3, 1, 2) / 255).to(batch.patches)
-    patches = torch.cat([image, batch.coarse], 1)
+    patches = torch.cat([image, batch.coarse[again_of]], 1)
     layers = (batch.alpha, batch.foreground, batch.weight)
     return Batch(
-        torch.cat([batch.patches, patches]), *(layer.repeat(2, 1, 1, 1) for layer in layers)
+        torch.cat([batch.patches, patches]),
+        *(torch.cat([layer, layer[again_of]]) for layer in layers),
     )
 
 

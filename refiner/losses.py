@@ -33,6 +33,9 @@ class Weights:
     #: What is worse than the coarse mask was, counted once more: a fault that stage 2 makes itself
     #: is seen, one that it leaves is forgiven.
     harm: float = 0.0
+    #: Patches that come out worse than they went in, by how much of what was wrong in them: the
+    #: term above also holds back a patch that gains far more than it loses, this one does not.
+    worse: float = 0.0
     #: What thin structures lack, counted once more: whiskers have few pixels, so means forget them.
     thin: float = 0.0
     #: How much alpha differs between a patch and the same patch with other noise and compression.
@@ -111,6 +114,20 @@ def harm(alpha: Tensor, truth: Tensor, coarse: Tensor, weight: Tensor) -> Tensor
     return weighted_mean(grown.clamp_min(0), weight)
 
 
+def worse(
+    alpha: Tensor, truth: Tensor, coarse: Tensor, weight: Tensor, margin: float = 0.05
+) -> Tensor:
+    """By how much of a patch's absolute error it grew, where it grew; the mean over all patches.
+
+    It has to fall by the share ``margin``, so that what just passes here also passes elsewhere. A
+    patch with less than 0.005 wrong a pixel counts as if it had that: a percent of nothing is none.
+    """
+    before = ((coarse - truth).abs() * weight).sum((1, 2, 3))
+    ours = ((alpha - truth).abs() * weight).sum((1, 2, 3))
+    scale = before.clamp_min(0.005 * weight.sum((1, 2, 3)) + 1e-6)
+    return ((ours - (1 - margin) * before) / scale).clamp_min(0).mean()
+
+
 def thin(alpha: Tensor, truth: Tensor, weight: Tensor, width: int = 7) -> Tensor:
     """What alpha lacks of structures narrower than ``width`` px: those an opening takes away."""
     eroded = -F.max_pool2d(-truth, width, 1, width // 2)
@@ -140,6 +157,7 @@ def reconstruction(
         + w.composition * composition(ours, alpha, foreground, image, weight)
         + w.foreground * colour(ours_f, foreground, alpha, weight)
         + w.harm * harm(ours, alpha, coarse, weight)
+        + w.worse * worse(ours, alpha, coarse, weight)
         + w.thin * thin(ours, alpha, weight)
     )
 

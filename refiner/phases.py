@@ -43,13 +43,14 @@ class Reconstruction:
         The gradients are left in the generator's parameters.
         """
         rng = np.random.default_rng([self.s.seed, step, self.fabric.global_rank])
+        seen = len(batch.patches)
         if self.s.weights.consistency:
-            batch = dataset.twice(batch, rng)
+            batch = dataset.twice(batch, rng, max(1, round(self.s.twins * seen)))
         refined = self.refine(batch)
         loss, log = self.objective(step, refined, batch, rng)
         if self.s.weights.consistency:
-            once, again = refined[:, :1].chunk(2)
-            apart = losses.l1(once, again, batch.weight[: len(once)])
+            again = refined[seen:, :1]
+            apart = losses.l1(refined[: len(again), :1], again, batch.weight[seen:])
             loss, log["apart"] = loss + self.s.weights.consistency * apart, apart.detach()
         self.fabric.backward(loss)
         return log

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from pipeline import files, models, multiscale
 from pipeline.cli.command import Command
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, WispError
 from pipeline.patches import TILE
 from refiner import guidance, scenes, subjects
 from refiner.patch_sampling import CHANNELS, region, sample_patches
@@ -93,7 +93,11 @@ def _make_subject(job: tuple[subjects.SubjectFile, Path]) -> None:
     done = folder / f"{source.name}.done"
     if done.exists():
         return
-    subject = subjects.make(source)
+    try:
+        subject = subjects.make(source)
+    except (WispError, OSError, ValueError) as error:  # the last is pymatting's
+        click.echo(f"left out: {source.image}: {error}", err=True)
+        return  # without a stamp: it is tried again when it was mended
     if subject is not None:
         subjects.save(subject, folder, source.name)
     done.touch()

@@ -31,6 +31,9 @@ class Settings:
     steps: int = 6000
     #: Patches a step and device: small, as few patches can be had in an hour, and each step learns.
     batch: int = 16
+    #: Share of a step's patches that are seen twice where ``weights.consistency`` counts: each is
+    #: one more to compute, and a quarter steadies the answers, too.
+    twins: float = 1.0
     #: Peak rate: SOAP bears twice what Adam did without normalisation.
     lr: float = 2e-3
     #: The cosine ends at this share of ``lr``.

@@ -129,6 +129,8 @@ def make(source: SubjectFile) -> Subject | None:
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         if not 0.01 < (grey > 127).mean() < 0.95 or unsure_share(grey) > MAX_UNSURE_SHARE:
             return None
+        if not {0.0, 1.0} <= set(np.unique(trimap(grey > 127))):
+            return None  # all of it is thin, or next to something: nothing is sure
         # On a new background this alpha is the truth by construction. On its own photo it is not:
         # what an accurate mask cuts off are strands, what a network's mask does may be anything.
         alpha = matte(photo, grey > 127)

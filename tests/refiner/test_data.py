@@ -151,6 +151,30 @@ def test_a_mask_in_doubt_is_left_out(masked: subjects.SubjectFile) -> None:
     assert subjects.make(masked) is None
 
 
+def test_a_mask_that_is_thin_all_over_is_left_out(masked: subjects.SubjectFile) -> None:
+    thin = np.zeros((96, 96), np.uint8)
+    thin[45:50, 10:86] = 255  # nothing lies 4 px inside, so nothing is surely foreground
+    assert masked.matte is not None
+    Image.fromarray(thin).save(masked.matte)
+    assert subjects.make(masked) is None
+
+
+def test_a_broken_picture_costs_itself_alone(
+    masked: subjects.SubjectFile, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = masked.image.with_name("broken.png")
+    broken.write_bytes(masked.image.read_bytes()[:200])
+    assert masked.matte is not None
+    masked.matte.with_name("broken.png").write_bytes(masked.matte.read_bytes())
+    pictures = prepare.find(tmp_path, tmp_path / "ready", {}, 1, quiet=True)
+    assert [len(group) for group in pictures.groups] == [1]
+    said = capfd.readouterr().err
+    assert f"left out: {broken}" in said and "Traceback" not in said
+    Image.open(masked.image).save(broken)  # mended, it is taken the next time
+    pictures = prepare.find(tmp_path, tmp_path / "ready", {}, 1, quiet=True)
+    assert [len(group) for group in pictures.groups] == [2]
+
+
 def test_a_subject_comes_back_from_disk(masked: subjects.SubjectFile, tmp_path: Path) -> None:
     subject = subjects.make(replace(masked, kind="alphas"))
     assert subject is not None
@@ -517,6 +541,10 @@ def test_a_patch_seen_twice_differs_in_noise_alone(batch: dataset.Batch) -> None
     difference = (both.image[n:] - batch.image).abs().mean((1, 2, 3))
     assert (difference > 0).all() and difference.max() < 0.08
     assert torch.equal(both.patches, dataset.twice(batch, RNG(5)).patches)
+    few = dataset.twice(batch, RNG(5), first=2)  # only the first ones come again
+    assert len(few.patches) == len(few.weight) == n + 2
+    assert torch.equal(few.patches, both.patches[: n + 2])
+    assert torch.equal(few.alpha[n:], batch.alpha[:2])
 
 
 def test_bent_masks_stay_near(batch: dataset.Batch) -> None:

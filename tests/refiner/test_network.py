@@ -167,6 +167,21 @@ def test_harm_is_what_the_error_grew_by() -> None:
     assert losses.harm(truth - 0.3, truth, coarse, weight).item() == pytest.approx(0.1, rel=1e-4)
 
 
+def test_worse_counts_patches_by_what_was_wrong_in_them() -> None:
+    truth, weight = torch.full((2, 1, 4, 4), 0.5), torch.ones(2, 1, 4, 4)
+    coarse = truth + 0.2
+    gains = truth.clone()
+    gains[:, :, 0] += 0.4  # a row got worse, the patch as a whole better
+    assert losses.worse(gains, truth, coarse, weight) == 0
+    assert losses.harm(gains, truth, coarse, weight) > 0
+    one_grew = torch.cat([truth[:1], truth[1:] + 0.25])
+    grown = losses.worse(one_grew, truth, coarse, weight, margin=0.0)
+    assert grown.item() == pytest.approx(0.25 / 2, rel=1e-4)  # by a quarter, in one of two patches
+    stayed = losses.worse(coarse, truth, coarse, weight, margin=0.1)
+    assert stayed.item() == pytest.approx(0.1, rel=1e-4)
+    assert losses.worse(truth + 1e-4, truth, truth, weight).item() == pytest.approx(0.02, rel=1e-3)
+
+
 def test_thin_counts_what_narrow_structures_lack() -> None:
     truth, weight = torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 64, 64)
     truth[..., 10:40, 10:40] = 1  # a body, and a whisker of two pixels
@@ -192,6 +207,7 @@ def test_reconstruction_is_the_sum_of_its_terms(pair: tuple[Tensor, Tensor, Tens
         "composition": losses.composition(alpha, truth, true, image, weight),
         "foreground": losses.colour(foreground, true, truth, weight),
         "harm": losses.harm(alpha, truth, coarse, weight),
+        "worse": losses.worse(alpha, truth, coarse, weight),
         "thin": losses.thin(alpha, truth, weight),
     }
     nothing = dict.fromkeys(terms, 0.0)

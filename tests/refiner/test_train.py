@@ -194,12 +194,14 @@ def test_resuming_says_what_is_wrong(shards: Path, tmp_path: Path) -> None:
 
 def test_a_loss_of_consistency_steadies_the_answer(shards: Path, tmp_path: Path) -> None:
     moved = {}
-    for consistency in (0.0, 30.0):
+    for consistency, twins in ((0.0, 1.0), (30.0, 1.0), (30.0, 0.5)):
         weights = losses.Weights(consistency=consistency)
         s = replace(TINY, steps=40, lr=4e-3, ema=0.8, validate_every=40, weights=weights)
-        out = tmp_path / str(consistency)
-        moved[consistency] = train_refiner.train(s, shards, out, quiet=True)["unsteady"]
-    assert moved[30.0] < 0.8 * moved[0.0]
+        out = tmp_path / f"{consistency}-{twins}"
+        s = replace(s, twins=twins)
+        moved[consistency, twins] = train_refiner.train(s, shards, out, quiet=True)["unsteady"]
+    assert moved[30.0, 1.0] < 0.8 * moved[0.0, 1.0]
+    assert moved[30.0, 0.5] < 0.8 * moved[0.0, 1.0]
 
 
 def test_validation_of_identity_is_coarse(shards: Path) -> None:
@@ -381,11 +383,13 @@ def test_a_recipe_from_pictures_to_a_cutout(folders: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(result.alpha[beyond], result.coarse[beyond])
 
 
-def test_the_steady_recipe_goes_on_from_the_bundled_weights() -> None:
-    (s,) = recipe.load("refiner", "steady", Training()).phases.values()
-    shipped = load_generator(models.REFINERS["wisp-fp32"].path)
-    assert grow(shipped, s.shape).shape == shipped.shape
-    assert s.weights.harm and s.weights.thin and s.weights.consistency and s.data.clutter
+def test_the_further_recipe_goes_on_from_the_bundled_weights() -> None:
+    phases = recipe.load("refiner", "further", Training()).phases
+    for s in phases.values():
+        shipped = load_generator(models.REFINERS["wisp-fp32"].path, is_global=s.smoothing > 0)
+        assert grow(shipped, s.shape).shape == shipped.shape == s.shape
+    weights = phases["local"].weights
+    assert weights.worse and weights.thin and weights.consistency and phases["local"].data.clutter
 
 
 @pytest.mark.parametrize("name", ["bundled", "permissive"])
