@@ -90,11 +90,14 @@ def unsure_share(mask: NDArray[np.uint8]) -> float:
     return float(((mask > 25) & (mask < 230)).sum() / max(1, (mask > 127).sum()))
 
 
-def matte(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Closed-form alpha of an image with an accurate mask, (H, W) float32 (Levin et al., 2008)."""
+def matte(image: NDArray[np.uint8], known: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Closed-form alpha of an image with a trimap, (H, W) float32 0..1 (Levin et al., 2008).
+
+    Raises ``ValueError`` where the trimap has no 0 or no 1.
+    """
     import pymatting
 
-    alpha = pymatting.estimate_alpha_cf(image / 255.0, trimap(mask))
+    alpha = pymatting.estimate_alpha_cf(image / 255.0, known)
     return np.clip(alpha, 0, 1).astype(np.float32)
 
 
@@ -129,13 +132,14 @@ def make(source: SubjectFile) -> Subject | None:
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         if not 0.01 < (grey > 127).mean() < 0.95 or unsure_share(grey) > MAX_UNSURE_SHARE:
             return None
-        if not {0.0, 1.0} <= set(np.unique(trimap(grey > 127))):
-            return None  # all of it is thin, or next to something: nothing is sure
+        known = trimap(grey > 127)
+        if not ((known == 1).any() and (known == 0).any()):
+            return None  # all of it is thin, or near the edge: nothing is sure on one side
         # On a new background this alpha is the truth by construction. On its own photo it is not:
         # what an accurate mask cuts off are strands, what a network's mask does may be anything.
-        alpha = matte(photo, grey > 127)
-        known = photo if source.kind == "masks" else None
-        return Subject(colours(photo, alpha), alpha, known, pixel_accurate=False)
+        alpha = matte(photo, known)
+        own = photo if source.kind == "masks" else None
+        return Subject(colours(photo, alpha), alpha, own, pixel_accurate=False)
     return Subject(colours(photo, alpha), alpha, photo)
 
 

@@ -196,9 +196,10 @@ def test_a_loss_of_consistency_steadies_the_answer(shards: Path, tmp_path: Path)
     moved = {}
     for consistency, twins in ((0.0, 1.0), (30.0, 1.0), (30.0, 0.5)):
         weights = losses.Weights(consistency=consistency)
-        s = replace(TINY, steps=40, lr=4e-3, ema=0.8, validate_every=40, weights=weights)
+        s = replace(
+            TINY, steps=40, lr=4e-3, ema=0.8, validate_every=40, weights=weights, twins=twins
+        )
         out = tmp_path / f"{consistency}-{twins}"
-        s = replace(s, twins=twins)
         moved[consistency, twins] = train_refiner.train(s, shards, out, quiet=True)["unsteady"]
     assert moved[30.0, 1.0] < 0.8 * moved[0.0, 1.0]
     assert moved[30.0, 0.5] < 0.8 * moved[0.0, 1.0]
