@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline import Cutout, Result
+from pipeline import Cutout, Result, Settings, detail
 from pipeline.cli.command import Command
 from pipeline.compose import over
 from pipeline.foreground import estimate
@@ -45,8 +45,11 @@ def tinted_roi(result: Result) -> Picture:
     picture = Image.fromarray(shown.astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     line = max(1, round(max(picture.size) / 500))
-    for y, x in result.tiles:
-        draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=(120, 180, 255), width=line)
+    shape = (result.alpha.shape[0], result.alpha.shape[1])
+    scale = max(shape) / max(detail.size(shape, Settings.detail))
+    for y, x in result.tiles * scale:
+        end = TILE * scale - 1
+        draw.rectangle((x, y, x + end, y + end), outline=(120, 180, 255), width=line)
     return np.asarray(picture)
 
 

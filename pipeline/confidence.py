@@ -1,9 +1,9 @@
 """How likely it is that the subject is whole: that stage 1 and the truth would overlap by 0.8.
 
-A logistic regression of a few figures of what stage 1 saw: above all, how far two looks at the
-photo agree (Wang et al., 2019, "Aleatoric uncertainty estimation with test-time augmentation",
-section 2.2), and how grey the mask is. Its coefficients lie beside the weights that they were
-fitted for, in ``weights/confidence.json``; ``python -m eval.confidence`` fits them anew.
+A logistic regression of two figures of what stage 1 saw: how certain it is of each pixel, and how
+far two looks at the photo agree (Wang et al., 2019, "Aleatoric uncertainty estimation with
+test-time augmentation", section 2.2). Its coefficients lie beside the weights that they were fitted
+for, in ``weights/confidence.json``; ``python -m eval.confidence`` fits them anew.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models import WEIGHTS
-from pipeline.views import SUBJECT, Sight
+from pipeline.views import CERTAIN, NEAR, SUBJECT, Sight, join, logit
 
 FILE = WEIGHTS / "confidence.json"
 
 #: What the regression sees, each in 0..1, in the box of the last look.
-FIGURES = ("overlap", "agreed", "grey", "sure", "solid", "cut_off")
+FIGURES = ("certainty", "agreement")
+
+_LIKELY = 0.1  # what is likelier in than this may be the subject, and is asked how certain it is
 
 
 @dataclass(frozen=True)
@@ -38,29 +40,18 @@ class Calibration:
 
 
 def figures(sight: Sight) -> NDArray[np.float64]:
-    """Return :data:`FIGURES` of what stage 1 saw, (6,) float64 in 0..1.
+    """Return :data:`FIGURES` of what stage 1 saw, (2,) float64 in 0..1.
 
-    Overlap of both answers as soft sets, and cut at one half; how grey their mean is, for its size;
-    how sure its subject is, and how much of all that it shows is; the share of the box's rim that
-    the subject covers.
+    The mean distance of the log-odds from even ones where a subject may be, as a share of the
+    largest that is told apart; the overlap of both answers as soft sets.
     """
     first, second = sight.first, sight.second
-    mean = (first + second) / 2
-    one, two, subject = first > SUBJECT, second > SUBJECT, mean > SUBJECT
-    total = float(mean.sum()) + 1e-6
-    count = int(subject.sum())
-    rim = np.concatenate([subject[0], subject[-1], subject[:, 0], subject[:, -1]])
-    return np.array(
-        [
-            float(np.minimum(first, second).sum())
-            / (float(np.maximum(first, second).sum()) + 1e-6),
-            int((one & two).sum()) / max(int((one | two).sum()), 1),
-            min(1.0, float((4 * mean * (1 - mean)).sum()) / total),
-            float(mean[subject].mean()) if count else 0.0,
-            float((mean > 0.95).sum()) / max(int((mean > 0.05).sum()), 1),
-            float(rim.mean()),
-        ]
-    )
+    joined = join(first, second, NEAR)
+    likely, most = joined > _LIKELY, math.log(1 / CERTAIN - 1)
+    certainty = float(np.abs(logit(joined[likely])).mean()) / most if likely.any() else 0.0
+    either = float(np.maximum(first, second).sum())
+    agreement = float(np.minimum(first, second).sum()) / (either + 1e-6)
+    return np.clip([certainty, agreement], 0.0, 1.0)
 
 
 def of(sight: Sight) -> float:

@@ -10,7 +10,7 @@ neighbourhood and then in a narrow one (the author's
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDE, NARROW = 90, 6  # px, sides of the two boxes in the author's code
+SAID = 3  # px, side of the box of the means of what a network says: a larger one blurs textures
 # The wide means are taken of the means of 3×3 pixels: they hold no detail that would be lost, and
 # 90 is a multiple of 3. What is averaged are the weighted colours, so the means are the same.
 _STEP = 3
@@ -25,6 +26,7 @@ _ROWS = 256  # at a time, so that a large photo does not fill the memory with fl
 _HALF_LEVEL = 0.5 / 255  # what lies nearer to 0 or 1 than this is written as 0 or 1
 _TINY = np.float32(1e-5)
 
+Map = NDArray[np.float32]
 Colours = NDArray[np.float32]
 
 
@@ -54,12 +56,53 @@ def estimate(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np
             continue
         a, photo = alpha[rows][..., None], image[rows].astype(np.float32)
         far_f, far_b = wide_f[rows].astype(np.float32), wide_b[rows].astype(np.float32)
-        first = _corrected(photo, a, far_f, far_b)
+        first = corrected(photo, a, far_f, far_b)
         near_f, near_b = _means(first * a, far_b * (1 - a), a, NARROW)
-        nearest = _corrected(photo, a, near_f, near_b)[inner]
+        nearest = corrected(photo, a, near_f, near_b)[inner]
         where = soft[rows][inner]
         written[rows][inner][where] = (nearest[where] + 0.5).astype(np.uint8)
     return foreground
+
+
+def channels(array: NDArray[Any]) -> list[Map]:
+    """Take colours apart, (H, W, C) to C of (H, W) float32: NumPy is slow where they lie last."""
+    return [np.asarray(channel, np.float32) for channel in cv2.split(array)]
+
+
+def layers(image: Sequence[Map], alpha: Map, said: Sequence[Map]) -> tuple[list[Map], list[Map]]:
+    """Return F and B as means of what somebody says of F, and of what that leaves for B.
+
+    Channel by channel, (H, W) float32 in 0..255 each: of the photo's, of alpha, which is in 0..1,
+    and of what is said.
+    """
+
+    def mean(array: NDArray[Any]) -> Map:
+        return np.asarray(cv2.blur(array, (SAID, SAID)), np.float32)
+
+    share = mean(alpha) + _TINY
+    rest = 1 + 2 * _TINY - share
+    parts = [mean(colour * alpha) for colour in said]
+    behind = [(mean(seen) - part) / rest for seen, part in zip(image, parts, strict=True)]
+    return [part / share for part in parts], behind
+
+
+def explained(image: NDArray[np.uint8], alpha: Map, said: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Correct what somebody says of the foreground's colours so that they explain the photo.
+
+    That is Blur-Fusion's last step with a network's answer in place of the wide means. A network
+    says of each pixel what is likely there; where alpha is large the photo itself says more.
+
+    Parameters
+    ----------
+    image, said
+        (H, W, 3) uint8 RGB; the latter straight.
+    alpha
+        (H, W) float32 in 0..1.
+    """
+    photo = channels(image)
+    fields = zip(photo, *layers(photo, alpha, channels(said)), strict=True)
+    found = [_bytes(corrected(seen, alpha, *field)) for seen, *field in fields]
+    return np.asarray(cv2.merge(found), np.uint8)
 
 
 def _around(soft: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -111,12 +154,14 @@ def _means(
     return blur(in_front) / (share + _TINY), blur(behind) / (1 - share + _TINY)
 
 
-def _corrected(
-    image: Colours, alpha: NDArray[np.float32], foreground: Colours, background: Colours
-) -> Colours:
-    """Move F towards what explains I, the more the surer it is that the pixel shows F."""
-    rest = image - alpha * foreground - (1 - alpha) * background
-    return np.clip(foreground + alpha * rest, 0, 255)
+def corrected(image: Colours, alpha: Map, in_front: Colours, behind: Colours) -> Colours:
+    """Move F towards what explains I, the more the surer it is that the pixel shows F.
+
+    Colours are float32 in 0..255, and ``alpha`` in 0..1 of a shape that goes with theirs:
+    (H, W, 3) and (H, W, 1), or a channel and (H, W).
+    """
+    rest = image - alpha * in_front - (1 - alpha) * behind
+    return np.clip(in_front + alpha * rest, 0, 255)
 
 
 def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -32,8 +32,9 @@ class Result:
     roi
         The edge and what lies near it, where the alpha is in doubt, (H, W) bool.
     tiles
-        Corners (y, x) of the patches, laid over the ROI, that stage 2 redrew, (N, 2). Outside of
-        them the alpha is the coarse mask, bit for bit.
+        Corners (y, x) of the patches, laid over the ROI, that stage 2 redrew, (N, 2), in pixels of
+        the photo as it saw it: at :func:`pipeline.detail.size`. Outside of them the alpha is the
+        coarse mask, bit for bit.
     timings
         Seconds by stage: read, coarse, roi, refine, colour.
     confidence

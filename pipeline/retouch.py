@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import blend, compose, foreground, patches, roi, snap, transparency
+from pipeline import blend, compose, detail, foreground, patches, roi, snap, transparency
 from pipeline.errors import SettingsError
 from pipeline.image_io import Photo
 from pipeline.settings import Settings
@@ -269,23 +269,12 @@ def _redrawn(
         inner = box.within(around)
         colours = foreground.estimate(image[around.area], whole[around.area])
         return edge[at], result.tiles, matte.copy(), colours[inner.area]
-    origins = patches.tile_origins(wanted)
-    window = _window(origins, box, whole.shape)
-    shallow = roi.find(whole, result.cells, threshold, settings.depth)
-    # A tile that touches the border of the window is at the border of the photo too.
-    seen, mask = np.ascontiguousarray(image[window.area]), whole[window.area].copy()
-    shifted = origins - np.array([window.top, window.left], np.intp)
+    view = detail.view(image, whole, settings.detail)
+    origins = patches.tile_origins(view.area(wanted))
+    shallow = roi.find(view.mask, result.cells, threshold, settings.depth)
     alpha, colours = blend.blend(
-        seen, mask, shallow[window.area], shifted, redraw(seen, mask, shifted)
+        view.image, view.mask, shallow, origins, redraw(view.image, view.mask, origins)
     )
+    alpha, colours = detail.carried(image, whole, view, alpha, colours, settings.threads)
     tiles = np.unique(np.concatenate([result.tiles, origins]), axis=0)
-    inner = box.within(window)
-    return edge[at], tiles, alpha[inner.area], colours[inner.area]
-
-
-def _window(origins: NDArray[np.intp], box: Box, shape: tuple[int, ...]) -> Box:
-    """Return a box that holds another and all tiles, with some pixels to spare."""
-    ends = np.array([[box.top, box.left], [box.bottom, box.right]])
-    corners = np.concatenate([ends, origins, origins + patches.TILE])
-    box = Box(*corners.min(0).tolist(), *corners.max(0).tolist())
-    return box.grown(16, shape)
+    return edge[at], tiles, alpha[at], colours[at]

@@ -35,7 +35,7 @@ NEAR = 0.5  # weight of the second look; the rest is the first's
 #: none worse.
 MOST_ADDED = 0.5
 _FADE = 0.05  # of its box: over so much the second look fades in where that ends within the photo
-_CERTAIN = 1e-3  # probabilities nearer to 0 and 1 than this are equally certain
+CERTAIN = 1e-3  # probabilities nearer to 0 and 1 than this are equally certain
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ class Sight:
     box
         What the last look saw.
     first, second
-        Both answers for the box, each (h, w) float32 in 0..1; the same one after a single look.
+        Both answers for the box as the network gave them, each (h, w) float32 in 0..1; the same one
+        after a single look.
     looks
         How many there were, 1 or 2.
     """
@@ -152,17 +153,16 @@ def see(
     whole_map = coarse.to_mask(whole, card)
     if looks == 1:
         return Sight(
-            coarse.upsample(whole_map, shape), whole_map.shape, everything, whole_map, whole_map, 1
+            coarse.upsample(whole_map, shape), whole_map.shape, everything, whole, whole, 1
         )
     told = box is not None or hint is not None  # by a person, who knows better than the first look
     box = box.wider(MARGIN, shape) if box else around(whole_map, shape)
     near = look(box, replace(card, size=card.second) if any(card.second) else card, mirrored=True)
     # Joined on the second one's grid, even where it is the coarser: stage 2 makes more of it.
     first = part(whole, box, shape, near.shape)
-    found_there, found_near = (coarse.to_mask(raw, card) for raw in (first, near))
-    if not told and strays(found_there, found_near):
+    if not told and strays(*(coarse.to_mask(raw, card) for raw in (first, near))):
         mask = coarse.upsample(whole_map, shape)
-        return Sight(mask, whole_map.shape, box, found_there, found_near, 2)
+        return Sight(mask, whole_map.shape, box, first, near, 2)
     joined = coarse.to_mask(join(first, near, _fade(near.shape, box, shape)), card)
     if box == everything:
         mask = coarse.upsample(joined, shape)
@@ -173,7 +173,7 @@ def see(
         round(count * side / seen)
         for count, side, seen in zip(near.shape, shape, box.shape, strict=True)
     )
-    return Sight(mask, (rows, columns), box, found_there, found_near, 2)
+    return Sight(mask, (rows, columns), box, first, near, 2)
 
 
 def strays(first: Map, second: Map) -> bool:
@@ -224,15 +224,16 @@ def part(whole: Map, box: Box, shape: tuple[int, int], size: tuple[int, int]) ->
 
 def join(first: Map, second: Map, weight: Map | float) -> Map:
     """Join two maps of probabilities: the mean of their logits, ``weight`` (0..1) of the second."""
-    one, two = (_logit(answer) for answer in (first, second))
+    one, two = (logit(answer) for answer in (first, second))
     mean = 1 / (1 + np.exp(-(one + weight * (two - one))))
     # A mean lies between the two; held logits, and rounding, would leave it a little beside them.
     between = np.clip(mean, np.minimum(first, second), np.maximum(first, second))
     return np.asarray(between, np.float32)
 
 
-def _logit(probability: Map) -> Map:
-    held = np.clip(probability, _CERTAIN, 1 - _CERTAIN)
+def logit(probability: Map) -> Map:
+    """Return the log-odds of probabilities in 0..1, held off their ends by :data:`CERTAIN`."""
+    held = np.clip(probability, CERTAIN, 1 - CERTAIN)
     return np.asarray(np.log(held / (1 - held)), np.float32)
 
 

@@ -16,7 +16,8 @@ SWITCH = {"on": True, "off": False, "yes": True, "no": False, "1": True, "0": Fa
 
 
 def settings(options: Options) -> Settings:
-    """Return Wisp's settings for options model, views, refiner, refine, threshold, reach."""
+    """Return Wisp's settings for options model, views, refiner, refine, detail, threshold,
+    reach."""
     default = Settings()
     refine = options.get("refine", "on")
     if refine not in SWITCH:
@@ -27,11 +28,12 @@ def settings(options: Options) -> Settings:
             refiner=options.get("refiner", default.refiner),
             refine=SWITCH[refine],
             views=_looks(options),
+            detail=int(options.get("detail", default.detail)),
             roi_threshold=float(options.get("threshold", default.roi_threshold)),
             reach=float(options.get("reach", default.reach)),
         )
     except ValueError as error:
-        raise MethodError(f"threshold and reach are numbers: {error}") from error
+        raise MethodError(f"detail, threshold and reach are numbers: {error}") from error
 
 
 def stage1(options: Options) -> Method:
@@ -92,7 +94,7 @@ KINDS = {
     "coarse": Kind("stage 1 alone, with the photo's colours", ("model", "views"), stage1),
     "wisp": Kind(
         "Wisp; foreground=own, photo (the photo's colours), blur (BlurFusion), ml (pymatting)",
-        ("model", "views", "refiner", "refine", "threshold", "reach", "foreground"),
+        ("model", "views", "refiner", "refine", "detail", "threshold", "reach", "foreground"),
         _wisp,
         extra="eval",
     ),

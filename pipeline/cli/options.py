@@ -46,6 +46,13 @@ NETWORKS = (
     ),
     _setting("--refiner", metavar="NAME|FILE", help="Stage 2."),
     _setting(
+        "--detail",
+        metavar="PX",
+        type=click.IntRange(min=128),
+        help="Longer side at which stage 2 sees a larger photo; more takes longer, and keeps the "
+        f"thinnest hair. Default: {Settings.detail}.",
+    ),
+    _setting(
         "--device",
         type=click.Choice(list(DEVICES)),
         help="What computes; default: cpu.",

@@ -196,6 +196,6 @@ def _report(path: Path | None, jobs: Sequence[Job], settings: Settings) -> batch
         raise click.UsageError(f"the report would overwrite the picture {path}")
     from pipeline.doctor import versions
 
-    named = ("model", "views", "refine", "refiner")
+    named = ("model", "views", "refine", "refiner", "detail")
     facts = {name: getattr(settings, name) for name in named}
     return batch.Report(path, len(jobs), {"versions": versions(), "settings": facts})

@@ -5,10 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import coarse, generator, models, multiscale, patches, transparency
+from pipeline import (
+    coarse,
+    compose,
+    detail,
+    generator,
+    image_io,
+    models,
+    multiscale,
+    patches,
+    transparency,
+)
 from pipeline.cutout import Cutout, Progress, Source
 from pipeline.errors import ModelInvalid
 from pipeline.explain import onnx_file
@@ -87,6 +98,8 @@ def inspect(
 ) -> Inside:
     """Cut a photo out, and keep what happens on the way.
 
+    A photo that stage 2 would see reduced is reduced beforehand, so that all is of one size.
+
     Parameters
     ----------
     source
@@ -108,7 +121,7 @@ def inspect(
     cutout = cutout or Cutout()
     settings, report = cutout.settings, progress or (lambda stage, share: None)
     names, logits = blocks(cutout.model)
-    result = cutout(source, progress=progress)
+    result = cutout(_as_seen(source, settings), progress=progress)
     report("blocks", 0.0)
     photo = transparency.opaque(result.photo)
     inputs = coarse.feed(photo, cutout.model)
@@ -133,6 +146,19 @@ def inspect(
         inside=_windows(result.roi, result.tiles),
         seconds=seconds,
     )
+
+
+def _as_seen(source: Source, settings: Settings) -> NDArray[np.uint8]:
+    """Read a photo at the size at which stage 2 sees it: (H, W, 3) uint8, or RGBA."""
+    photo = image_io.read(source, settings.max_pixels, settings.decode_seconds)
+    planes = photo.image
+    if photo.alpha is not None:
+        planes = np.dstack([planes, compose.levels(photo.alpha)])
+    shape = (planes.shape[0], planes.shape[1])
+    height, width = detail.size(shape, settings.detail)
+    if (height, width) == shape:
+        return planes
+    return np.asarray(cv2.resize(planes, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _feature_maps(

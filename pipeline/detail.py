@@ -1,0 +1,207 @@
+"""Show stage 2 a photo at a size that it knows, and carry what it makes back to the photo's own.
+
+The local generator was trained on photos of about a megapixel. In one of twelve a patch shows a few
+strands, out of focus, and stage 1's doubt is as wide as the patch: what it draws there is worse
+than what it draws in the same photo reduced, and takes five times as many tiles. So a large photo
+is reduced for it. What goes back to the photo are F and B, which are smooth, and alpha as it is
+there; in the photo, alpha is what explains each pixel best, I = αF + (1 − α)B, near to what it was
+and between what its neighbours were: nothing appears that stage 2 did not draw. Colours go back in
+the same way (:func:`pipeline.foreground.explained`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import foreground
+from pipeline.models.providers import usable_cores
+from pipeline.patches import fitted
+from pipeline.views import Box
+
+Map = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+#: A photo is left at its size unless it is this many times longer: less is not worth the way back.
+MIN_REDUCTION = 1.25
+#: Grey levels that I may be off from what explains it: of noise, and of textures that F and B
+#: do not hold.
+_NOISE = 20.0
+_SPARE = 4  # px around a change over which it fades in
+_BLOCK = 256  # px of the photo's own that are carried back at a time: they stay in the cache
+_SUM, _THREE = np.ones((1, 3), np.float32), np.ones((3, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class View:
+    """A photo, (h, w, 3) uint8, and its mask, (h, w) float32 in 0..1, as stage 2 sees them."""
+
+    image: Image
+    mask: Map
+
+    def area(self, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which pixels of the view show any of a region of the photo, (H, W) bool."""
+        if region.shape == self.mask.shape:
+            return region
+        size = self.mask.shape[::-1]
+        share = cv2.resize(region.view(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
+        return np.asarray(share > 0)
+
+
+def size(shape: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Return the size (h, w) at which stage 2 sees a photo of size ``shape``, (H, W).
+
+    Its longer side is ``longest``, unless the photo is hardly longer, or shorter.
+    """
+    if max(shape) < MIN_REDUCTION * longest:
+        return shape
+    width, height = fitted(*shape, longest)
+    return height, width
+
+
+def view(image: Image, mask: Map, longest: int) -> View:
+    """Return what stage 2 sees of a photo, (H, W, 3) uint8, and its mask, (H, W) float32."""
+    shape = (mask.shape[0], mask.shape[1])
+    height, width = size(shape, longest)
+    if (height, width) == shape:
+        return View(image, mask)
+    small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    reduced = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+    return View(small, np.clip(reduced, 0, 1))  # sums of means round to more than 1
+
+
+def carried(
+    image: Image, mask: Map, seen: View, alpha: Map, colours: Image, threads: int = 0
+) -> tuple[Map, Image]:
+    """Carry what stage 2 made of a view to the photo.
+
+    Parameters
+    ----------
+    image, mask
+        The photo, (H, W, 3) uint8 RGB, and its mask, (H, W) float32 in 0..1.
+    seen
+        What stage 2 saw of them, as :func:`view` returns it.
+    alpha, colours
+        What it made of that: (h, w) float32 in 0..1, and (h, w, 3) uint8.
+    threads
+        That carry; 0 means one a core.
+
+    Returns
+    -------
+    alpha : (H, W) float32 in 0..1. Equal to ``mask`` bit for bit where stage 2 changed nothing.
+    colours : (H, W, 3) uint8, straight; equal to ``image`` there.
+    """
+    changed = _changed(seen, alpha, colours)
+    shape = (mask.shape[0], mask.shape[1])
+    full = image.copy()
+    if changed.shape == shape:
+        for box, place in _blocks(changed, shape):
+            near, where = place.area, changed[box.area].view(np.uint8)
+            made = foreground.explained(image[near], alpha[near], colours[near])
+            cv2.copyTo(made[box.within(place).area], where, full[box.area])
+        return alpha, full
+    matte, weight = mask.copy(), _weight(changed)
+
+    def carry(box: Box, place: Box) -> None:
+        near, here = place.area, box.area
+        front, behind, levels = (
+            _sampled(field, place, box, changed.shape, shape)
+            for field in _fields(seen.image[near], alpha[near], colours[near], weight[near])
+        )
+        photo = image[here].astype(np.float32)
+        likely, low, high, share = foreground.channels(levels)
+        made = np.clip(_explaining(photo, front, behind, likely), low, high)
+        matte[here] = np.clip(matte[here] + share * (made - matte[here]), 0, 1)
+        # As whole colours: NumPy is slow where the last dimension is of three, and another of one.
+        explained = foreground.corrected(photo, _joined([matte[here]] * 3), front, behind)
+        explained -= photo
+        explained *= _joined([share] * 3)
+        explained += photo
+        full[here] = cv2.convertScaleAbs(explained)
+
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
+        for _ in pool.map(carry, *zip(*_blocks(changed, shape), strict=True)):
+            pass
+    return matte, full
+
+
+def _explaining(photo: Map, front: Map, behind: Map, likely: Map) -> Map:
+    """Return the alpha, (h, w), that explains I by F and B, (h, w, 3), and is near to a likely one.
+
+    The α of the least |I − αF − (1 − α)B|² + 3·20²·(α − likely)², which has a closed form.
+    """
+    apart = front - behind
+    toward = cv2.transform(apart * (photo - behind), _SUM)
+    toward += likely * np.float32(3 * _NOISE**2)
+    apart *= apart
+    return np.asarray(toward / (cv2.transform(apart, _SUM) + np.float32(3 * _NOISE**2)), np.float32)
+
+
+def _fields(image: Image, alpha: Map, colours: Image, weight: Map) -> tuple[Map, Map, Map]:
+    """Return what is smooth enough to be enlarged, float32.
+
+    F and B, (h, w, 3); alpha, the least and most of it in 3×3 px, and the weight of the change,
+    (h, w, 4).
+    """
+    photo, said = foreground.channels(image), foreground.channels(colours)
+    front, behind = foreground.layers(photo, alpha, said)
+    levels = [alpha, cv2.erode(alpha, _THREE), cv2.dilate(alpha, _THREE), weight]
+    return _joined(front), _joined(behind), _joined(levels)
+
+
+def _joined(planes: Sequence[NDArray[Any]]) -> Map:
+    return np.asarray(cv2.merge(planes), np.float32)
+
+
+def _sampled(
+    field: Map, place: Box, box: Box, size: tuple[int, ...], shape: tuple[int, int]
+) -> Map:
+    """Enlarge the part of a field in a ``place`` of a view of ``size`` to a box of the photo."""
+    down, across = (small / large for small, large in zip(size, shape, strict=True))
+    to_field = np.array(
+        [
+            [across, 0, (box.left + 0.5) * across - 0.5 - place.left],
+            [0, down, (box.top + 0.5) * down - 0.5 - place.top],
+        ]
+    )
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    enlarged = cv2.warpAffine(
+        field, to_field, box.shape[::-1], flags=how, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(enlarged, np.float32)
+
+
+def _blocks(changed: NDArray[np.bool_], shape: tuple[int, int]) -> Iterator[tuple[Box, Box]]:
+    """Yield the blocks of a photo of ``shape`` in whose place a view has changed, and that place.
+
+    The place has what is seen from it, and fades, around it.
+    """
+    scale = np.array(changed.shape) / shape
+    for top in range(0, shape[0], _BLOCK):
+        for left in range(0, shape[1], _BLOCK):
+            box = Box(top, left, min(top + _BLOCK, shape[0]), min(left + _BLOCK, shape[1]))
+            low = np.floor((box.top, box.left) * scale).astype(int)
+            high = np.ceil((box.bottom, box.right) * scale).astype(int)
+            place = Box(*low.tolist(), *high.tolist()).grown(2 * _SPARE + 1, changed.shape)
+            if changed[place.area].any():
+                yield box, place
+
+
+def _changed(seen: View, alpha: Map, colours: Image) -> NDArray[np.bool_]:
+    """Return where stage 2 changed anything, (h, w) bool."""
+    other = cv2.absdiff(colours, seen.image).view(np.uint8).reshape(-1, 3)
+    changed = cv2.transform(other.reshape(colours.shape), np.ones((1, 3), np.float32)) > 0
+    return changed.reshape(alpha.shape) | (alpha != seen.mask)
+
+
+def _weight(changed: NDArray[np.bool_]) -> Map:
+    """Return 1 where there is a change and beside it, falling to 0 over some pixels, (h, w)."""
+    side = (2 * _SPARE + 1, 2 * _SPARE + 1)
+    near = cv2.dilate(changed.view(np.uint8), np.ones(side, np.uint8)).astype(np.float32)
+    return np.asarray(cv2.blur(near, side), np.float32)
