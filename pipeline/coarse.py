@@ -13,7 +13,6 @@ from pipeline.models.opening import SMALLEST
 
 #: Longest side of a view that keeps the photo's proportions: a panorama has to end somewhere.
 LONGEST = 2048
-_ROWS = 256  # that are taken over from Pillow at a time: all at once it makes two copies of them
 
 
 def view(shape: tuple[int, int], card: CoarseModel) -> tuple[int, int]:
@@ -118,9 +117,9 @@ def predict(session: Session, card: CoarseModel, image: NDArray[np.uint8]) -> ND
 def upsample(mask: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Enlarge a stage-1 map to the photo's size, (h, w) to (H, W) float32 in 0..1, with Lanczos."""
     height, width = shape
-    large = Image.fromarray(mask).resize((width, height), Image.Resampling.LANCZOS)
-    full = np.empty(shape, np.float32)
-    for top in range(0, height, _ROWS):
-        rows = large.crop((0, top, width, min(top + _ROWS, height)))
-        np.clip(np.asarray(rows, np.float32), 0, 1, out=full[top : top + _ROWS])
-    return full
+    if height < mask.shape[0] or width < mask.shape[1]:
+        # Pillow's filter grows with the reduction, OpenCV's would skip pixels.
+        resized = Image.fromarray(mask).resize((width, height), Image.Resampling.LANCZOS)
+        return np.clip(np.asarray(resized, np.float32), 0, 1)
+    full = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_LANCZOS4))
+    return np.clip(full, 0, 1, out=full)
