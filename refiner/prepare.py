@@ -29,6 +29,7 @@ from refiner import guidance, scenes, subjects
 from refiner.patch_sampling import CHANNELS, region, sample_patches
 from refiner.scenes import SPLITS, Data, Pictures, split_of
 from training import folders, recipe
+from training.folders import read_rgb
 
 
 def write_shard(path: Path, pictures: Pictures, data: Data, split: str, number: int) -> None:
@@ -88,6 +89,21 @@ def _work(job: tuple[Path, Pictures, Data, str, int]) -> None:
     write_shard(*job)
 
 
+#: What is raised of a picture that cannot be used: by Pillow, of which the latter are no errors of
+#: the system, and by pymatting, of a mask that is thin all over.
+_BROKEN = (WispError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+def _readable(path: Path) -> Path | None:
+    """Return a background that can be read; say why one cannot."""
+    try:
+        read_rgb(path)
+    except _BROKEN as error:
+        click.echo(f"left out: {path}: {error}", err=True)
+        return None
+    return path
+
+
 def _make_subject(job: tuple[subjects.SubjectFile, Path]) -> None:
     source, folder = job
     done = folder / f"{source.name}.done"
@@ -95,7 +111,7 @@ def _make_subject(job: tuple[subjects.SubjectFile, Path]) -> None:
         return
     try:
         subject = subjects.make(source)
-    except (WispError, OSError, ValueError) as error:  # the last is pymatting's
+    except _BROKEN as error:
         click.echo(f"left out: {source.image}: {error}", err=True)
         return  # without a stamp: it is tried again when it was mended
     if subject is not None:
@@ -103,13 +119,11 @@ def _make_subject(job: tuple[subjects.SubjectFile, Path]) -> None:
     done.touch()
 
 
-def _pool(work: Any, jobs: list[Any], processes: int, title: str, quiet: bool) -> None:
-    """Run jobs in processes of their own, with a bar."""
+def _pool(work: Any, jobs: list[Any], processes: int, title: str, quiet: bool) -> list[Any]:
+    """Run jobs in processes of their own, with a bar; return what came of them, in their order."""
     # Spawned, as a fork would inherit the locks of onnxruntime's and OpenCV's threads.
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        done = pool.imap_unordered(work, jobs)
-        for _ in tqdm(done, total=len(jobs), desc=title, disable=quiet):
-            pass
+        return list(tqdm(pool.imap(work, jobs), total=len(jobs), desc=title, disable=quiet))
 
 
 def find(root: Path, ready: Path, repeat: dict[str, int], processes: int, quiet: bool) -> Pictures:
@@ -130,7 +144,8 @@ def find(root: Path, ready: Path, repeat: dict[str, int], processes: int, quiet:
         name: tuple(p for s in group if (p := ready / f"{s.name}.png").exists())
         for name, group in groups.items()
     }
-    backgrounds = tuple(p for s in sources if s.kind == "backgrounds" for p in s.pictures)
+    found = [p for s in sources if s.kind == "backgrounds" for p in s.pictures]
+    backgrounds = tuple(p for p in _pool(_readable, found, processes, "backgrounds", quiet) if p)
     return Pictures(
         tuple(paths[name] for name in paths for _ in range(repeat.get(name, 1))), backgrounds
     )

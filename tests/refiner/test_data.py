@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +175,25 @@ def test_a_broken_picture_costs_itself_alone(
     Image.open(masked.image).save(broken)  # mended, it is taken the next time
     pictures = prepare.find(tmp_path, tmp_path / "ready", {}, 1, quiet=True)
     assert [len(group) for group in pictures.groups] == [2]
+
+
+def test_a_background_that_cannot_be_read_costs_itself_alone(
+    masked: subjects.SubjectFile, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "backgrounds"
+    folder.mkdir()
+    Image.new("RGB", (40, 30)).save(folder / "plain.png")
+    whole = (folder / "plain.png").read_bytes()
+    size = struct.pack(">2I", 30_000, 30_000)  # more than Pillow opens
+    header = b"IHDR" + size + whole[24:29]
+    bomb = whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+    (folder / "bomb.png").write_bytes(bomb)
+    (folder / "short.png").write_bytes(whole[:50])
+    pictures = prepare.find(tmp_path, tmp_path / "ready", {}, 1, quiet=True)
+    assert pictures.backgrounds == (folder / "plain.png",)
+    said = capfd.readouterr().err
+    assert said.count("left out") == 2 and "Traceback" not in said
+    assert all(f"{folder / name}.png" in said for name in ("bomb", "short"))
 
 
 def test_a_subject_comes_back_from_disk(masked: subjects.SubjectFile, tmp_path: Path) -> None:
