@@ -34,14 +34,17 @@ MODEL = pipeline/weights/coarse.onnx
 REMBG = $(VENV)-rembg/bin/rembg
 # rembg feeds one input, the bundled stage 1 has a second for hints.
 PLAIN = report/plain.onnx
+# Wisp as it comes, with its own stage 1 in 8 bits.
+OWN = wisp:model=wisp
 CUSTOM = -m u2net_custom -x {\"model_path\":\"$(PLAIN)\"} {in} {out}
 bench: $(VENV)/eval $(VENV)/peers $(VENV)/serve $(REMBG)
 	$(BIN)/python -m eval.plain $(MODEL) $(PLAIN)
 	$(BIN)/wisp bench builtin --model $(MODEL) --table quality -o report/quality \
 		--repeats 1 --methods coarse,wisp,rembg,rembg-matting,grabcut,guided
 	U2NET_HOME=$(dir $(PLAIN)) $(BIN)/wisp bench builtin --model $(MODEL) --table speed -o report/speed \
-		--size 1920x1080 --limit 3 --fresh --footprint --methods wisp,rembg,rembg-matting \
+		--size 1920x1080 --limit 3 --fresh --footprint --methods wisp,$(OWN),rembg,rembg-matting \
 		--method-command 'wisp-cut=$(BIN)/wisp cut --model $(MODEL) {in} -o {out}' \
+		--method-command 'wisp-own=$(BIN)/wisp cut {in} -o {out}' \
 		--method-command 'rembg-i=$(REMBG) i $(CUSTOM)' \
 		--method-command 'rembg-i-a=$(REMBG) i -a $(CUSTOM)'
 	$(BIN)/python examples/ratios.py report/speed --rembg $(REMBG) --model $(MODEL)

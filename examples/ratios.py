@@ -34,6 +34,7 @@ from pipeline.models import coarse_model
 
 PHOTO = (1080, 1920)  # height, width: 2 megapixels
 LARGE = (3000, 4000)  # 12 megapixels
+OWN = "wisp (model=wisp)"  # how a report calls Wisp as it comes
 PRODUCT, HAIR = "hard", "hair"  # kinds of the built-in set: one plain edge, and very many
 Row = tuple[str, float, str]  # what is compared, the ratio or figure, how both fared
 
@@ -43,15 +44,23 @@ def from_report(report: dict[str, Any]) -> list[Row]:
     photos = report["subsets"]["all"]
     ratios, means = photos["time_ratios"], photos["means"]
     rows: list[Row] = []
+    same = "the same, Wisp with its own stage 1"
     for title, ours, theirs in (
         ("a call, refined ÷ rembg's unrefined", "wisp", "rembg"),
+        (same, OWN, "rembg"),
         ("a call, refined ÷ rembg's with alpha matting", "wisp", "rembg-matting"),
+        (same, OWN, "rembg-matting"),
         ("a command, refined ÷ `rembg i`", "wisp-cut", "rembg-i"),
+        (same, "wisp-own", "rembg-i"),
     ):
         seconds = (means[name]["seconds"]["value"] for name in (ours, theirs))
         rows.append((title, ratios[ours][theirs]["value"], "{:.2f} s, {:.2f} s".format(*seconds)))
-    peaks = [means[name]["megabytes"]["value"] for name in ("wisp-cut", "rembg-i")]
-    rows.append(("peak memory of a command ÷ `rembg i`", peaks[0] / peaks[1], _megabytes(*peaks)))
+    for title, ours in (
+        ("peak memory of a command ÷ `rembg i`", "wisp-cut"),
+        (same, "wisp-own"),
+    ):
+        peaks = [means[name]["megabytes"]["value"] for name in (ours, "rembg-i")]
+        rows.append((title, peaks[0] / peaks[1], _megabytes(*peaks)))
     largest = report["footprint"]["photos"][-1]
     million = largest["size"][0] * largest["size"][1] / 1e6
     how = f"{largest['seconds']:.2f} s, {_megabytes(largest['megabytes'])}"

@@ -121,5 +121,6 @@ def upsample(mask: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.fl
         # Pillow's filter grows with the reduction, OpenCV's would skip pixels.
         resized = Image.fromarray(mask).resize((width, height), Image.Resampling.LANCZOS)
         return np.clip(np.asarray(resized, np.float32), 0, 1)
-    full = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_LANCZOS4))
+    large = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LANCZOS4)
+    full: NDArray[np.float32] = np.asarray(large, np.float32)
     return np.clip(full, 0, 1, out=full)

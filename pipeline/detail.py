@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 
 from pipeline import foreground
 from pipeline.models.providers import usable_cores
-from pipeline.patches import fitted
 from pipeline.views import Box
 
 Map = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
-#: A photo is left at its size unless it is this many times longer: less is not worth the way back.
+#: A photo is left at its size unless it is this many times larger: less is not worth the way back.
 MIN_REDUCTION = 1.25
 #: Grey levels that I may be off from what explains it: of noise, and of textures that F and B
 #: do not hold.
@@ -57,12 +56,14 @@ class View:
 def size(shape: tuple[int, int], longest: int) -> tuple[int, int]:
     """Return the size (h, w) at which stage 2 sees a photo of size ``shape``, (H, W).
 
-    Its longer side is ``longest``, unless the photo is hardly longer, or shorter.
+    Its longer side is ``longest``, or its shorter one half of that, whichever is larger: of a
+    panorama little would be left. It stays as it is where it is hardly larger than that.
     """
-    if max(shape) < MIN_REDUCTION * longest:
+    short, long = sorted(shape)
+    scale = max(longest / long, longest / 2 / short)
+    if scale * MIN_REDUCTION > 1:
         return shape
-    width, height = fitted(*shape, longest)
-    return height, width
+    return round(shape[0] * scale), round(shape[1] * scale)
 
 
 def view(image: Image, mask: Map, longest: int) -> View:

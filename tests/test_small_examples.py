@@ -100,7 +100,8 @@ def test_the_ratios_are_those_of_a_report_and_of_whole_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ratios = example("ratios")
-    names = ("wisp", "rembg", "rembg-matting", "wisp-cut", "rembg-i")
+    own = "wisp (model=wisp)"
+    names = ("wisp", "rembg", "rembg-matting", "wisp-cut", "rembg-i", own, "wisp-own")
     means = {
         name: {figure: {"value": number + 1.0} for figure in ("seconds", "megabytes")}
         for number, name in enumerate(names)
@@ -108,6 +109,8 @@ def test_the_ratios_are_those_of_a_report_and_of_whole_folders(
     pairs = {
         "wisp": {"rembg": {"value": 0.5}, "rembg-matting": {"value": 0.125}},
         "wisp-cut": {"rembg-i": {"value": 0.25}},
+        own: {"rembg": {"value": 0.4}, "rembg-matting": {"value": 0.1}},
+        "wisp-own": {"rembg-i": {"value": 0.2}},
     }
     large = {"size": [6000, 4000], "seconds": 3.0, "megabytes": 400.0}
     report = {
@@ -115,8 +118,9 @@ def test_the_ratios_are_those_of_a_report_and_of_whole_folders(
         "footprint": {"photos": [large]},
     }
     rows = ratios.from_report(report)
-    assert [ratio for _, ratio, _ in rows] == [0.5, 0.125, 0.25, 4 / 5, 3.0]
-    assert rows[2][2] == "4.00 s, 5.00 s"
+    found = [ratio for _, ratio, _ in rows]
+    assert found == [0.5, 0.4, 0.125, 0.1, 0.25, 0.2, 4 / 5, 7 / 5, 3.0]
+    assert rows[4][2] == "4.00 s, 5.00 s"
     del pairs["wisp-cut"]  # as where rembg's command failed
     (tmp_path / "results.json").write_text(json.dumps(report))
     done = CliRunner().invoke(ratios.main, [str(tmp_path), "--rembg", "rembg"])
