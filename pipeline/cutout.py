@@ -199,23 +199,25 @@ class Cutout:
             trim()
         with clock("roi"):
             edge = roi.find(mask, sight.cells, s.roi_threshold, s.reach)
-            view = detail.view(seen, mask, s.detail) if stage2 else detail.View(seen, mask)
-            near = view.area(edge)
+            shown = detail.show(seen, mask, s.detail) if stage2 else detail.Shown(seen, mask)
+            near = shown.area(edge)
             tiles = place(near) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
                 corrected = multiscale.correct(
-                    stage2.global_generator, view.image, view.mask, near, s.batch_size
+                    stage2.global_generator, shown.image, shown.mask, near, s.batch_size
                 )
                 step = partial(progress, "refine")
-                shallow = roi.find(view.mask, sight.cells, s.roi_threshold, s.depth)
+                shallow = roi.find(shown.mask, sight.cells, s.roi_threshold, s.depth)
                 redrawn = redraw(
-                    stage2.local_generator, view.image, corrected, tiles, s.batch_size, step
+                    stage2.local_generator, shown.image, corrected, tiles, s.batch_size, step
                 )
-                spare = None if corrected is view.mask else corrected
-                alpha, colours = blend.blend(view.image, view.mask, shallow, tiles, redrawn, spare)
+                spare = None if corrected is shown.mask else corrected
+                alpha, colours = blend.blend(
+                    shown.image, shown.mask, shallow, tiles, redrawn, spare
+                )
                 del shallow, corrected, spare
-                alpha, colours = detail.carried(seen, mask, view, alpha, colours, s.threads)
+                alpha, colours = detail.carried(seen, mask, shown, alpha, colours, s.threads)
             else:
                 alpha = mask.copy()
             if wanted.box:  # stage 2 may have added to what was found there

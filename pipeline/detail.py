@@ -38,14 +38,14 @@ _SUM, _THREE = np.ones((1, 3), np.float32), np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True)
-class View:
+class Shown:
     """A photo, (h, w, 3) uint8, and its mask, (h, w) float32 in 0..1, as stage 2 sees them."""
 
     image: Image
     mask: Map
 
     def area(self, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which pixels of the view show any of a region of the photo, (H, W) bool."""
+        """Return which pixels of it show any of a region of the photo, (H, W) bool."""
         if region.shape == self.mask.shape:
             return region
         size = self.mask.shape[::-1]
@@ -66,28 +66,28 @@ def size(shape: tuple[int, int], longest: int) -> tuple[int, int]:
     return round(shape[0] * scale), round(shape[1] * scale)
 
 
-def view(image: Image, mask: Map, longest: int) -> View:
+def show(image: Image, mask: Map, longest: int) -> Shown:
     """Return what stage 2 sees of a photo, (H, W, 3) uint8, and its mask, (H, W) float32."""
     shape = (mask.shape[0], mask.shape[1])
     height, width = size(shape, longest)
     if (height, width) == shape:
-        return View(image, mask)
+        return Shown(image, mask)
     small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     reduced = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-    return View(small, np.clip(reduced, 0, 1))  # sums of means round to more than 1
+    return Shown(small, np.clip(reduced, 0, 1))  # sums of means round to more than 1
 
 
 def carried(
-    image: Image, mask: Map, seen: View, alpha: Map, colours: Image, threads: int = 0
+    image: Image, mask: Map, shown: Shown, alpha: Map, colours: Image, threads: int = 0
 ) -> tuple[Map, Image]:
-    """Carry what stage 2 made of a view to the photo.
+    """Carry what stage 2 made of what it was shown to the photo.
 
     Parameters
     ----------
     image, mask
         The photo, (H, W, 3) uint8 RGB, and its mask, (H, W) float32 in 0..1.
-    seen
-        What stage 2 saw of them, as :func:`view` returns it.
+    shown
+        What stage 2 saw of them, as :func:`show` returns it.
     alpha, colours
         What it made of that: (h, w) float32 in 0..1, and (h, w, 3) uint8.
     threads
@@ -98,7 +98,7 @@ def carried(
     alpha : (H, W) float32 in 0..1. Equal to ``mask`` bit for bit where stage 2 changed nothing.
     colours : (H, W, 3) uint8, straight; equal to ``image`` there.
     """
-    changed = _changed(seen, alpha, colours)
+    changed = _changed(shown, alpha, colours)
     shape = (mask.shape[0], mask.shape[1])
     full = image.copy()
     if changed.shape == shape:
@@ -113,7 +113,7 @@ def carried(
         near, here = place.area, box.area
         front, behind, levels = (
             _sampled(field, place, box, changed.shape, shape)
-            for field in _fields(seen.image[near], alpha[near], colours[near], weight[near])
+            for field in _fields(shown.image[near], alpha[near], colours[near], weight[near])
         )
         photo = image[here].astype(np.float32)
         likely, low, high, share = foreground.channels(levels)
@@ -163,7 +163,10 @@ def _joined(planes: Sequence[NDArray[Any]]) -> Map:
 def _sampled(
     field: Map, place: Box, box: Box, size: tuple[int, ...], shape: tuple[int, int]
 ) -> Map:
-    """Enlarge the part of a field in a ``place`` of a view of ``size`` to a box of the photo."""
+    """Enlarge the part of a field that lies in a ``place`` to a box of the photo.
+
+    ``size`` is that of what stage 2 was shown, ``shape`` the photo's.
+    """
     down, across = (small / large for small, large in zip(size, shape, strict=True))
     to_field = np.array(
         [
@@ -179,9 +182,9 @@ def _sampled(
 
 
 def _blocks(changed: NDArray[np.bool_], shape: tuple[int, int]) -> Iterator[tuple[Box, Box]]:
-    """Yield the blocks of a photo of ``shape`` in whose place a view has changed, and that place.
+    """Yield the blocks of a photo of ``shape`` in which something has changed, and their places.
 
-    The place has what is seen from it, and fades, around it.
+    A place is that in what stage 2 was shown, with what fades in from around it.
     """
     scale = np.array(changed.shape) / shape
     for top in range(0, shape[0], _BLOCK):
@@ -194,11 +197,11 @@ def _blocks(changed: NDArray[np.bool_], shape: tuple[int, int]) -> Iterator[tupl
                 yield box, place
 
 
-def _changed(seen: View, alpha: Map, colours: Image) -> NDArray[np.bool_]:
+def _changed(shown: Shown, alpha: Map, colours: Image) -> NDArray[np.bool_]:
     """Return where stage 2 changed anything, (h, w) bool."""
-    other = cv2.absdiff(colours, seen.image).view(np.uint8).reshape(-1, 3)
+    other = cv2.absdiff(colours, shown.image).view(np.uint8).reshape(-1, 3)
     changed = cv2.transform(other.reshape(colours.shape), np.ones((1, 3), np.float32)) > 0
-    return changed.reshape(alpha.shape) | (alpha != seen.mask)
+    return changed.reshape(alpha.shape) | (alpha != shown.mask)
 
 
 def _weight(changed: NDArray[np.bool_]) -> Map:

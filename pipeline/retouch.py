@@ -269,12 +269,12 @@ def _redrawn(
         inner = box.within(around)
         colours = foreground.estimate(image[around.area], whole[around.area])
         return edge[at], result.tiles, matte.copy(), colours[inner.area]
-    view = detail.view(image, whole, settings.detail)
-    origins = patches.tile_origins(view.area(wanted))
-    shallow = roi.find(view.mask, result.cells, threshold, settings.depth)
+    shown = detail.show(image, whole, settings.detail)
+    origins = patches.tile_origins(shown.area(wanted))
+    shallow = roi.find(shown.mask, result.cells, threshold, settings.depth)
     alpha, colours = blend.blend(
-        view.image, view.mask, shallow, origins, redraw(view.image, view.mask, origins)
+        shown.image, shown.mask, shallow, origins, redraw(shown.image, shown.mask, origins)
     )
-    alpha, colours = detail.carried(image, whole, view, alpha, colours, settings.threads)
+    alpha, colours = detail.carried(image, whole, shown, alpha, colours, settings.threads)
     tiles = np.unique(np.concatenate([result.tiles, origins]), axis=0)
     return edge[at], tiles, alpha[at], colours[at]

@@ -49,8 +49,8 @@ def test_a_photo_is_reduced_where_it_is_much_larger_alone():
     assert detail.size((1600, 8000), 1440) == (720, 3600)  # a panorama keeps half of that in height
     assert detail.size((20000, 10), 1440) == (20000, 10)
     photo, mask = data.astronaut(), ellipse(512, 512)
-    view = detail.view(photo, mask, 512)
-    assert view.image is photo and view.mask is mask
+    shown = detail.show(photo, mask, 512)
+    assert shown.image is photo and shown.mask is mask
 
 
 def test_what_stage_2_leaves_is_left_bit_for_bit(nets):
@@ -65,7 +65,7 @@ def test_outside_the_tiles_nothing_changes(nets):
     result = cutter(nets, "half", 256)(photo)
     rows, columns = detail.size(result.alpha.shape, 256)
     tiles = covered(result.tiles, rows, columns).astype(np.uint8)
-    # A change fades in over 8 px of the view around it, and stage 2's own fades within its tiles.
+    # A change fades in over 8 px around it, and stage 2's own fades within its tiles.
     near = cv2.dilate(tiles, np.ones((19, 19), np.uint8))
     outside = cv2.resize(near, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST) == 0
     assert 0.05 < outside.mean() < 0.95
@@ -82,11 +82,11 @@ def test_a_large_photo_takes_fewer_tiles(nets):
 def test_an_edge_comes_back_as_sharp_as_the_photo_has_it():
     photo, truth = two_tone((900, 1200))
     coarse = np.asarray(cv2.GaussianBlur(truth, (0, 0), 12), np.float32)
-    view = detail.view(photo, coarse, 400)
-    size = view.mask.shape[::-1]
+    shown = detail.show(photo, coarse, 400)
+    size = shown.mask.shape[::-1]
     small = np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_AREA), np.float32)
-    colours = np.full((*view.mask.shape, 3), FRONT, np.uint8)
-    alpha, made = detail.carried(photo, coarse, view, small, colours)
+    colours = np.full((*shown.mask.shape, 3), FRONT, np.uint8)
+    alpha, made = detail.carried(photo, coarse, shown, small, colours)
     plain = cv2.resize(small, truth.shape[::-1], interpolation=cv2.INTER_CUBIC)
     assert np.abs(alpha - truth).mean() < 0.4 * np.abs(plain - truth).mean()
     seen = alpha > 0.1
@@ -98,10 +98,10 @@ def test_nothing_appears_that_stage_2_did_not_draw():
     photo, truth = two_tone((600, 800))
     photo[20:60, 20:60] = FRONT
     coarse = np.full(truth.shape, 0.4, np.float32)
-    view = detail.view(photo, coarse, 256)
-    size = view.mask.shape[::-1]
+    shown = detail.show(photo, coarse, 256)
+    size = shown.mask.shape[::-1]
     small = np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_AREA), np.float32)
-    alpha, _ = detail.carried(photo, coarse, view, small, view.image)
+    alpha, _ = detail.carried(photo, coarse, shown, small, shown.image)
     assert alpha[:70, :70].max() == 0
     low, high = (
         cv2.resize(change(small, np.ones((5, 5), np.uint8)), truth.shape[::-1])
@@ -112,9 +112,9 @@ def test_nothing_appears_that_stage_2_did_not_draw():
 
 def test_one_thread_or_several_make_the_same():
     photo, truth = two_tone((900, 1200))
-    view = detail.view(photo, truth, 400)
-    flat = np.full_like(view.mask, 0.5)
-    one, more = (detail.carried(photo, truth, view, flat, view.image, n) for n in (1, 3))
+    shown = detail.show(photo, truth, 400)
+    flat = np.full_like(shown.mask, 0.5)
+    one, more = (detail.carried(photo, truth, shown, flat, shown.image, n) for n in (1, 3))
     assert np.array_equal(one[0], more[0]) and np.array_equal(one[1], more[1])
 
 
@@ -134,9 +134,9 @@ def test_any_size_comes_back_whole(height, width, longest, seed):
     rng = np.random.default_rng(seed)
     photo = rng.integers(0, 256, (height, width, 3), np.uint8)
     mask = rng.random((height, width), np.float32)
-    view = detail.view(photo, mask, longest)
-    alpha, colours = rng.random(view.mask.shape, np.float32), np.roll(view.image, 7, 2)
-    matte, made = detail.carried(photo, mask, view, alpha, colours)
+    shown = detail.show(photo, mask, longest)
+    alpha, colours = rng.random(shown.mask.shape, np.float32), np.roll(shown.image, 7, 2)
+    matte, made = detail.carried(photo, mask, shown, alpha, colours)
     assert matte.shape == mask.shape and made.shape == photo.shape and made.dtype == np.uint8
     assert np.isfinite(matte).all() and matte.min() >= 0 and matte.max() <= 1
 
