@@ -52,7 +52,7 @@ def photos() -> tuple[Points, Points]:
 
 def tiles(rounds: int) -> Points:
     """Return (tiles, seconds of stage 2) of calls with a mask of so many discs."""
-    cutout = Cutout()
+    cutout = Cutout(detail=3600)  # the photo's own size, so that there are hundreds
     found: Points = []
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 255, (2400, 3600, 3), np.uint8)
