@@ -199,9 +199,8 @@ def _blocks(changed: NDArray[np.bool_], shape: tuple[int, int]) -> Iterator[tupl
 
 def _changed(shown: Shown, alpha: Map, colours: Image) -> NDArray[np.bool_]:
     """Return where stage 2 changed anything, (h, w) bool."""
-    other = cv2.absdiff(colours, shown.image).view(np.uint8).reshape(-1, 3)
-    changed = cv2.transform(other.reshape(colours.shape), np.ones((1, 3), np.float32)) > 0
-    return changed.reshape(alpha.shape) | (alpha != shown.mask)
+    apart = cv2.transform(cv2.absdiff(colours, shown.image), _SUM).reshape(alpha.shape)
+    return np.asarray((apart > 0) | (alpha != shown.mask))
 
 
 def _weight(changed: NDArray[np.bool_]) -> Map:
