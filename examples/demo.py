@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline import Cutout, Result, Settings, detail
+from pipeline import Cutout, Result
 from pipeline.cli.command import Command
 from pipeline.compose import over
+from pipeline.detail import enlarged
 from pipeline.foreground import estimate
 from pipeline.patches import TILE
 
@@ -41,16 +42,22 @@ def tinted_roi(result: Result) -> Picture:
     """The photo in grey, the ROI in colour over it, and a frame around each tile."""
     photo = np.asarray(Image.fromarray(result.photo.image).convert("L"), np.float32) * 0.5
     shown = np.repeat(photo[..., None], 3, axis=2)
-    shown[result.roi] = 0.45 * shown[result.roi] + 0.55 * np.array(ACCENT)
+    region = enlarged(result.roi, result.alpha.shape)
+    shown[region] = 0.45 * shown[region] + 0.55 * np.array(ACCENT)
     picture = Image.fromarray(shown.astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     line = max(1, round(max(picture.size) / 500))
-    shape = (result.alpha.shape[0], result.alpha.shape[1])
-    scale = max(shape) / max(detail.size(shape, Settings.detail))
+    scale = result.alpha.shape[0] / result.coarse.shape[0]
     for y, x in result.tiles * scale:
         end = TILE * scale - 1
         draw.rectangle((x, y, x + end, y + end), outline=(120, 180, 255), width=line)
     return np.asarray(picture)
+
+
+def before_stage_2(result: Result) -> NDArray[np.float32]:
+    """The coarse mask at the photo's size."""
+    size = result.alpha.shape[::-1]
+    return np.asarray(cv2.resize(result.coarse, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def busiest(result: Result) -> tuple[int, int]:
@@ -61,7 +68,7 @@ def busiest(result: Result) -> tuple[int, int]:
     change, inside, outside = (
         cv2.blur(layer.astype(np.float32), (ZOOM, ZOOM), anchor=(0, 0))
         for layer in (
-            np.abs(result.alpha - result.coarse),
+            np.abs(result.alpha - before_stage_2(result)),
             result.alpha > 0.95,
             result.alpha < 0.05,
         )
@@ -82,25 +89,26 @@ def fit(picture: Picture, magnify: bool = False) -> Image.Image:
 def sheet(result: Result, name: str, corner: tuple[int, int] | None = None) -> Image.Image:
     """Draw the contact sheet of one cutout; ``corner`` (y, x) is where it is magnified."""
     photo = result.photo.image
-    plain = estimate(photo, result.coarse)  # what stage 1 alone would give, colours cleaned too
+    coarse = before_stage_2(result)
+    plain = estimate(photo, coarse)  # what stage 1 alone would give, colours cleaned too
     y, x = corner or busiest(result)
     zoom = np.s_[y : y + ZOOM, x : x + ZOOM]
 
     def on(colour: tuple[int, int, int]) -> tuple[Picture, Picture]:
-        before = over(plain[zoom], result.coarse[zoom], colour)
+        before = over(plain[zoom], coarse[zoom], colour)
         return before, over(result.foreground[zoom], result.alpha[zoom], colour)
 
     rows = [
         [
             ("photo", fit(photo)),
-            ("stage 1: coarse mask", fit(grey(result.coarse))),
+            ("stage 1: coarse mask", fit(grey(coarse))),
             (f"ROI, {len(result.tiles)} tiles", fit(tinted_roi(result))),
             ("stage 2: refined alpha", fit(grey(result.alpha))),
             ("cutout on green", fit(over(result.foreground, result.alpha, GREEN))),
         ],
         [
             ("the edge, magnified", fit(photo[zoom], magnify=True)),
-            ("alpha before", fit(grey(result.coarse[zoom]), magnify=True)),
+            ("alpha before", fit(grey(coarse[zoom]), magnify=True)),
             ("alpha after", fit(grey(result.alpha[zoom]), magnify=True)),
             ("before, on green", fit(on(GREEN)[0], magnify=True)),
             ("after, on green", fit(on(GREEN)[1], magnify=True)),

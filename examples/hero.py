@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from demo import GREEN, WHITE, ZOOM, Picture, busiest
+from demo import GREEN, WHITE, ZOOM, Picture, before_stage_2, busiest
 from PIL import Image
 
 from pipeline.cli.command import Command
@@ -42,12 +42,13 @@ def main(photo: Path, out: Path, crop: str | None) -> None:
     if crop:
         x, y, side = (int(number) for number in crop.split(","))
     zoom = np.s_[y : y + side, x : x + side]
-    plain = estimate(image, result.coarse)
+    coarse = before_stage_2(result)
+    plain = estimate(image, coarse)
     rows = [
         [cell(image), cell(over(colours, alpha, GREEN)), cell(over(colours, alpha, WHITE))],
         [
             cell(image[zoom], magnify=True),
-            cell(over(plain[zoom], result.coarse[zoom], GREEN), magnify=True),
+            cell(over(plain[zoom], coarse[zoom], GREEN), magnify=True),
             cell(over(colours[zoom], alpha[zoom], GREEN), magnify=True),
         ],
     ]

@@ -198,14 +198,14 @@ class Cutout:
         if mask.size > _LARGE:
             trim()
         with clock("roi"):
-            edge = roi.find(mask, sight.cells, s.roi_threshold, s.reach)
-            shown = detail.show(seen, mask, s.detail) if stage2 else detail.Shown(seen, mask)
-            near = shown.area(edge)
-            tiles = place(near) if stage2 else np.empty((0, 2), np.intp)
+            size = detail.size(mask, s.detail) if stage2 else mask.shape
+            shown = detail.show(seen, mask, size)
+            edge = roi.find(shown.mask, sight.cells, s.roi_threshold, s.reach)
+            tiles = place(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
                 corrected = multiscale.correct(
-                    stage2.global_generator, shown.image, shown.mask, near, s.batch_size
+                    stage2.global_generator, shown.image, shown.mask, edge, s.batch_size
                 )
                 step = partial(progress, "refine")
                 shallow = roi.find(shown.mask, sight.cells, s.roi_threshold, s.depth)
@@ -219,7 +219,7 @@ class Cutout:
                 del shallow, corrected, spare
                 alpha, colours = detail.carried(seen, mask, shown, alpha, colours, s.threads)
             else:
-                alpha = mask.copy()
+                alpha = mask
             if wanted.box:  # stage 2 may have added to what was found there
                 alpha = selection.inside(alpha, wanted)
         with clock("colour"):
@@ -227,10 +227,11 @@ class Cutout:
                 colours = foreground.estimate(seen, alpha)
             if photo.alpha is not None:
                 # What is transparent already stays so, and its colours are straight already.
-                np.minimum(alpha, photo.alpha, out=alpha)
+                alpha = np.minimum(alpha, photo.alpha)
                 colours = np.where((photo.alpha < 1)[..., None], photo.image, colours)
             compose.keep_opaque(colours, alpha, photo.image)
-        return Result(photo, alpha, colours, mask, edge, tiles, clock.seconds, sure, sight.cells)
+        coarse = shown.mask
+        return Result(photo, alpha, colours, coarse, edge, tiles, clock.seconds, sure, sight.cells)
 
     def retouch(self, result: Result, *strokes: Stroke, refine: bool = True) -> Result:
         """Correct a result with a brush: see :mod:`pipeline.retouch`. It stays as it is itself."""

@@ -1,16 +1,18 @@
 """Show stage 2 a photo at a size that it knows, and carry what it makes back to the photo's own.
 
-The local generator was trained on photos of about a megapixel. In one of twelve a patch shows a few
-strands, out of focus, and stage 1's doubt is as wide as the patch: what it draws there is worse
-than what it draws in the same photo reduced, and takes five times as many tiles. So a large photo
-is reduced for it. What goes back to the photo are F and B, which are smooth, and alpha as it is
-there; in the photo, alpha is what explains each pixel best, I = αF + (1 − α)B, near to what it was
-and between what its neighbours were: nothing appears that stage 2 did not draw. Colours go back in
-the same way (:func:`pipeline.foreground.explained`).
+The local generator was trained on subjects of about a megapixel. Of one of twelve a patch shows a
+few strands, out of focus, and stage 1's doubt is as wide as the patch: what it draws there is worse
+than what it draws in the same photo reduced, and takes five times as many tiles. So a photo of a
+large subject is reduced for it; a small subject in a large photo is seen as it is. What goes back
+to the photo are F and B, which are smooth, and alpha as it is there; in the photo, alpha is what
+explains each pixel best, I = αF + (1 − α)B, near to what it was and between what its neighbours
+were: nothing appears that stage 2 did not draw. Colours go back in the same way
+(:func:`pipeline.foreground.explained`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,15 +22,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import foreground
+from pipeline import foreground, views
 from pipeline.models.providers import usable_cores
 from pipeline.views import Box
 
 Map = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
-#: A photo is left at its size unless it is this many times larger: less is not worth the way back.
-MIN_REDUCTION = 1.25
+#: A photo is reduced by steps of so much: less is not worth the way back, and from one frame of a
+#: clip to the next the size should not change with every pixel that the subject grows.
+STEP = 0.8
+_GRID = 320  # px: where the subject lies is asked of a mask of this side
 #: Grey levels that I may be off from what explains it: of noise, and of textures that F and B
 #: do not hold.
 _NOISE = 20.0
@@ -44,37 +48,50 @@ class Shown:
     image: Image
     mask: Map
 
-    def area(self, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which pixels of it show any of a region of the photo, (H, W) bool."""
-        if region.shape == self.mask.shape:
-            return region
-        size = self.mask.shape[::-1]
-        share = cv2.resize(region.view(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
-        return np.asarray(share > 0)
 
+def size(mask: Map, longest: int) -> tuple[int, int]:
+    """Return the size (h, w) at which stage 2 sees a photo of which this is the mask, (H, W).
 
-def size(shape: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Return the size (h, w) at which stage 2 sees a photo of size ``shape``, (H, W).
-
-    Its longer side is ``longest``, or its shorter one half of that, whichever is larger: of a
-    panorama little would be left. It stays as it is where it is hardly larger than that.
+    The least by steps of :data:`STEP` at which the longer side of the subject's box, with a margin,
+    has ``longest`` px, or its shorter one half of that: of a panorama little would be left.
     """
-    short, long = sorted(shape)
-    scale = max(longest / long, longest / 2 / short)
-    if scale * MIN_REDUCTION > 1:
-        return shape
-    return round(shape[0] * scale), round(shape[1] * scale)
-
-
-def show(image: Image, mask: Map, longest: int) -> Shown:
-    """Return what stage 2 sees of a photo, (H, W, 3) uint8, and its mask, (H, W) float32."""
     shape = (mask.shape[0], mask.shape[1])
-    height, width = size(shape, longest)
-    if (height, width) == shape:
+    grid = (min(_GRID, shape[1]), min(_GRID, shape[0]))
+    box = views.around(np.asarray(cv2.resize(mask, grid, interpolation=cv2.INTER_AREA)), shape)
+    short, long = sorted(box.shape)
+    scale = min(1.0, max(longest / long, longest / 2 / short))
+    scale = STEP ** math.floor(math.log(scale) / math.log(STEP) + 1e-6)
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def show(image: Image, mask: Map, size: tuple[int, int]) -> Shown:
+    """Return a photo, (H, W, 3) uint8, and its mask, (H, W) float32, at a size (h, w)."""
+    if size == mask.shape:
         return Shown(image, mask)
+    height, width = size
     small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     reduced = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
     return Shown(small, np.clip(reduced, 0, 1))  # sums of means round to more than 1
+
+
+def enlarged(region: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Enlarge a region of what stage 2 saw, (h, w) bool, to a photo of ``shape``, (H, W)."""
+    if region.shape == shape:
+        return region
+    size = (shape[1], shape[0])
+    full = cv2.resize(region.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(full, np.uint8).view(bool)
+
+
+def below(box: Box, shape: tuple[int, ...], size: tuple[int, ...]) -> Box:
+    """Return the least box of what stage 2 saw at ``size`` that shows all of one of the photo."""
+    down, across = (small / large for small, large in zip(size, shape, strict=True))
+    return Box(
+        math.floor(box.top * down),
+        math.floor(box.left * across),
+        min(size[0], math.ceil(box.bottom * down)),
+        min(size[1], math.ceil(box.right * across)),
+    )
 
 
 def carried(
@@ -85,7 +102,8 @@ def carried(
     Parameters
     ----------
     image, mask
-        The photo, (H, W, 3) uint8 RGB, and its mask, (H, W) float32 in 0..1.
+        The photo, (H, W, 3) uint8 RGB, and its mask, (H, W) float32 in 0..1. The mask is used up:
+        alpha takes its place, as a copy for 24 megapixels is 100 MB.
     shown
         What stage 2 saw of them, as :func:`show` returns it.
     alpha, colours
@@ -95,7 +113,7 @@ def carried(
 
     Returns
     -------
-    alpha : (H, W) float32 in 0..1. Equal to ``mask`` bit for bit where stage 2 changed nothing.
+    alpha : (H, W) float32 in 0..1. What ``mask`` was, bit for bit, where stage 2 changed nothing.
     colours : (H, W, 3) uint8, straight; equal to ``image`` there.
     """
     changed = _changed(shown, alpha, colours)
@@ -107,7 +125,7 @@ def carried(
             made = foreground.explained(image[near], alpha[near], colours[near])
             cv2.copyTo(made[box.within(place).area], where, full[box.area])
         return alpha, full
-    matte, weight = mask.copy(), _weight(changed)
+    matte, weight = mask, _weight(changed)
 
     def carry(box: Box, place: Box) -> None:
         near, here = place.area, box.area
@@ -186,13 +204,10 @@ def _blocks(changed: NDArray[np.bool_], shape: tuple[int, int]) -> Iterator[tupl
 
     A place is that in what stage 2 was shown, with what fades in from around it.
     """
-    scale = np.array(changed.shape) / shape
     for top in range(0, shape[0], _BLOCK):
         for left in range(0, shape[1], _BLOCK):
             box = Box(top, left, min(top + _BLOCK, shape[0]), min(left + _BLOCK, shape[1]))
-            low = np.floor((box.top, box.left) * scale).astype(int)
-            high = np.ceil((box.bottom, box.right) * scale).astype(int)
-            place = Box(*low.tolist(), *high.tolist()).grown(2 * _SPARE + 1, changed.shape)
+            place = below(box, shape, changed.shape).grown(2 * _SPARE + 1, changed.shape)
             if changed[place.area].any():
                 yield box, place
 

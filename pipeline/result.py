@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import compose, confidence, pieces, render
+from pipeline import compose, confidence, detail, pieces, render
 from pipeline.image_io import Photo
 from pipeline.output import Layer, Output, layer
 
@@ -28,13 +28,13 @@ class Result:
     foreground
         Straight (not premultiplied) colours with the background taken out, (H, W, 3) uint8.
     coarse
-        The stage-1 mask at the photo's size, (H, W) float32 in 0..1.
+        The stage-1 mask at the size at which stage 2 saw the photo (:func:`pipeline.detail.size`),
+        (h, w) float32 in 0..1; at the photo's own, (H, W), without stage 2.
     roi
-        The edge and what lies near it, where the alpha is in doubt, (H, W) bool.
+        The edge and what lies near it, where the alpha is in doubt, (h, w) bool.
     tiles
         Corners (y, x) of the patches, laid over the ROI, that stage 2 redrew, (N, 2), in pixels of
-        the photo as it saw it: at :func:`pipeline.detail.size`. Outside of them the alpha is the
-        coarse mask, bit for bit.
+        ``coarse``. Outside of them the alpha is what stage 1 said, bit for bit.
     timings
         Seconds by stage: read, coarse, roi, refine, colour.
     confidence
@@ -64,11 +64,12 @@ class Result:
 
         Pieces of less than ``least`` of the largest one's area stay with the nearest subject.
         """
+        nothing = np.float32(0)
         return [
             replace(
                 self,
-                alpha=np.where(region, self.alpha, np.float32(0)),
-                coarse=np.where(region, self.coarse, np.float32(0)),
+                alpha=np.where(detail.enlarged(region, self.alpha.shape), self.alpha, nothing),
+                coarse=np.where(region, self.coarse, nothing),
             )
             for region in pieces.apart(self.coarse, least)
         ]

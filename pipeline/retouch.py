@@ -128,14 +128,19 @@ class Redraw(Protocol):
 
 @dataclass(frozen=True)
 class Patch:
-    """A part of a result, (h, w) of ``box`` each: what a stroke puts there, or took away."""
+    """A part of a result: what a stroke puts there, or took away.
+
+    Alpha and colours are of ``box``, coarse mask and ROI of ``below``, which is the same place in
+    what stage 2 saw; the tiles are those of the whole result, (N, 2).
+    """
 
     box: Box
     alpha: Map
     foreground: NDArray[np.uint8]
+    below: Box
     coarse: Map
     roi: NDArray[np.bool_]
-    tiles: NDArray[np.intp]  # of the whole result, (N, 2)
+    tiles: NDArray[np.intp]
 
     @property
     def size(self) -> int:
@@ -146,18 +151,19 @@ class Patch:
 
 def copied(result: Retouched, box: Box) -> Patch:
     """Copy a part of a result, so that :func:`put` brings it back."""
-    at = box.area
-    parts = (result.alpha, result.foreground, result.coarse, result.roi)
-    alpha, colours, coarse, edge = (part[at].copy() for part in parts)
-    return Patch(box, alpha, colours, coarse, edge, result.tiles)
+    below = detail.below(box, result.alpha.shape, result.coarse.shape)
+    alpha, colours = (part[box.area].copy() for part in (result.alpha, result.foreground))
+    coarse, edge = (part[below.area].copy() for part in (result.coarse, result.roi))
+    return Patch(box, alpha, colours, below, coarse, edge, result.tiles)
 
 
 def put(result: Any, patch: Patch) -> Any:
     """Return the result with a part of it replaced. The one that was given stays as it is."""
     changes: dict[str, Any] = {"tiles": patch.tiles}
-    for name in ("alpha", "foreground", "coarse", "roi"):
+    box, below = patch.box, patch.below
+    for name, at in (("alpha", box), ("foreground", box), ("coarse", below), ("roi", below)):
         whole = getattr(result, name).copy()
-        whole[patch.box.area] = getattr(patch, name)
+        whole[at.area] = getattr(patch, name)
         changes[name] = whole
     return replace(result, **changes)
 
@@ -205,12 +211,14 @@ def stroked(
         return None
     old = copied(result, box)
     soft, sure = _drawn(stroke, result, box, old.alpha)
-    coarse, matte = (_edited(mask, soft, stroke.restore) for mask in (old.coarse, old.alpha))
+    drawn = cv2.resize(soft, old.coarse.shape[::-1], interpolation=cv2.INTER_AREA)
+    coarse = _edited(old.coarse, np.clip(drawn, 0, 1), stroke.restore)
+    matte = _edited(old.alpha, soft, stroke.restore)
     near = _near(soft, _cell(shape, result.cells) * settings.reach)
     if stroke.exact:
         alpha, colours, edge, tiles = matte, old.foreground, old.roi, result.tiles
     else:
-        edge, tiles, alpha, colours = _redrawn(result, matte, near, box, redraw, settings)
+        edge, tiles, alpha, colours = _redrawn(result, matte, near, old, redraw, settings)
         # Towards the border of what may change, what was there before comes back.
         alpha = matte + near * (alpha - matte)
         alpha = _edited(alpha, sure, stroke.restore)
@@ -221,7 +229,7 @@ def stroked(
     solid = colours.copy()
     compose.keep_opaque(solid, alpha, result.photo.image[box.area])
     colours = np.where((near > 0)[..., None], solid, old.foreground)
-    return Patch(box, alpha, colours, coarse, edge, tiles)
+    return Patch(box, alpha, colours, old.below, coarse, edge, tiles)
 
 
 def _drawn(stroke: Stroke, result: Retouched, box: Box, matte: Map) -> tuple[Map, Map]:
@@ -252,29 +260,30 @@ def _redrawn(
     result: Retouched,
     matte: Map,
     near: Map,
-    box: Box,
+    old: Patch,
     redraw: Redraw | None,
     settings: Settings,
 ) -> tuple[NDArray[np.bool_], NDArray[np.intp], Map, NDArray[np.uint8]]:
-    """Redraw the edge near a stroke: the ROI, all tiles, alpha and colours, in its box."""
+    """Redraw the edge near a stroke: ROI and tiles, alpha and colours of what it replaces."""
+    box, below = old.box, old.below
     whole = result.alpha.copy()
     whole[box.area] = matte
-    threshold, at = settings.roi_threshold, box.area
-    edge = roi.find(whole, result.cells, threshold, settings.reach)
-    wanted = np.zeros_like(edge)
-    wanted[at] = edge[at] & (near > 0)
     image = transparency.opaque(result.photo)
+    shown = detail.show(image, whole, result.coarse.shape)
+    edge = roi.find(shown.mask, result.cells, settings.roi_threshold, settings.reach)
     if redraw is None:
         around = box.grown(foreground.WIDE, whole.shape)
         inner = box.within(around)
         colours = foreground.estimate(image[around.area], whole[around.area])
-        return edge[at], result.tiles, matte.copy(), colours[inner.area]
-    shown = detail.show(image, whole, settings.detail)
-    origins = patches.tile_origins(shown.area(wanted))
-    shallow = roi.find(shown.mask, result.cells, threshold, settings.depth)
+        return edge[below.area], result.tiles, matte.copy(), colours[inner.area]
+    touched = cv2.resize(near, old.coarse.shape[::-1], interpolation=cv2.INTER_AREA) > 0
+    wanted = np.zeros_like(edge)
+    wanted[below.area] = edge[below.area] & touched
+    origins = patches.tile_origins(wanted)
+    shallow = roi.find(shown.mask, result.cells, settings.roi_threshold, settings.depth)
     alpha, colours = blend.blend(
         shown.image, shown.mask, shallow, origins, redraw(shown.image, shown.mask, origins)
     )
     alpha, colours = detail.carried(image, whole, shown, alpha, colours, settings.threads)
     tiles = np.unique(np.concatenate([result.tiles, origins]), axis=0)
-    return edge[at], tiles, alpha[at], colours[at]
+    return edge[below.area], tiles, alpha[box.area], colours[box.area]

@@ -40,11 +40,11 @@ class Settings:
     #: of the absolute error, what it adds there 2 %.
     depth: float = 10.0
 
-    #: Longer side, in px, at which stage 2 sees a photo; a larger photo is reduced for it, and what
-    #: comes of it goes back along the photo's own edges (:mod:`pipeline.detail`). At 4000 px that
-    #: takes a fifth of the tiles, and a tenth off the absolute error. At 1000 px the thinnest hair
-    #: of a photo of 1600 px begins to fade.
-    detail: int = 1440
+    #: Longer side, in px, of the subject's box from which on stage 2 sees the photo reduced, to no
+    #: less than this; what comes of it goes back along the photo's own edges
+    #: (:mod:`pipeline.detail`). Of 12 megapixels that takes a fifth of the tiles, and a tenth off
+    #: the absolute error. Less fades the thinnest hair.
+    detail: int = 1080
 
     #: Patches a generator call. Beyond 8 a CPU gains nothing and memory grows.
     batch_size: int = 8

@@ -46,33 +46,33 @@ class _Small:
         height, width = result.alpha.shape
         scale = min(1.0, SIDE / max(height, width))
         self._size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        # Down to a half no pixel is left out by bilinear means, which take a fifth of the time.
-        self._means = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
 
-    def _reduced(self, array: NDArray[Any]) -> NDArray[Any]:
+    def _resized(self, array: NDArray[Any]) -> NDArray[Any]:
         if array.shape[1::-1] == self._size:
             return array
-        return np.asarray(cv2.resize(array, self._size, interpolation=self._means))
+        # Down to a half no pixel is left out by bilinear means, which take a fifth of the time.
+        how = cv2.INTER_LINEAR if array.shape[1] < 2 * self._size[0] else cv2.INTER_AREA
+        return np.asarray(cv2.resize(array, self._size, interpolation=how))
 
     @cached_property
     def image(self) -> Pixels:
-        return self._reduced(self._result.photo.image)
+        return self._resized(self._result.photo.image)
 
     @cached_property
     def foreground(self) -> Pixels:
-        return self._reduced(self._result.foreground)
+        return self._resized(self._result.foreground)
 
     @cached_property
     def alpha(self) -> Map:
-        return np.clip(self._reduced(self._result.alpha), 0, 1)
+        return np.clip(self._resized(self._result.alpha), 0, 1)
 
     @cached_property
     def coarse(self) -> Map:
-        return np.clip(self._reduced(self._result.coarse), 0, 1)
+        return np.clip(self._resized(self._result.coarse), 0, 1)
 
     @cached_property
     def roi(self) -> NDArray[np.bool_]:
-        return self._reduced(self._result.roi.view(np.uint8)) > 0
+        return self._resized(self._result.roi.view(np.uint8)) > 0
 
 
 def _marked(small: _Small) -> Pixels:

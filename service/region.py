@@ -101,10 +101,24 @@ def embedded(result: Result, photo: image_io.Photo, area: Area) -> Result:
     shape = photo.image.shape[:2]
     if result.alpha.shape == shape:
         return replace(result, photo=photo)
-    alpha, coarse, roi = np.zeros(shape, np.float32), np.zeros(shape, np.float32), None
-    alpha[area], coarse[area] = result.alpha, result.coarse
-    roi = np.zeros(shape, bool)
-    roi[area] = result.roi
-    foreground = photo.image.copy()
-    foreground[area] = result.foreground
-    return replace(result, photo=photo, alpha=alpha, foreground=foreground, coarse=coarse, roi=roi)
+    alpha, foreground = np.zeros(shape, np.float32), photo.image.copy()
+    alpha[area], foreground[area] = result.alpha, result.foreground
+    # What stage 2 saw has a scale of its own.
+    top, left = (place.start for place in area)
+    height, width = result.coarse.shape
+    down, across = height / result.alpha.shape[0], width / result.alpha.shape[1]
+    y, x = round(top * down), round(left * across)
+    rows = max(round(shape[0] * down), y + height)
+    columns = max(round(shape[1] * across), x + width)
+    coarse, roi = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), bool)
+    at = slice(y, y + height), slice(x, x + width)
+    coarse[at], roi[at] = result.coarse, result.roi
+    return replace(
+        result,
+        photo=photo,
+        alpha=alpha,
+        foreground=foreground,
+        coarse=coarse,
+        roi=roi,
+        tiles=result.tiles + (y, x),
+    )

@@ -42,36 +42,71 @@ def two_tone(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return compose.over(front, alpha, BEHIND), alpha
 
 
-def test_a_photo_is_reduced_where_it_is_much_larger_alone():
-    assert detail.size((1000, 1440), 1440) == (1000, 1440)
-    assert detail.size((1080, 1790), 1440) == (1080, 1790)  # less is not worth the way back
-    assert detail.size((3000, 4000), 1440) == (1080, 1440)
-    assert detail.size((1600, 8000), 1440) == (720, 3600)  # a panorama keeps half of that in height
-    assert detail.size((20000, 10), 1440) == (20000, 10)
+def with_subject(shape: tuple[int, int], subject: tuple[int, int]) -> np.ndarray:
+    """A mask with a rectangle of this height and width in its middle."""
+    mask = np.zeros(shape, np.float32)
+    top, left = (shape[0] - subject[0]) // 2, (shape[1] - subject[1]) // 2
+    mask[top : top + subject[0], left : left + subject[1]] = 1
+    return mask
+
+
+def test_a_photo_is_reduced_by_how_large_its_subject_is():
+    whole = np.ones
+    assert detail.size(whole((1000, 1440), np.float32), 1440) == (1000, 1440)
+    assert detail.size(whole((1080, 1790), np.float32), 1440) == (1080, 1790)  # not worth it
+    assert detail.size(whole((3000, 4000), np.float32), 1440) == (1229, 1638)
+    assert detail.size(np.zeros((3000, 4000), np.float32), 1440) == (1229, 1638)  # nothing found
+    # Of a panorama more is left, and of a small subject all.
+    assert detail.size(whole((1600, 8000), np.float32), 1440) == (819, 4096)
+    assert detail.size(whole((20000, 10), np.float32), 1440) == (20000, 10)
+    assert detail.size(with_subject((3000, 4000), (900, 1000)), 1440) == (3000, 4000)
+    assert detail.size(with_subject((3000, 4000), (1200, 1500)), 1440) == (2400, 3200)
     photo, mask = data.astronaut(), ellipse(512, 512)
-    shown = detail.show(photo, mask, 512)
+    shown = detail.show(photo, mask, (512, 512))
     assert shown.image is photo and shown.mask is mask
+
+
+def test_from_frame_to_frame_a_photo_is_seen_at_the_same_size():
+    sizes = [detail.size(with_subject((2160, 3840), (s, s)), 1440) for s in range(1400, 1440, 4)]
+    assert len(set(sizes)) == 1
 
 
 def test_what_stage_2_leaves_is_left_bit_for_bit(nets):
     result = cutter(nets, "identity", 256)(data.astronaut())
-    assert 0 < result.tiles.max() < 256
-    assert np.array_equal(result.alpha, result.coarse)
+    assert 0 < result.tiles.max() < max(result.coarse.shape) < 512
+    assert result.roi.shape == result.coarse.shape
+    assert np.array_equal(result.alpha, unrefined(nets, data.astronaut()))
     assert np.array_equal(result.foreground, data.astronaut())
+
+
+def unrefined(nets: Path, photo: np.ndarray) -> np.ndarray:
+    """The alpha without stage 2."""
+    return cutter(nets, "identity", 256)(photo, refine=False).alpha
 
 
 def test_outside_the_tiles_nothing_changes(nets):
     photo = data.rocket()
-    result = cutter(nets, "half", 256)(photo)
-    rows, columns = detail.size(result.alpha.shape, 256)
-    tiles = covered(result.tiles, rows, columns).astype(np.uint8)
+    result, before = cutter(nets, "half", 256)(photo), unrefined(nets, photo)
+    tiles = covered(result.tiles, *result.coarse.shape).astype(np.uint8)
     # A change fades in over 8 px around it, and stage 2's own fades within its tiles.
     near = cv2.dilate(tiles, np.ones((19, 19), np.uint8))
     outside = cv2.resize(near, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST) == 0
     assert 0.05 < outside.mean() < 0.95
-    assert np.array_equal(result.alpha[outside], result.coarse[outside])
+    assert np.array_equal(result.alpha[outside], before[outside])
     assert np.array_equal(result.foreground[outside], photo[outside])
-    assert not np.array_equal(result.alpha, result.coarse)
+    assert not np.array_equal(result.alpha, before)
+
+
+def test_each_subject_of_a_large_photo_comes_at_its_size(nets):
+    photo = np.zeros((300, 900, 3), np.uint8)
+    for middle in (200, 700):
+        cv2.circle(photo, (middle, 150), 90, (255, 255, 255), -1)
+    cutout = cutter(nets, "identity", 128)
+    result = cutout(photo)
+    left, right = result.each()
+    assert result.coarse.shape < left.alpha.shape == right.alpha.shape == (300, 900)
+    assert left.alpha[:, 450:].max() == 0 and right.alpha[:, :450].max() == 0
+    assert np.array_equal(np.maximum(left.alpha, right.alpha), result.alpha)
 
 
 def test_a_large_photo_takes_fewer_tiles(nets):
@@ -82,11 +117,11 @@ def test_a_large_photo_takes_fewer_tiles(nets):
 def test_an_edge_comes_back_as_sharp_as_the_photo_has_it():
     photo, truth = two_tone((900, 1200))
     coarse = np.asarray(cv2.GaussianBlur(truth, (0, 0), 12), np.float32)
-    shown = detail.show(photo, coarse, 400)
+    shown = detail.show(photo, coarse, (300, 400))
     size = shown.mask.shape[::-1]
     small = np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_AREA), np.float32)
     colours = np.full((*shown.mask.shape, 3), FRONT, np.uint8)
-    alpha, made = detail.carried(photo, coarse, shown, small, colours)
+    alpha, made = detail.carried(photo, coarse.copy(), shown, small, colours)
     plain = cv2.resize(small, truth.shape[::-1], interpolation=cv2.INTER_CUBIC)
     assert np.abs(alpha - truth).mean() < 0.4 * np.abs(plain - truth).mean()
     seen = alpha > 0.1
@@ -98,7 +133,7 @@ def test_nothing_appears_that_stage_2_did_not_draw():
     photo, truth = two_tone((600, 800))
     photo[20:60, 20:60] = FRONT
     coarse = np.full(truth.shape, 0.4, np.float32)
-    shown = detail.show(photo, coarse, 256)
+    shown = detail.show(photo, coarse, (192, 256))
     size = shown.mask.shape[::-1]
     small = np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_AREA), np.float32)
     alpha, _ = detail.carried(photo, coarse, shown, small, shown.image)
@@ -112,9 +147,9 @@ def test_nothing_appears_that_stage_2_did_not_draw():
 
 def test_one_thread_or_several_make_the_same():
     photo, truth = two_tone((900, 1200))
-    shown = detail.show(photo, truth, 400)
+    shown = detail.show(photo, truth, (300, 400))
     flat = np.full_like(shown.mask, 0.5)
-    one, more = (detail.carried(photo, truth, shown, flat, shown.image, n) for n in (1, 3))
+    one, more = (detail.carried(photo, truth.copy(), shown, flat, shown.image, n) for n in (1, 3))
     assert np.array_equal(one[0], more[0]) and np.array_equal(one[1], more[1])
 
 
@@ -134,7 +169,7 @@ def test_any_size_comes_back_whole(height, width, longest, seed):
     rng = np.random.default_rng(seed)
     photo = rng.integers(0, 256, (height, width, 3), np.uint8)
     mask = rng.random((height, width), np.float32)
-    shown = detail.show(photo, mask, longest)
+    shown = detail.show(photo, mask, detail.size(mask, longest))
     alpha, colours = rng.random(shown.mask.shape, np.float32), np.roll(shown.image, 7, 2)
     matte, made = detail.carried(photo, mask, shown, alpha, colours)
     assert matte.shape == mask.shape and made.shape == photo.shape and made.dtype == np.uint8
@@ -152,7 +187,9 @@ def test_a_stroke_on_a_large_photo_changes_what_it_reaches_alone(nets):
     assert np.array_equal(after.alpha[apart], result.alpha[apart])
     assert np.array_equal(after.foreground[apart], result.foreground[apart])
     assert after.alpha[410, 180] == 1 > result.alpha[410, 180]
-    assert after.tiles.max() < 256
+    assert after.tiles.max() < max(after.coarse.shape) < 512
+    assert after.coarse.shape == after.roi.shape == result.coarse.shape
+    assert not np.array_equal(after.coarse, result.coarse)
 
 
 def test_detail_is_at_least_a_tile():

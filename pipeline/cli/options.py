@@ -49,8 +49,8 @@ NETWORKS = (
         "--detail",
         metavar="PX",
         type=click.IntRange(min=128),
-        help="Longer side at which stage 2 sees a larger photo; more takes longer, and keeps the "
-        f"thinnest hair. Default: {Settings.detail}.",
+        help="Longer side, at least, at which stage 2 sees a larger subject; more takes longer, "
+        f"and keeps the thinnest hair. Default: {Settings.detail}.",
     ),
     _setting(
         "--device",

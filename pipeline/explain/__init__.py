@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from pipeline import (
     coarse,
     compose,
-    detail,
     generator,
-    image_io,
     models,
     multiscale,
     patches,
@@ -121,7 +119,7 @@ def inspect(
     cutout = cutout or Cutout()
     settings, report = cutout.settings, progress or (lambda stage, share: None)
     names, logits = blocks(cutout.model)
-    result = cutout(_as_seen(source, settings), progress=progress)
+    result = cutout(_as_seen(source, cutout), progress=progress)
     report("blocks", 0.0)
     photo = transparency.opaque(result.photo)
     inputs = coarse.feed(photo, cutout.model)
@@ -148,17 +146,16 @@ def inspect(
     )
 
 
-def _as_seen(source: Source, settings: Settings) -> NDArray[np.uint8]:
-    """Read a photo at the size at which stage 2 sees it: (H, W, 3) uint8, or RGBA."""
-    photo = image_io.read(source, settings.max_pixels, settings.decode_seconds)
+def _as_seen(source: Source, cutout: Cutout) -> NDArray[np.uint8]:
+    """Read a photo at the size at which stage 2 sees it: (h, w, 3) uint8, or RGBA."""
+    result = cutout(source)
+    photo, size = result.photo, result.coarse.shape
     planes = photo.image
     if photo.alpha is not None:
         planes = np.dstack([planes, compose.levels(photo.alpha)])
-    shape = (planes.shape[0], planes.shape[1])
-    height, width = detail.size(shape, settings.detail)
-    if (height, width) == shape:
+    if size == result.alpha.shape:
         return planes
-    return np.asarray(cv2.resize(planes, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(planes, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _feature_maps(

@@ -41,6 +41,7 @@ class Brush:
             box,
             area + 1 + at,
             result.foreground[box.area],
+            box,
             area,
             result.roi[box.area],
             result.tiles,
