@@ -55,12 +55,16 @@ def rgba(foreground: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[n
     (H, W, 4) uint8. Where alpha rounds to 0 the colour is black: what was cut away can not be
     brought back from the file, and the file is smaller.
     """
-    grey = levels(alpha)
-    wide = cv2.cvtColor(np.ascontiguousarray(foreground), cv2.COLOR_RGB2RGBA)
-    joined = np.asarray(wide, np.uint8).reshape(*alpha.shape, 4)
-    joined[..., 3] = grey
-    # As whole pixels of 32 bits, one comparison each.
-    joined.view(np.uint32)[..., 0][grey == 0] = 0
+    height, width = alpha.shape
+    joined = np.empty((height, width, 4), np.uint8)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        strip = np.s_[top : top + rows]
+        grey, part = levels(alpha[strip]), joined[strip]
+        cv2.cvtColor(np.ascontiguousarray(foreground[strip]), cv2.COLOR_RGB2RGBA, part)
+        part[..., 3] = grey
+        # As whole pixels of 32 bits, one comparison each.
+        part.view(np.uint32)[..., 0][grey == 0] = 0
     return joined
 
 

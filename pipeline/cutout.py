@@ -230,6 +230,8 @@ class Cutout:
                 alpha = np.minimum(alpha, photo.alpha)
                 colours = np.where((photo.alpha < 1)[..., None], photo.image, colours)
             compose.keep_opaque(colours, alpha, photo.image)
+        if mask.size > _LARGE:
+            trim()
         coarse = shown.mask
         return Result(photo, alpha, colours, coarse, edge, tiles, clock.seconds, sure, sight.cells)
 

@@ -110,10 +110,6 @@ def notes_of(result: Result) -> tuple[str, ...]:
     return (*result.photo.notes, *((UNSURE,) if result.unsure else ()))
 
 
-#: How PNG, JPEG, WebP, GIF and TIFF begin.
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
-
-
 def _one_picture(data: bytes) -> bytes:
     """Return ``data`` unless another picture follows the first one, which would be lost.
 
