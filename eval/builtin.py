@@ -37,6 +37,7 @@ class Drawn:
     kind: str
     number: int
     size: tuple[int, int] = (480, 640)  # height, width
+    subject: float = 1.0  # share of the sides that it is drawn on, in the middle
 
     @property
     def name(self) -> str:
@@ -44,21 +45,43 @@ class Drawn:
 
     def load(self) -> Scene:
         rng = np.random.default_rng([2009, crc32(self.kind.encode()), self.number])
-        alpha = DRAW[self.kind](self.size, rng)
+        alpha = _within(self.size, DRAW[self.kind](_part(self.size, self.subject), rng))
         foreground = _texture(self.size, rng)
         background = _background(self.size, self.number + list(DRAW).index(self.kind), rng)
         trimap = _trimap(alpha)
         return compose(self.name, foreground, alpha, background, trimap)
 
 
-def builtin(size: tuple[int, int] = (480, 640), each: int = 2) -> Dataset:
-    """Return the built-in set: ``each`` scenes of every kind, of ``size`` (height, width)."""
+def builtin(size: tuple[int, int] = (480, 640), each: int = 2, subject: float = 1.0) -> Dataset:
+    """Return the built-in set: ``each`` scenes of every kind, of ``size`` (height, width).
+
+    Subjects take the share ``subject`` of its sides, in the middle: 1 all of them.
+    """
+    name, small = "builtin", "" if subject == 1 else f", subjects of {subject:g} of it"
+    name += "" if size == (480, 640) else f"-{size[1]}x{size[0]}"
     return Dataset(
-        name="builtin" if size == (480, 640) else f"builtin-{size[1]}x{size[0]}",
-        title=f"Built-in composites, {size[1]}×{size[0]}: " + ", ".join(DRAW),
-        samples=tuple(Drawn(kind, number, size) for number in range(each) for kind in DRAW),
+        name=name if subject == 1 else f"{name}-{subject:g}",
+        title=f"Built-in composites, {size[1]}×{size[0]}{small}: " + ", ".join(DRAW),
+        samples=tuple(
+            Drawn(kind, number, size, subject) for number in range(each) for kind in DRAW
+        ),
         terms="drawn by this program over scikit-image's photos (public domain or CC0)",
     )
+
+
+def _part(size: tuple[int, int], share: float) -> tuple[int, int]:
+    return round(size[0] * share), round(size[1] * share)
+
+
+def _within(size: tuple[int, int], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put an alpha into the middle of a canvas of a size; what it cuts off ends at its border."""
+    height, width = alpha.shape
+    if (height, width) == size:
+        return alpha
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    canvas = np.zeros(size, np.float32)
+    canvas[top : top + height, left : left + width] = alpha
+    return canvas
 
 
 @lru_cache(maxsize=4)

@@ -30,6 +30,12 @@ from eval.request import Request, size
     help="Size of the built-in set's images.",
 )
 @click.option(
+    "--subject",
+    type=click.FloatRange(0.1, 1),
+    default=1.0,
+    help="Share of their sides that its subjects take.  [default: all]",
+)
+@click.option(
     "--video", is_flag=True,
     help="DATASET holds clips, com/ beside pha/: measure flicker; method 'video' is wisp.video.",
 )  # fmt: skip
@@ -166,7 +172,7 @@ def _bench(name: str, request: Request) -> None:
         raise click.UsageError("no method: see --list")
     reference = request.reference(specs)
 
-    dataset = find(name, request.layout, request.backgrounds, request.size)
+    dataset = find(name, request.layout, request.backgrounds, request.size, request.subject)
     if request.limit:
         dataset = replace(dataset, samples=dataset.samples[: request.limit])
     for spec in specs:

@@ -20,13 +20,15 @@ def find(
     layout: str | None = None,
     backgrounds: Path | None = None,
     size: tuple[int, int] = (480, 640),
+    subject: float = 1.0,
 ) -> Dataset:
     """Find a data set: ``builtin``, or a folder, as a published ``layout`` or with ``backgrounds``.
 
-    ``size`` (height, width) is that of the built-in set. Raises :class:`DatasetError`.
+    ``size`` (height, width) and ``subject`` are those of the built-in set, as in
+    :func:`eval.builtin.builtin`. Raises :class:`DatasetError`.
     """
     if name == BUILTIN:
-        return builtin(size)
+        return builtin(size, subject=subject)
     root = Path(name)
     if not root.is_dir():
         raise DatasetError(f"{name} is neither 'builtin' nor a folder")

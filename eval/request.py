@@ -21,6 +21,7 @@ class Request:
     layout: str | None
     backgrounds: Path | None
     size: tuple[int, int]  # height and width
+    subject: float
     video: bool
     limit: int | None
     skip_bad: bool

@@ -38,3 +38,12 @@ def test_the_set_is_the_same_every_time() -> None:
     for one, other in zip(first.samples, again.samples, strict=True):
         assert one.load().data == other.load().data
     assert Drawn("fur", 0, (96, 128)).load().data != Drawn("fur", 1, (96, 128)).load().data
+
+
+def test_a_small_subject_keeps_its_shape_and_its_distance() -> None:
+    whole = Drawn("hard", 0, (90, 120)).load().alpha
+    small = Drawn("hard", 0, (300, 400), 0.3).load().alpha
+    assert np.array_equal(small[105:195, 140:260], whole)
+    assert np.count_nonzero(small) == np.count_nonzero(whole) > 0
+    names = [builtin((96, 128), subject=share).name for share in (1.0, 0.5)]
+    assert names == ["builtin-128x96", "builtin-128x96-0.5"]
