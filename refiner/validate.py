@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.cli.command import Command
+from pipeline.foreground import explained
 from refiner import subjects
 from refiner.dataset import Batch, Shards, twice
 from refiner.weights import load_generator
@@ -30,7 +31,8 @@ def validate(
 
     - ``psnr`` and ``coarse psnr`` of alpha in the ROI, dB;
     - ``sad ratio``: sum of absolute alpha differences in the ROI, divided by coarse's;
-    - ``colour ratio``: foreground error where 0.05 < α < 0.95, divided by that of the photo;
+    - ``colour ratio``: foreground error where 0.05 < α < 0.95, divided by that of the photo, of
+      colours as they are used: corrected (:func:`pipeline.foreground.explained`);
     - ``worse``: share of patches that were better before;
     - ``unsteady``: by how much alpha changes in the ROI with other noise and JPEG, ×1000.
     """
@@ -67,17 +69,29 @@ def _errors(batch: Batch, refined: Tensor, again: Tensor) -> Tensor:
     ours = (refined[:, :1] - batch.alpha) * batch.weight
     before = (batch.coarse - batch.alpha) * batch.weight
     mixed = batch.weight * ((batch.alpha > 0.05) & (batch.alpha < 0.95))
+    colours = used_colours(batch, refined)
     sums = [
         ours.abs().sum(),
         before.abs().sum(),
         ours.square().sum(),
         before.square().sum(),
-        ((refined[:, 1:] - batch.foreground).abs() * mixed).sum(),
+        ((colours - batch.foreground).abs() * mixed).sum(),
         ((batch.image - batch.foreground).abs() * mixed).sum(),
         (ours.abs().sum((1, 2, 3)) > before.abs().sum((1, 2, 3))).sum(),
         ((refined[:, :1] - again[:, :1]).abs() * batch.weight).sum(),
     ]
     return torch.stack(sums).cpu().double()
+
+
+def used_colours(batch: Batch, refined: Tensor) -> Tensor:
+    """Return the colours that a cutout gets of an answer, (N, 3, H, W): those that explain it."""
+    photos, answers = (
+        np.rint(255 * colours.cpu().numpy().transpose(0, 2, 3, 1)).astype(np.uint8)
+        for colours in (batch.image, refined[:, 1:].clamp(0, 1))
+    )
+    alphas = refined[:, 0].clamp(0, 1).cpu().numpy()
+    made = [explained(*patch) for patch in zip(photos, alphas, answers, strict=True)]
+    return torch.from_numpy(np.stack(made).transpose(0, 3, 1, 2) / np.float32(255)).to(refined)
 
 
 def smooth_change(refined: Tensor, coarse: Tensor, smoothing: float) -> Tensor:
@@ -123,12 +137,13 @@ def colours_beside_multilevel(
     ours = theirs = area = 0.0
     for i in np.linspace(0, len(index) - 1, min(patches, len(index))).astype(int):
         batch = shards.batch([index[i]])
-        refined = model(batch.patches)[0].numpy()
+        answer = model(batch.patches)
+        refined, colours = answer[0].numpy(), used_colours(batch, answer)[0].numpy()
         mixed = (batch.weight * ((batch.alpha > 0.05) & (batch.alpha < 0.95)))[0, 0].numpy()
         true = batch.foreground[0].numpy().transpose(1, 2, 0) * 255
         photo = np.rint(batch.image[0].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
         estimate = subjects.colours(photo, refined[0])
-        ours += float((np.abs(refined[1:].transpose(1, 2, 0) * 255 - true).mean(2) * mixed).sum())
+        ours += float((np.abs(colours.transpose(1, 2, 0) * 255 - true).mean(2) * mixed).sum())
         theirs += float((np.abs(estimate - true).mean(2) * mixed).sum())
         area += float(mixed.sum())
     return ours / max(area, 1e-9), theirs / max(area, 1e-9)

@@ -20,6 +20,7 @@ from PIL import Image
 import train_refiner
 from pipeline import Cutout, Settings, generator, models
 from pipeline.errors import ModelInvalid, SettingsError
+from pipeline.foreground import explained
 from refiner import export, losses, phases
 from refiner import validate as validation
 from refiner.dataset import Shards
@@ -208,8 +209,22 @@ def test_a_loss_of_consistency_steadies_the_answer(shards: Path, tmp_path: Path)
 def test_validation_of_identity_is_coarse(shards: Path) -> None:
     figures, picture = validate(Generator(TINY.shape), Shards(shards, "valid"), 8)
     assert figures["psnr"] == pytest.approx(figures["coarse psnr"])
-    assert figures["sad ratio"] == figures["colour ratio"] == 1 and figures["worse"] == 0
+    assert figures["sad ratio"] == 1 and figures["worse"] == 0
     assert picture.shape == (3, 2 * 128, 5 * 128)
+
+
+def test_colours_are_measured_as_a_cutout_gets_them(shards: Path) -> None:
+    held = Shards(shards, "valid")
+    batch = held.batch(held.index()[:4])
+    refined = torch.cat([batch.coarse, batch.image.flip(1)], 1)
+    used = validation.used_colours(batch, refined)
+    for photo, answer, made in zip(batch.image, refined, used, strict=True):
+        levels = [
+            (255 * part.permute(1, 2, 0)).round().byte().numpy() for part in (photo, answer[1:])
+        ]
+        expected = explained(levels[0], answer[0].numpy(), levels[1])
+        assert np.array_equal((255 * made.permute(1, 2, 0)).round().byte().numpy(), expected)
+    assert not torch.allclose(used, refined[:, 1:], atol=0.01)
 
 
 @pytest.mark.parametrize("smoothing", [2.0, 4.0])
