@@ -28,6 +28,7 @@ from pipeline import (
     retouch,
     roi,
     selection,
+    strands,
     transparency,
 )
 from pipeline.looks import Looks
@@ -216,6 +217,11 @@ class Cutout:
                 alpha, colours = blend.blend(
                     shown.image, shown.mask, shallow, tiles, redrawn, spare
                 )
+                if not known:  # in a clip a strand would be followed now and then
+                    further = partial(redraw, stage2.local_generator, batch=s.batch_size)
+                    alpha, colours, tiles = strands.follow(
+                        shown.image, shown.mask, shallow, tiles, alpha, colours, further
+                    )
                 del shallow, corrected, spare
                 alpha, colours = detail.carried(seen, mask, shown, alpha, colours, s.threads)
             else:

@@ -61,6 +61,17 @@ def tile_origins(roi: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.unique(np.clip(corners, 0, limit), axis=0)
 
 
+def inner(y: int, x: int, height: int, width: int) -> tuple[slice, slice]:
+    """Return what a tile at (y, x) answers for, in an image of a size: not its rim, but where that
+    is the image's own border."""
+
+    def side(start: int, length: int) -> slice:
+        first = 0 if start == 0 else start + MARGIN
+        return slice(first, length if start + TILE >= length else start + TILE - MARGIN)
+
+    return side(y, height), side(x, width)
+
+
 def extract(
     image: NDArray[np.uint8], coarse: NDArray[np.float32], origins: NDArray[np.intp]
 ) -> NDArray[np.float32]:

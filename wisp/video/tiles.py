@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline import generator, patches
 from pipeline.models import Session
-from pipeline.patches import MARGIN, TILE
+from pipeline.patches import TILE
 
 #: How much the mean of a block of 8×8 px may change, in shares of the full range. The photo's noise
 #: averages out in it (2.8 levels at most in a still clip with a deviation of 2, coded as JPEG), a
@@ -51,7 +51,7 @@ class TileMemory:
         rest = roi.copy()
         kept = []
         for y, x in self._seen:
-            inner = _inner(y, x, *roi.shape)
+            inner = patches.inner(y, x, *roi.shape)
             if rest[inner].any():
                 rest[inner] = False
                 kept.append((y, x))
@@ -93,16 +93,6 @@ class TileMemory:
             return False
         change = np.abs(now - before)
         return bool(change[:3].max() < PHOTO and change[3].max() < MASK)
-
-
-def _inner(y: int, x: int, height: int, width: int) -> tuple[slice, slice]:
-    """What a tile answers for: not its rim, but where that is the image's own border."""
-
-    def side(start: int, length: int) -> slice:
-        first = 0 if start == 0 else start + MARGIN
-        return slice(first, length if start + TILE >= length else start + TILE - MARGIN)
-
-    return side(y, height), side(x, width)
 
 
 def _blocks(

@@ -1,0 +1,119 @@
+"""Follow the strands that leave the tiles, and hold back what hangs on nothing.
+
+Tiles lie along the edge of the coarse mask, but a whisker may be ten times as long as a tile is
+wide: where one is still there at a tile's border, further tiles are laid ahead of it. And what
+stage 2 draws beside a subject is part of it only if it hangs together with what stage 1 found: a
+thing in the background that crosses the same tile does not, sharp as it may be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import blend, patches
+
+Map = NDArray[np.float32]
+Image = NDArray[np.uint8]
+Region = NDArray[np.bool_]
+
+#: Alpha from which on pixels hang together, and px around each that bridge gaps.
+_JOINED, _GAP = 0.15, 2
+_SUBJECT = 0.5  # of the coarse mask: what hangs together with that is the subject
+#: A strand is narrower than this, in px, stands out by so much alpha, and is nothing in the mask.
+_WIDE, _STANDS_OUT, _NOTHING = 7, 0.4, 0.05
+_BAND = 8  # px inside the border of the tiles where a strand counts as leaving them
+_AHEAD = 40  # px ahead of it that further tiles are to show: their inner part is 112 px wide
+_ROUNDS = 3  # as many tiles one after the other are the length of any whisker
+_MOST = 0.5  # of the tiles there were: more are not strands, but the background's own
+
+
+class Redraw(Protocol):
+    """Stage 2: :func:`pipeline.generator.redraw` with its session."""
+
+    def __call__(self, image: Image, mask: Map, origins: NDArray[np.intp], /) -> Iterable[Map]: ...
+
+
+def follow(
+    image: Image,
+    mask: Map,
+    shallow: Region,
+    tiles: NDArray[np.intp],
+    alpha: Map,
+    colours: Image,
+    redraw: Redraw,
+) -> tuple[Map, Image, NDArray[np.intp]]:
+    """Follow the strands that leave the tiles, and take back what hangs on nothing.
+
+    Parameters
+    ----------
+    image, mask
+        The photo, (H, W, 3) uint8 RGB, and the coarse mask, (H, W) float32 in 0..1.
+    shallow, tiles
+        As for :func:`pipeline.blend.blend`.
+    alpha, colours
+        What that made of the tiles, (H, W) float32 in 0..1 and (H, W, 3) uint8.
+    redraw
+        Redraws further tiles; the mask that it gets is the alpha so far.
+
+    Returns
+    -------
+    Alpha, colours, and all tiles.
+    """
+    most = len(tiles) + 1 + int(_MOST * len(tiles))
+    for _ in range(_ROUNDS):
+        off = loose(alpha, mask)
+        ahead = patches.tile_origins(_ahead(alpha, mask, tiles, off))
+        if not len(ahead) or len(tiles) + len(ahead) > most:
+            break
+        alpha, colours = blend.blend(colours, alpha, shallow, ahead, redraw(image, alpha, ahead))
+        tiles = np.unique(np.concatenate([tiles, ahead]), axis=0)
+    else:
+        off = loose(alpha, mask)
+    if off.any():
+        alpha = np.where(off, mask, alpha)
+        colours = np.where(off[..., None], image, colours)
+    return alpha, colours, tiles
+
+
+def loose(alpha: Map, mask: Map) -> Region:
+    """Return where alpha was added to a mask and does not hang together with its subject."""
+    height, width = alpha.shape
+    half = (max(1, width // 2), max(1, height // 2))  # in a quarter of the time
+    drawn = cv2.resize((alpha > _JOINED).view(np.uint8) * 255, half, interpolation=cv2.INTER_AREA)
+    subject = cv2.resize(mask, half, interpolation=cv2.INTER_AREA) > _SUBJECT
+    joined = cv2.dilate((drawn > 0).view(np.uint8), _square(_GAP // 2))
+    count, numbers = cv2.connectedComponents(joined)
+    held = np.bincount(numbers[subject], minlength=count) > 0
+    apart = ~held
+    apart[0] = False
+    if not apart.any():
+        return np.zeros(alpha.shape, bool)
+    # Their faint surroundings too, but for what is another piece's.
+    held[0] = False
+    around = cv2.dilate(apart[numbers].view(np.uint8), _square(_GAP // 2)) > held[numbers]
+    full = cv2.resize(around.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray((full > 0) & (alpha > mask))
+
+
+def _ahead(alpha: Map, mask: Map, tiles: NDArray[np.intp], off: Region) -> Region:
+    """Return what lies ahead of the strands that leave the tiles, and in none of these."""
+    covered = np.zeros(alpha.shape, np.uint8)
+    for y, x in tiles:
+        covered[patches.inner(int(y), int(x), *alpha.shape)] = 1
+    levels = cv2.convertScaleAbs(alpha, alpha=255).reshape(alpha.shape)
+    open_ = cv2.morphologyEx(levels, cv2.MORPH_OPEN, np.ones((_WIDE, _WIDE), np.uint8))
+    border = cv2.erode(covered, _square(_BAND), borderValue=1) < covered
+    strands = border & (levels - open_ > 255 * _STANDS_OUT) & (mask < _NOTHING) & ~off
+    leaving = strands.view(np.uint8)
+    if not leaving.any():
+        return np.zeros(alpha.shape, bool)
+    return np.asarray(cv2.dilate(leaving, _square(_AHEAD)) > covered)
+
+
+def _square(reach: int) -> NDArray[np.uint8]:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
