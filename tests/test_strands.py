@@ -97,7 +97,7 @@ def test_a_strand_with_gaps_hangs_together():
 
 
 def test_where_nothing_was_found_nothing_is_added():
-    faint = subject() * np.float32(0.3)
+    faint = subject() * np.float32(0.2)
     alpha, colours, *_ = followed(truth(), faint)
     assert (alpha - faint).max() < 0.15  # what is as faint as that is no thing
     assert alpha.max() < 0.5 and np.array_equal(colours, np.full((*SIZE, 3), 90, np.uint8))
