@@ -90,7 +90,9 @@ def explained(image: NDArray[np.uint8], alpha: Map, said: NDArray[np.uint8]) -> 
     """Correct what somebody says of the foreground's colours so that they explain the photo.
 
     That is Blur-Fusion's last step with a network's answer in place of the wide means. A network
-    says of each pixel what is likely there; where alpha is large the photo itself says more.
+    says of each pixel what is likely there; where alpha is large the photo itself says more. So the
+    step is gone by √α of its length: in full, the grain of faint pixels, and what alpha is wrong
+    about, would become colour.
 
     Parameters
     ----------
@@ -99,9 +101,12 @@ def explained(image: NDArray[np.uint8], alpha: Map, said: NDArray[np.uint8]) -> 
     alpha
         (H, W) float32 in 0..1.
     """
-    photo = channels(image)
-    fields = zip(photo, *layers(photo, alpha, channels(said)), strict=True)
-    found = [_bytes(corrected(seen, alpha, *field)) for seen, *field in fields]
+    photo, answer, share = channels(image), channels(said), np.sqrt(alpha)
+    fields = zip(photo, answer, *layers(photo, alpha, answer), strict=True)
+    found = [
+        _bytes(likely + share * (corrected(seen, alpha, *means) - likely))
+        for seen, likely, *means in fields
+    ]
     return np.asarray(cv2.merge(found), np.uint8)
 
 
