@@ -55,7 +55,7 @@ class Drawn:
 def builtin(size: tuple[int, int] = (480, 640), each: int = 2, subject: float = 1.0) -> Dataset:
     """Return the built-in set: ``each`` scenes of every kind, of ``size`` (height, width).
 
-    Subjects take the share ``subject`` of its sides, in the middle: 1 all of them.
+    Subjects are drawn on the middle ``subject`` of each side; 1 is the whole canvas.
     """
     name, small = "builtin", "" if subject == 1 else f", subjects of {subject:g} of it"
     name += "" if size == (480, 640) else f"-{size[1]}x{size[0]}"

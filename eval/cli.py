@@ -33,7 +33,7 @@ from eval.request import Request, size
     "--subject",
     type=click.FloatRange(0.1, 1),
     default=1.0,
-    help="Share of their sides that its subjects take.  [default: all]",
+    help="Share of each side that the built-in set's subjects take.  [default: all]",
 )
 @click.option(
     "--video", is_flag=True,

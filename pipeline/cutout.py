@@ -218,7 +218,12 @@ class Cutout:
                     shown.image, shown.mask, shallow, tiles, redrawn, spare
                 )
                 if not known:  # in a clip a strand would be followed now and then
-                    further = partial(redraw, stage2.local_generator, batch=s.batch_size)
+                    further = partial(
+                        redraw,
+                        stage2.local_generator,
+                        batch=s.batch_size,
+                        on_progress=lambda share: progress("refine", 1.0),
+                    )
                     alpha, colours, tiles = strands.follow(
                         shown.image, shown.mask, shallow, tiles, alpha, colours, further
                     )

@@ -6,8 +6,9 @@ than what it draws in the same photo reduced, and takes five times as many tiles
 large subject is reduced for it; a small subject in a large photo is seen as it is. What goes back
 to the photo are F and B, which are smooth, and alpha as it is there; in the photo, alpha is what
 explains each pixel best, I = αF + (1 − α)B, near to what it was and between what its neighbours
-were: nothing appears that stage 2 did not draw. Colours go back in the same way
-(:func:`pipeline.foreground.explained`).
+were: nothing appears that stage 2 did not draw. Colours are corrected to explain the photo, too:
+by √α of the step at the photo's own size (:func:`pipeline.foreground.explained`), and in full where
+they were enlarged and have lost what the photo holds.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Map = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
 #: A photo is reduced by steps of so much: less is not worth the way back, and from one frame of a
-#: clip to the next the size should not change with every pixel that the subject grows.
+#: clip to the next the size should seldom change.
 STEP = 0.8
 _GRID = 320  # px: where the subject lies is asked of a mask of this side
 #: Grey levels that I may be off from what explains it: of noise, and of textures that F and B
@@ -52,12 +53,14 @@ class Shown:
 def size(mask: Map, longest: int) -> tuple[int, int]:
     """Return the size (h, w) at which stage 2 sees a photo of which this is the mask, (H, W).
 
-    The least by steps of :data:`STEP` at which the longer side of the subject's box, with a margin,
-    has ``longest`` px, or its shorter one half of that: of a panorama little would be left.
+    The least by steps of :data:`STEP` at which the longer side of the subject's box, with a margin
+    of 15 % on each side, still has ``longest`` px, or its shorter one half of that: of a panorama
+    little would be left.
     """
     shape = (mask.shape[0], mask.shape[1])
     grid = (min(_GRID, shape[1]), min(_GRID, shape[0]))
-    box = views.around(np.asarray(cv2.resize(mask, grid, interpolation=cv2.INTER_AREA)), shape)
+    small = np.asarray(cv2.resize(mask, grid, interpolation=cv2.INTER_AREA), np.float32)
+    box = views.around(small, shape, smallest=0)
     short, long = sorted(box.shape)
     scale = min(1.0, max(longest / long, longest / 2 / short))
     scale = STEP ** math.floor(math.log(scale) / math.log(STEP) + 1e-6)

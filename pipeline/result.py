@@ -33,8 +33,9 @@ class Result:
     roi
         The edge and what lies near it, where the alpha is in doubt, (h, w) bool.
     tiles
-        Corners (y, x) of the patches, laid over the ROI, that stage 2 redrew, (N, 2), in pixels of
-        ``coarse``. Outside of them the alpha is what stage 1 said, bit for bit.
+        Corners (y, x) of the patches, laid over the ROI and over strands that leave it, that stage
+        2 redrew, (N, 2), in pixels of ``coarse``. Outside of them the alpha is what stage 1 said,
+        bit for bit.
     timings
         Seconds by stage: read, coarse, roi, refine, colour.
     confidence

@@ -193,7 +193,8 @@ def stroked(
     Parameters
     ----------
     result
-        As it was found, or with earlier strokes in it.
+        As it was found, or with earlier strokes in it; its edge is redrawn at the size of its
+        coarse mask.
     stroke
         What was drawn.
     redraw

@@ -40,8 +40,8 @@ class Settings:
     #: of the absolute error, what it adds there 2 %.
     depth: float = 10.0
 
-    #: Longer side, in px, of the subject's box from which on stage 2 sees the photo reduced, to no
-    #: less than this; what comes of it goes back along the photo's own edges
+    #: Longer side, in px, at least, of the subject's box as stage 2 sees it: from 1.25 times as
+    #: much on the photo is reduced, and what comes of it goes back along the photo's own edges
     #: (:mod:`pipeline.detail`). Of 12 megapixels that takes a fifth of the tiles, and a tenth off
     #: the absolute error. Less fades the thinnest hair.
     detail: int = 1080

@@ -186,10 +186,11 @@ def strays(first: Map, second: Map) -> bool:
     return bool(np.maximum(second - first, 0).sum() > MOST_ADDED * first.sum())
 
 
-def around(mask: Map, shape: tuple[int, int]) -> Box:
+def around(mask: Map, shape: tuple[int, int], smallest: float = SMALLEST) -> Box:
     """Return the box of the subject in a coarse map, with a margin, in a photo of ``shape``.
 
-    All of the photo where no pixel is likelier in than out.
+    It takes at least the share ``smallest`` of each side; all of the photo where no pixel is
+    likelier in than out.
     """
     ends = []
     for axis, side in ((1, shape[0]), (0, shape[1])):
@@ -198,7 +199,7 @@ def around(mask: Map, shape: tuple[int, int]) -> Box:
             return Box(0, 0, *shape)
         scale = side / mask.shape[1 - axis]
         low, high = at[0] * scale, (at[-1] + 1) * scale
-        spare = max((high - low) * MARGIN, (SMALLEST * side - (high - low)) / 2)
+        spare = max((high - low) * MARGIN, (smallest * side - (high - low)) / 2)
         ends.append((max(0, int(low - spare)), min(side, int(np.ceil(high + spare)))))
     (top, bottom), (left, right) = ends
     return Box(top, left, bottom, right)

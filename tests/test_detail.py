@@ -15,6 +15,7 @@ from pipeline.retouch import Stroke, reach
 from tests import networks
 from tests.conftest import ellipse
 from tests.tiles import covered
+from wisp.video import CutoutVideo
 
 FRONT, BEHIND = (200, 60, 40), (30, 90, 160)
 
@@ -61,6 +62,7 @@ def test_a_photo_is_reduced_by_how_large_its_subject_is():
     assert detail.size(whole((20000, 10), np.float32), 1440) == (20000, 10)
     assert detail.size(with_subject((3000, 4000), (900, 1000)), 1440) == (3000, 4000)
     assert detail.size(with_subject((3000, 4000), (1200, 1500)), 1440) == (2400, 3200)
+    assert detail.size(with_subject((5504, 8256), (300, 300)), 1440) == (5504, 8256)
     photo, mask = data.astronaut(), ellipse(512, 512)
     shown = detail.show(photo, mask, (512, 512))
     assert shown.image is photo and shown.mask is mask
@@ -190,6 +192,16 @@ def test_a_stroke_on_a_large_photo_changes_what_it_reaches_alone(nets):
     assert after.tiles.max() < max(after.coarse.shape) < 512
     assert after.coarse.shape == after.roi.shape == result.coarse.shape
     assert not np.array_equal(after.coarse, result.coarse)
+
+
+def test_a_frame_of_a_clip_that_was_seen_reduced_can_be_retouched(nets):
+    cutout = cutter(nets, "half", 256)
+    first, *_, last = CutoutVideo(cutout)([data.astronaut(), data.astronaut()[:, ::-1].copy()])
+    stroke = Stroke(((0.3, 0.8), (0.4, 0.8)), 0.08, restore=True)
+    for result in (first, last):
+        assert result.coarse.shape == result.roi.shape < result.alpha.shape == (512, 512)
+        after = cutout.retouch(result, stroke)
+        assert after.alpha[410, 180] == 1
 
 
 def test_detail_is_at_least_a_tile():

@@ -154,6 +154,18 @@ def test_the_figure(tmp_path):
     assert len(set(map(tuple, np.asarray(figure)[::40, ::40].reshape(-1, 3)))) > 100
 
 
+@pytest.mark.parametrize("side", [400, 420, 500, 625])
+def test_a_photo_that_stage_2_sees_reduced_is_explained_at_that_size(tmp_path, side):
+    model = str(tiny_u2net(tmp_path / "a.onnx"))
+    refiner = str(networks.stage2(tmp_path / "r.onnx"))
+    cutout = Cutout(Settings(model=model, refiner=refiner, roi_threshold=0.01, detail=320))
+    photo = np.asarray(Image.fromarray(data.astronaut()).resize((side, side)))
+    inside = inspect(photo, cutout)
+    assert inside.result.coarse.shape == inside.result.alpha.shape == inside.result.roi.shape
+    assert inside.result.alpha.shape == cutout(photo).coarse.shape < (side, side)
+    draw(inside)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3), (40, 900, 3), (700, 30, 3)])
 def test_odd_photos(tmp_path, shape):
     photo = np.random.default_rng(0).integers(0, 255, shape, np.uint8)

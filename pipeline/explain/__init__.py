@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -119,7 +119,9 @@ def inspect(
     cutout = cutout or Cutout()
     settings, report = cutout.settings, progress or (lambda stage, share: None)
     names, logits = blocks(cutout.model)
-    result = cutout(_as_seen(source, cutout), progress=progress)
+    result = _as_seen(source, cutout, report)
+    if len(result.tiles):  # those along the edge: what follows strands is shown another mask
+        result = replace(result, tiles=patches.tile_origins(result.roi))
     report("blocks", 0.0)
     photo = transparency.opaque(result.photo)
     inputs = coarse.feed(photo, cutout.model)
@@ -146,16 +148,17 @@ def inspect(
     )
 
 
-def _as_seen(source: Source, cutout: Cutout) -> NDArray[np.uint8]:
-    """Read a photo at the size at which stage 2 sees it: (h, w, 3) uint8, or RGBA."""
-    result = cutout(source)
+def _as_seen(source: Source, cutout: Cutout, progress: Progress) -> Result:
+    """Cut a photo out at the size at which stage 2 sees it."""
+    result = cutout(source, progress=progress)
     photo, size = result.photo, result.coarse.shape
+    if size == result.alpha.shape:
+        return result
     planes = photo.image
     if photo.alpha is not None:
         planes = np.dstack([planes, compose.levels(photo.alpha)])
-    if size == result.alpha.shape:
-        return planes
-    return np.asarray(cv2.resize(planes, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    small = np.asarray(cv2.resize(planes, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return Cutout(cutout.settings, detail=max(size))(small, progress=progress)
 
 
 def _feature_maps(

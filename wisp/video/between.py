@@ -75,7 +75,7 @@ def between(before: Result, image: Image, after: Result, behind: Link, ahead: Li
         after,
         photo=replace(after.photo, image=image),
         alpha=alpha,
-        coarse=alpha,
+        coarse=alpha if after.coarse.shape == alpha.shape else after.coarse,
         foreground=foreground,
         tiles=after.tiles[:0],
         timings={},

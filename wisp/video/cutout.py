@@ -74,7 +74,8 @@ class CutoutVideo:
         Yields
         ------
         A result for each frame. Its ``coarse`` is the alpha of the frame by itself, and not stage
-        1's: results wait for each other, and at 1080p each takes 8 MB less so. Of a frame that
+        1's, unless stage 2 saw the frame reduced: results wait for each other, and at 1080p each
+        takes 8 MB less so. Of a frame that
         follows from its neighbours it has no ``tiles`` and no ``timings``.
 
         Raises
@@ -155,8 +156,10 @@ class CutoutVideo:
         if wanted.hinted:
             self.following = _followed(result.alpha) or wanted
         # The same pictures, and not copies of them.
-        photo = replace(result.photo, image=image)
-        return replace(result, photo=photo, coarse=result.alpha)
+        result = replace(result, photo=replace(result.photo, image=image))
+        if result.coarse.shape == result.alpha.shape:
+            result = replace(result, coarse=result.alpha)
+        return result
 
 
 @dataclass(frozen=True)
