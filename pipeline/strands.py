@@ -1,9 +1,10 @@
 """Follow the strands that leave the tiles, and hold back what hangs on nothing.
 
-Tiles lie along the edge of the coarse mask, but a whisker may be ten times as long as a tile is
-wide: where one is still there at a tile's border, further tiles are laid ahead of it. And what
-stage 2 draws beside a subject is part of it only if it hangs together with what stage 1 found: a
-thing in the background that crosses the same tile does not, sharp as it may be there.
+Tiles lie along the edge of the coarse mask, but a whisker may be longer than a tile is wide: where
+one is still there at a tile's border, further tiles are laid ahead of it, and it is kept if it ends
+there. And what stage 2 draws beside a subject is part of it only if it hangs together with what
+stage 1 found: a thing in the background that crosses the same tile does not, sharp as it may be
+there.
 """
 
 from __future__ import annotations
@@ -67,15 +68,16 @@ def follow(
     Alpha, colours, and all tiles.
     """
     most = len(tiles) + 1 + int(_MOST * len(tiles))
-    for _ in range(_ROUNDS):
+    first = _covered(tiles, mask.shape)
+    for number in range(_ROUNDS + 1):
         off = loose(alpha, mask)
-        ahead = patches.tile_origins(_ahead(alpha, mask, tiles, off))
-        if not len(ahead) or len(tiles) + len(ahead) > most:
+        leaving = _leaving(alpha, mask, tiles, off)
+        ahead = patches.tile_origins(_ahead(leaving, tiles))
+        if not len(ahead) or len(tiles) + len(ahead) > most or number == _ROUNDS:
             break
         alpha, colours = blend.blend(colours, alpha, shallow, ahead, redraw(image, alpha, ahead))
         tiles = np.unique(np.concatenate([tiles, ahead]), axis=0)
-    else:
-        off = loose(alpha, mask)
+    off |= _endless(alpha, leaving, first)
     if off.any():
         alpha = np.where(off, mask, alpha)
         colours = np.where(off[..., None], image, colours)
@@ -102,19 +104,46 @@ def loose(alpha: Map, mask: Map) -> Region:
     return np.asarray((full > 0) & (alpha > mask))
 
 
-def _ahead(alpha: Map, mask: Map, tiles: NDArray[np.intp], off: Region) -> Region:
-    """Return what lies ahead of the strands that leave the tiles, and in none of these."""
-    covered = np.zeros(alpha.shape, np.uint8)
+def _covered(tiles: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return 1 where one of the tiles answers, (H, W)."""
+    covered = np.zeros(shape, np.uint8)
     for y, x in tiles:
-        covered[patches.inner(int(y), int(x), *alpha.shape)] = 1
+        covered[patches.inner(int(y), int(x), *covered.shape)] = 1
+    return covered
+
+
+def _leaving(alpha: Map, mask: Map, tiles: NDArray[np.intp], off: Region) -> Region:
+    """Return where strands are at the border of what the tiles cover."""
+    covered = _covered(tiles, mask.shape)
     levels = cv2.convertScaleAbs(alpha, alpha=255).reshape(alpha.shape)
     open_ = cv2.morphologyEx(levels, cv2.MORPH_OPEN, np.ones((_WIDE, _WIDE), np.uint8))
     border = cv2.erode(covered, _square(_BAND), borderValue=1) < covered
-    strands = border & (levels - open_ > 255 * _STANDS_OUT) & (mask < _NOTHING) & ~off
-    leaving = strands.view(np.uint8)
+    return np.asarray(border & (levels - open_ > 255 * _STANDS_OUT) & (mask < _NOTHING) & ~off)
+
+
+def _ahead(leaving: Region, tiles: NDArray[np.intp]) -> Region:
+    """Return what lies ahead of strands, and in none of the tiles that they leave."""
     if not leaving.any():
+        return leaving
+    near = cv2.dilate(leaving.view(np.uint8), _square(_AHEAD))
+    return np.asarray(near > _covered(tiles, leaving.shape))
+
+
+def _endless(alpha: Map, leaving: Region, first: NDArray[np.uint8]) -> Region:
+    """Return what was followed and has no end, beyond what the first tiles cover.
+
+    A whisker ends. What goes on after all tiles, or to the photo's border, is a wire or a joint
+    between floor tiles, which begins or passes behind the subject.
+    """
+    beyond = ((alpha > _JOINED) & (first == 0)).view(np.uint8)
+    if not beyond.any():
         return np.zeros(alpha.shape, bool)
-    return np.asarray(cv2.dilate(leaving, _square(_AHEAD)) > covered)
+    count, numbers = cv2.connectedComponents(cv2.dilate(beyond, _square(_GAP)))
+    rim = np.concatenate([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]])
+    without_end = np.zeros(count, bool)
+    without_end[np.unique(np.concatenate([numbers[leaving], rim]))] = True
+    without_end[0] = False
+    return np.asarray(without_end[numbers] & (first == 0))
 
 
 def _square(reach: int) -> NDArray[np.uint8]:

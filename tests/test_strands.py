@@ -10,7 +10,8 @@ from pipeline.patches import TILE
 from tests.tiles import covered
 
 SIZE = (500, 900)
-LINE = ((150, 250), (880, 240))  # a whisker, from the subject on
+LINE = ((150, 250), (420, 240))  # a whisker, from the subject on
+WIRE = ((150, 250), (899, 240))
 
 
 def subject() -> np.ndarray:
@@ -58,9 +59,15 @@ def followed(alpha: np.ndarray, mask: np.ndarray | None = None):
 def test_a_whisker_is_followed_to_its_end():
     alpha, colours, tiles, before, cut_off, _ = followed(truth(LINE))
     assert 0 < len(tiles) - len(before) <= len(before)
-    error = np.abs(alpha - truth(LINE))
-    assert np.abs(cut_off - truth(LINE))[:, 250:420].max() > 0.9  # the tiles end before
-    assert error[:, :420].max() < 0.02
+    assert np.abs(cut_off - truth(LINE)).max() > 0.9  # the tiles end before
+    assert np.abs(alpha - truth(LINE)).max() < 0.02
+    assert np.array_equal(colours, np.full((*SIZE, 3), 90, np.uint8))
+
+
+def test_a_wire_that_never_ends_is_left_where_the_first_tiles_end():
+    alpha, colours, tiles, before, cut_off, _ = followed(truth(WIRE))
+    assert len(tiles) > len(before)
+    assert alpha[:, 200:].max() < 0.01 and np.array_equal(alpha[:, :170], cut_off[:, :170])
     assert np.array_equal(colours, np.full((*SIZE, 3), 90, np.uint8))
 
 
