@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,18 @@ from pipeline.models import Session, watch
 from pipeline.patches import extract
 
 INPUT, OUTPUT = "patches", "refined"
+
+
+class Redraw(Protocol):
+    """:func:`redraw` with its session and settings."""
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.float32],
+        origins: NDArray[np.intp],
+        /,
+    ) -> Iterable[NDArray[np.float32]]: ...
 
 
 def run(session: Session, patches: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,6 @@ stays. Outside of :func:`reach` nothing changes, bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline import blend, compose, detail, foreground, patches, roi, snap, transparency
 from pipeline.errors import SettingsError
+from pipeline.generator import Redraw
 from pipeline.image_io import Photo
 from pipeline.settings import Settings
 from pipeline.views import Box
@@ -116,14 +116,6 @@ class Retouched(Protocol):
     def tiles(self) -> NDArray[np.intp]: ...
     @property
     def cells(self) -> tuple[int, int]: ...
-
-
-class Redraw(Protocol):
-    """Stage 2: :func:`pipeline.generator.redraw` with its session."""
-
-    def __call__(
-        self, image: NDArray[np.uint8], mask: Map, origins: NDArray[np.intp], /
-    ) -> Iterable[Map]: ...
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import blend, patches
+from pipeline.generator import Redraw
 
 Map = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -33,12 +31,6 @@ _BAND = 8  # px inside the border of the tiles where a strand counts as leaving 
 _AHEAD = 40  # px ahead of it that further tiles are to show: their inner part is 112 px wide
 _ROUNDS = 3  # as many tiles one after the other are the length of any whisker
 _MOST = 0.5  # of the tiles there were: more are not strands, but the background's own
-
-
-class Redraw(Protocol):
-    """Stage 2: :func:`pipeline.generator.redraw` with its session."""
-
-    def __call__(self, image: Image, mask: Map, origins: NDArray[np.intp], /) -> Iterable[Map]: ...
 
 
 def follow(
@@ -68,15 +60,16 @@ def follow(
     Alpha, colours, and all tiles.
     """
     most = len(tiles) + 1 + int(_MOST * len(tiles))
-    first = _covered(tiles, mask.shape)
+    first = covered = _covered(tiles, mask.shape)
     for number in range(_ROUNDS + 1):
         off = loose(alpha, mask)
-        leaving = _leaving(alpha, mask, tiles, off)
-        ahead = patches.tile_origins(_ahead(leaving, tiles))
+        leaving = _leaving(alpha, mask, covered, off)
+        ahead = patches.tile_origins(_ahead(leaving, covered))
         if not len(ahead) or len(tiles) + len(ahead) > most or number == _ROUNDS:
             break
         alpha, colours = blend.blend(colours, alpha, shallow, ahead, redraw(image, alpha, ahead))
         tiles = np.unique(np.concatenate([tiles, ahead]), axis=0)
+        covered = covered | _covered(ahead, mask.shape)
     off |= _endless(alpha, leaving, first)
     if off.any():
         alpha = np.where(off, mask, alpha)
@@ -112,21 +105,20 @@ def _covered(tiles: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.uint
     return covered
 
 
-def _leaving(alpha: Map, mask: Map, tiles: NDArray[np.intp], off: Region) -> Region:
+def _leaving(alpha: Map, mask: Map, covered: NDArray[np.uint8], off: Region) -> Region:
     """Return where strands are at the border of what the tiles cover."""
-    covered = _covered(tiles, mask.shape)
     levels = cv2.convertScaleAbs(alpha, alpha=255).reshape(alpha.shape)
     open_ = cv2.morphologyEx(levels, cv2.MORPH_OPEN, np.ones((_WIDE, _WIDE), np.uint8))
     border = cv2.erode(covered, _square(_BAND), borderValue=1) < covered
     return np.asarray(border & (levels - open_ > 255 * _STANDS_OUT) & (mask < _NOTHING) & ~off)
 
 
-def _ahead(leaving: Region, tiles: NDArray[np.intp]) -> Region:
+def _ahead(leaving: Region, covered: NDArray[np.uint8]) -> Region:
     """Return what lies ahead of strands, and in none of the tiles that they leave."""
     if not leaving.any():
         return leaving
     near = cv2.dilate(leaving.view(np.uint8), _square(_AHEAD))
-    return np.asarray(near > _covered(tiles, leaving.shape))
+    return np.asarray(near > covered)
 
 
 def _endless(alpha: Map, leaving: Region, first: NDArray[np.uint8]) -> Region:
