@@ -66,7 +66,7 @@ soak: $(VENV)/test $(VENV)/serve
 load: $(VENV)/test $(VENV)/serve $(REMBG)
 	$(BIN)/python examples/load.py --rembg $(REMBG) $(ARGS)
 
-# make lock: pin what the image is made of, by hash. make audit: its known holes. make sbom: what it and its weights are
+# make lock: pin what the image is made of, by hash. make audit: its known vulnerabilities. make sbom: what it and its weights are
 # made of, as CycloneDX, in sbom.json.
 lock: $(VENV)/supply
 	$(BIN)/uv pip compile setup.cfg --extra image --python-version 3.12 --python-platform x86_64-manylinux_2_28 \

@@ -118,7 +118,9 @@ def train(
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--recipe", "name", default="bundled", help="A name in recipes/refiner, or a file.")
 @click.option("--data", type=click.Path(exists=True, path_type=Path), help="Folder of pictures.")
-@click.option("--shards", type=click.Path(exists=True, path_type=Path), help="Patches, instead.")
+@click.option(
+    "--shards", type=click.Path(exists=True, path_type=Path), help="Patches, in place of --data."
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/refiner"))
 @click.option("--phase", "chosen", multiple=True, help="Only this phase; repeatable.")
 @click.option("--init", type=click.Path(exists=True, path_type=Path), help="First weights.")

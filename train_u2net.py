@@ -159,7 +159,7 @@ def make_optimizer(model: U2Net, s: Settings) -> torch.optim.Optimizer:
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--recipe", "name", default="bundled", help="A name in recipes/u2net, or a file.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True), help="Folder of pictures.")
-@click.option("--prepared", type=click.Path(path_type=Path), help="Data prepared before, instead.")
+@click.option("--prepared", type=click.Path(path_type=Path), help="In place of --data.")
 @click.option("--teacher", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/u2net"))
 @click.option("--phase", "chosen", multiple=True, help="Only this phase; repeatable.")

@@ -59,7 +59,7 @@ def folder(root: Path) -> Dataset:
 
 
 def published(layout: Layout, folder: Path, backgrounds: Path | None = None) -> Dataset:
-    """Find a published set below the folder folder. Raises :class:`DatasetError`."""
+    """Find a published set below ``folder``. Raises :class:`DatasetError`."""
     roots = [folder / part for part in layout.roots if (folder / part / layout.images).is_dir()]
     if not roots:
         tried = ", ".join(str(Path(part) / layout.images) for part in layout.roots)

@@ -2,7 +2,7 @@
 
     python -m eval.plain pipeline/weights/coarse.onnx plain.onnx
 
-The bundled network hears hints beside the photo (a box, clicks); where they are 0 nothing is said.
+The bundled network takes hints (a box, clicks) as a second input; zeros say nothing.
 A copy in which they are always 0 gives the answers that the network gives without hints.
 """
 

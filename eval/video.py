@@ -241,7 +241,7 @@ def _alpha(path: Path) -> Matte:
 
 def run(clips: list[Clip], specs: list[Spec], tell: Told) -> dict[str, dict[str, Figures]]:
     """Measure methods on clips: figures by method, and by clip. The truth is measured too:
-    it changes along a flow that is not perfect, and less than it does no honest matte."""
+    along a flow that is not perfect even it changes, and no true matte changes less."""
     by_method: dict[str, dict[str, Figures]] = {TRUTH: {}}
     for clip in clips:
         figures = measure(clip, (_alpha(path) for path in clip.alphas))

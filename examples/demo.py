@@ -158,7 +158,7 @@ def bundled() -> list[Shown]:
         Shown("portrait", data.astronaut()[:300, 80:440], corner=(8, 130)),
         Shown("coffee", data.coffee()),
         Shown("rocket", data.rocket()),
-        Shown("hard", camera, "a hard case: a grey camera before a grey sky"),
+        Shown("hard", camera, "a hard case: a grey camera in front of a grey sky"),
     ]
 
 

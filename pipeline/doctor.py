@@ -59,7 +59,7 @@ def examine() -> dict[str, Any]:
 
 
 def describe(findings: dict[str, Any]) -> str:
-    """Lay out what :func:`examine` findings, for people."""
+    """Lay out what :func:`examine` found, for people."""
     cpu = findings["cpu"]
     lines = [f"     {name} {number}" for name, number in findings["versions"].items()]
     lines.append(f"     CPU: {cpu['model']}, {cpu['usable']} of {cpu['cores']} cores usable")

@@ -40,7 +40,8 @@ class Result:
         Seconds by stage: read, coarse, roi, refine, colour.
     confidence
         How likely the subject is whole, 0..1: that its IoU with the truth is 0.8 or more. 0 where
-        nothing was found, 1 where a mask was given. See :mod:`pipeline.confidence`.
+        nothing was found, 1 where a mask was given or the photo is a cutout already. See
+        :mod:`pipeline.confidence`.
     cells
         Rows and columns of stage 1's last view, were it of the whole photo.
     """

@@ -16,8 +16,9 @@ class Settings:
     #: Stage 1: a catalogue name, or the path of a U²-Net-shaped ONNX file.
     model: str = "wisp"
 
-    #: Looks of stage 1 at a photo, 1 or 2: see :mod:`pipeline.views`. The second takes 6 % off the
-    #: error, in half the time of the first with the bundled network, in as much again with others.
+    #: Looks of stage 1 at a photo, 1 or 2: see :mod:`pipeline.views`. The second takes 2 % off the
+    #: error and finds 2 % more subjects (docs/subject.md), in half the time of the first with the
+    #: bundled network, in as much again with others.
     views: int = 2
 
     #: Whether stage 2 redraws the edge; without it the result is stage 1 alone, as elsewhere.
@@ -56,7 +57,7 @@ class Settings:
     threads: int = 0
 
     #: Largest photo, in pixels: 100 megapixels is beyond any camera's JPEG, and well before a
-    #: picture bomb fills the memory.
+    #: decompression bomb fills the memory.
     max_pixels: int = 100_000_000
 
     #: Seconds of a processor that decoding a photo may take: the largest allowed one needs half of

@@ -135,8 +135,8 @@ def see(
         (H, W, 3) uint8 RGB.
     looks
         1: at the whole alone. 2: then at what was found there, from nearer by and in the mirror; at
-        the whole in the mirror where nothing was found, or something as large as the photo. One
-        that :func:`strays` tells of the confidence alone.
+        the whole in the mirror where nothing was found, or something as large as the photo. A
+        second look that :func:`strays` counts for the confidence only.
     box
         Where the second look goes, with a margin, instead.
     hint

@@ -186,7 +186,7 @@ def prepare(
 @click.option("--data", "root", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where shards go.")
 @click.option("--set", "changes", multiple=True, help="NAME=VALUE of refiner.scenes.Data.")
-@click.option("--scenes", "count", default=0, help="Whole scenes, of what is held out, besides.")
+@click.option("--scenes", "count", default=0, help="Also write so many held-out scenes, whole.")
 @click.option("--processes", default=0, help="Processes; 0 means one a core.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def main(

@@ -68,7 +68,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The prepared subjects by folder, one that counts twice twice, and the backgrounds."""
+    """The prepared subjects by folder (listed twice where it counts twice), and the backgrounds."""
 
     groups: tuple[tuple[Path, ...], ...]
     backgrounds: tuple[Path, ...]

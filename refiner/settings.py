@@ -40,7 +40,7 @@ class Settings:
     lr_end: float = 0.02
     #: Steps of linear warm-up.
     warmup: int = 100
-    #: Steps in which the adversarial phase's discriminator learns and is not yet heard: the first
+    #: Steps in which the adversarial phase's discriminator learns and does not count yet: the first
     #: verdicts of one that knows nothing would only undo what the generator can.
     discriminator_warmup: int = 100
     #: Weights of the adversarial phase's terms: small, they are there for texture only.

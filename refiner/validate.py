@@ -152,7 +152,7 @@ def colours_beside_multilevel(
 @click.command(cls=Command)
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
-@click.option("--patches", default=100_000, help="At most so many, evenly smoothing.")
+@click.option("--patches", default=100_000, help="At most so many, evenly spread.")
 @click.option(
     "--smoothing", default=0.0, help="Measure the global generator, smoothed by so many px."
 )

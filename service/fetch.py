@@ -1,4 +1,4 @@
-"""Fetching a picture that a client names by URL, without becoming the client's hand inside.
+"""Fetching a picture that a client names by URL, without server-side request forgery (SSRF).
 
 The name is resolved once, every address it has must be a public one, and the connection goes to
 the very address that was checked: a name that resolves differently a moment later (DNS rebinding)

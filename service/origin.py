@@ -17,7 +17,7 @@ from service.errors import NotAllowed
 from service.faces import WORK
 from service.settings import ServiceSettings
 
-#: Asked by what watches the service, under whatever name that knows it by; tell nothing.
+#: Asked by what watches the service, under whatever name it knows it by; they reveal nothing.
 _WATCHED = ("/healthz", "/readyz")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")

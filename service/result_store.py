@@ -2,7 +2,7 @@
 
 One SQLite file in WAL mode: an entry is there whole or not at all, also after kill -9, and a
 backup is a copy. Capped by age and by size. Where the room is not enough, whoever holds the most
-gives way, so that nobody loses what a stranger kept more than.
+gives way, so that nobody loses results to somebody who keeps more.
 """
 
 from __future__ import annotations

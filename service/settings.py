@@ -61,7 +61,7 @@ class ServiceSettings(BaseSettings):
     model: str = Settings.model
     refiner: str = Settings.refiner
 
-    #: Threads a network may use; 0 means one a queue.
+    #: Threads a network may use; 0 means one a core.
     threads: int = 0
 
     #: Pictures cut out at a time. One already keeps every core busy; more only cost memory.

@@ -134,7 +134,7 @@ def export(model: U2Net, pictures: Prepared, out: Path, gain: float = 1.0) -> tu
     "--elder", type=click.Path(path_type=Path, exists=True), help="Weights that it went on from."
 )
 @click.option(
-    "--share", type=click.FloatRange(0, 1), default=1.0, help="Of the new weights in the mean."
+    "--share", type=click.FloatRange(0, 1), default=1.0, help="Weight of the new ones in the mean."
 )
 def main(
     checkpoint: Path, prepared: Path, out: Path, gain: float, elder: Path | None, share: float

@@ -190,7 +190,7 @@ def _fill(
     backgrounds: list[Path],
     seed: int,
 ) -> tuple[str, str, bool]:
-    """Fill a square (S, S, 4) with an item, or behind the last of them with a composite.
+    """Fill a square (S, S, 4) with an item, or, after the last item, with a composite.
 
     Returns its source, its name, and whether its alpha is a truth.
     """

@@ -38,7 +38,7 @@ class Settings:
     #: resolution, on prepared features; "whole": end to end (``u2net.phases``); "guided": all but
     #: the first, on targets that lie ready, with hints (``u2net.guided``).
     phase: str = "whole"
-    #: ``u2net.network.WIDTHS``; "p" has the teacher's channels, as hints need.
+    #: ``u2net.network.WIDTHS``; "p" has the teacher's channels, as the loss on features needs.
     widths: str = "p"
     #: Side of the training views, px; 160 costs a quarter of the 320 in use.
     size: int = 160

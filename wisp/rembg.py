@@ -77,7 +77,7 @@ def new_session(
     Parameters
     ----------
     model_name
-        One of ``wisp models list``, or of rembg's. A public one that is not on this machine is
+        One of ``wisp models``, or of rembg's. A public one that is not on this machine is
         downloaded, as rembg does. One of rembg's that Wisp does not have is stood in for by the
         bundled one, with a warning.
     sess_opts
@@ -110,7 +110,7 @@ def new_session(
 
 def _stand_in(name: str) -> str:
     if name not in MODELS:
-        raise Refused(f"no model {name!r}: `wisp models list` names those that there are")
+        raise Refused(f"no model {name!r}: `wisp models` names those that there are")
     warnings.warn(
         f"rembg's model {name!r} is not here: the bundled one stands in for it", stacklevel=3
     )

@@ -49,8 +49,8 @@ NETWORKS = (
         "--detail",
         metavar="PX",
         type=click.IntRange(min=128),
-        help="Longer side, at least, at which stage 2 sees a larger subject; more takes longer, "
-        f"and keeps the thinnest hair. Default: {Settings.detail}.",
+        help="A larger subject is reduced for stage 2, to a longer side of so many px or more; "
+        f"more takes longer, and keeps the thinnest hair. Default: {Settings.detail}.",
     ),
     _setting(
         "--device",

@@ -54,7 +54,7 @@ def _bound(seconds: float, largest: int, pixels: int) -> None:
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE)
-    with contextlib.suppress(OSError):  # Linux: where memory runs out it is not the service's turn
+    with contextlib.suppress(OSError):  # Linux: out of memory, it is not the service that ends
         Path("/proc/self/oom_score_adj").write_text("1000")
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource

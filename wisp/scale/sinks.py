@@ -102,7 +102,7 @@ class Tar(_Waiting):
 
 
 class Table(_Waiting):
-    """A Parquet file: path, image, status, error, confidence, width and height of each photo."""
+    """A Parquet file: path, image, status, error, confidence, width, height and notes."""
 
     def finish(self, rows: list[Row]) -> None:
         import pyarrow as pa

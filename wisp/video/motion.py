@@ -2,8 +2,8 @@
 
 The flow is DIS (Kroeger et al., 2016, "Fast Optical Flow using Dense Inverse Search", in OpenCV) on
 reduced frames. It is trusted where the photo, moved along it, shows the same as the photo now, and
-where going there and back leads to where one started. Elsewhere something came into view, or the
-flow is wrong.
+where the flow there and the flow back agree (forward–backward consistency). Elsewhere something
+came into view, or the flow is wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 #: Levels of 255 from which on photos differ; below half of it they show the same. Noise and JPEG's
 #: losses make differences of a few levels.
 DIFFERENT = 16.0
-#: Pixels of the reduced frame that there and back may miss; half of it is perfect.
+#: Forward–backward error, px of the reduced frame, at which trust ends; below half it is full.
 ASTRAY = 1.0
 #: Longer side of the reduced frames, in px: motion is smooth, and the cost ends here.
 VIEW = 480
