@@ -188,13 +188,16 @@ class Cutout:
                 note = "so long that stage 1 sees little of it: cut it out in parts"
                 photo = replace(photo, notes=(*photo.notes, note))
         with clock("coarse"):
-            sight, notes = selection.see(stage1, self.model, seen, wanted, s.views, s.max_pixels)
+            sight, notes = selection.see(
+                stage1, self.model, seen, wanted, s.views, s.max_pixels, s.decode_seconds
+            )
             photo = replace(photo, notes=(*photo.notes, *notes))
             mask = sight.mask
             sure = 1.0 if wanted.mask is not None else confidence.of(sight)
-            if photo.alpha is not None and transparency.separates(photo.alpha, mask):
+            own = None if wanted.chooses else photo.alpha
+            if own is not None and transparency.separates(own, mask):
                 # A cutout already: redrawing its edge could only lose some of it.
-                mask, stage2, sure = photo.alpha, None, 1.0
+                mask, stage2, sure = own, None, 1.0
                 photo = replace(photo, notes=(*photo.notes, "cut out already: left as it is"))
         if mask.size > _LARGE:
             trim()
@@ -244,7 +247,18 @@ class Cutout:
         if mask.size > _LARGE:
             trim()
         coarse = shown.mask
-        return Result(photo, alpha, colours, coarse, edge, tiles, clock.seconds, sure, sight.cells)
+        return Result(
+            photo,
+            alpha,
+            colours,
+            coarse,
+            edge,
+            tiles,
+            clock.seconds,
+            sure,
+            sight.cells,
+            sight.looks,
+        )
 
     def retouch(self, result: Result, *strokes: Stroke, refine: bool = True) -> Result:
         """Correct a result with a brush: see :mod:`pipeline.retouch`. It stays as it is itself."""

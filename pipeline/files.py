@@ -53,9 +53,13 @@ def _partial(target: Path) -> Iterator[BinaryIO]:
     partial = target.with_name(f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}")
     try:
         with open(partial, "xb") as file:
-            _lock(file)
+            with suppress(OSError):  # some network drives lock nothing, and hold files all the same
+                _lock(file)
             yield file
             file.flush()
+            if fcntl is not None:  # while it is locked nobody takes it for a leftover
+                os.replace(partial, target)
+        if fcntl is None:  # Windows gives no other name to a file that is open
             os.replace(partial, target)
     finally:
         with suppress(OSError, ValueError):

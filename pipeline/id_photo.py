@@ -28,6 +28,7 @@ class IdPhoto:
 
 
 DPI = 300  # what authorities ask for, and photo printers print
+_BROADEST = 2.0  # of the photo's width: beyond, an ID photo would be mostly what it does not show
 
 #: ICAO 9303 part 3 asks for a head of 70–80 % (as in the EU); others have rules of their own.
 ID_PHOTOS: dict[str, IdPhoto] = {
@@ -83,6 +84,11 @@ def id_box(alpha: Matte, preset: IdPhoto) -> tuple[float, float, float, float]:
     centre = float((head.sum(0) * (np.arange(alpha.shape[1]) + 0.5)).sum() / head.sum())
     height = (chin - crown) / preset.head
     width = height * preset.width / preset.height
+    if width > _BROADEST * alpha.shape[1]:
+        raise SettingsError(
+            f"an ID photo of this head is {width:.0f} px wide, and the photo has {alpha.shape[1]}: "
+            "take one that shows more to the left and right"
+        )
     top = crown - preset.above * height
     return centre - width / 2, top, centre + width / 2, top + height
 

@@ -112,6 +112,8 @@ class Output:
             raise SettingsError("linear light needs a background: give one")
         if self.only_mask and (self.background is not None or self.shadow):
             raise SettingsError("a mask has no background and no shadow: ask for one of the two")
+        if self.only_mask and self.format == "zip":
+            raise SettingsError("a zip holds mask and colours: ask for png to have the mask alone")
         if self.scale is not None and not 0.1 <= self.scale <= 1:
             raise SettingsError(f"scale must lie within 0.1..1, not {self.scale}")
         if self.position is not None and not all(0 <= share <= 1 for share in self.position):
@@ -243,7 +245,7 @@ def colour(text: str) -> RGB | RGBA | None:
     if re.fullmatch(r"[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8}", name):
         name = "#" + name
     try:
-        red, green, blue, *opacity = ImageColor.getrgb(name)
+        red, green, blue, *opacity = (min(255, level) for level in ImageColor.getrgb(name))
     except ValueError:
         raise SettingsError(f"{text!r} is no colour: use a name, or hex digits as 1e90ff") from None
     if opacity and opacity[0] < 255:

@@ -13,6 +13,7 @@ Map = NDArray[np.float32]
 
 _VIEW = 1024  # px: pieces are told apart in a view of at most this side
 _SUBJECT = 0.5
+LEAST = 0.05  # of the largest piece's area: what has less is no subject of its own
 
 
 def numbered(mask: Map) -> tuple[NDArray[np.int32], list[int]]:
@@ -57,22 +58,28 @@ def at(mask: Map, place: tuple[int, int]) -> Map:
     return np.where(numbers == numbers[y, x], mask, np.float32(0))
 
 
-def apart(mask: Map, least: float) -> list[NDArray[np.bool_]]:
-    """Divide a photo among its pieces, from left to right: (H, W) bool each.
+def apart(mask: Map, least: float) -> tuple[NDArray[np.int32], list[int]]:
+    """Divide a photo among its pieces.
 
     Pieces of less than ``least`` of the largest one's area go with the nearest that is not.
+
+    Returns
+    -------
+    numbers : (H, W) int32, of the piece that a pixel belongs to.
+    pieces : their numbers, from left to right; none where there is no piece.
     """
     numbers, sizes = numbered(mask)
     if not sizes:
-        return []
+        return numbers, []
     true = [k + 1 for k, size in enumerate(sizes) if size >= least * max(sizes)]
     if len(true) < len(sizes):
         kept = np.where(np.isin(numbers, true), mask, np.float32(0))
         numbers, sizes = numbered(kept)
         true = list(range(1, len(sizes) + 1))
-    regions = [numbers == number for number in true]
-    subject = mask > _SUBJECT
-    return sorted(regions, key=lambda region: float(np.nonzero(region & subject)[1].mean()))
+    owners, columns = numbers[mask > _SUBJECT], np.nonzero(mask > _SUBJECT)[1]
+    total = np.bincount(owners, columns, minlength=len(sizes) + 1)
+    middle = total / np.maximum(np.bincount(owners, minlength=len(sizes) + 1), 1)
+    return numbers, sorted(true, key=lambda number: float(middle[number]))
 
 
 def filled(mask: Map, most: float) -> Map:

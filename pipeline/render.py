@@ -76,7 +76,10 @@ def draw(result: Cut, output: Output | None = None, software: str = "") -> Drawi
         height, width = picture.shape[:2]
         quality = output.quality if kind in ("webp", "jpg") else None
         data = image_io.encode(picture, kind, quality, dpi, exif, spend=True)
+    down, across = height / alpha.shape[0], width / alpha.shape[1]  # not 1 for an ID photo
     left, top, right, bottom = subject_box(alpha)
+    left, right = round(left * across), round(right * across)
+    top, bottom = round(top * down), round(bottom * down)
     return Drawing(data, kind, width, height, (left, top, right - left, bottom - top))
 
 

@@ -44,6 +44,8 @@ class Result:
         :mod:`pipeline.confidence`.
     cells
         Rows and columns of stage 1's last view, were it of the whole photo.
+    looks
+        Looks of stage 1 that the confidence was told from, 1 or 2.
     """
 
     photo: Photo
@@ -55,26 +57,30 @@ class Result:
     timings: dict[str, float]
     confidence: float = 1.0
     cells: tuple[int, int] = (320, 320)
+    looks: int = 2
 
     @property
     def unsure(self) -> bool:
         """Whether a subject was found, but may well be incomplete or another one."""
-        return not self.empty and self.confidence < confidence.calibration().unsure
+        return not self.empty and self.confidence < confidence.calibration(self.looks).unsure
 
-    def each(self, least: float = 0.05) -> list[Result]:
+    def each(self, least: float = pieces.LEAST) -> list[Result]:
         """Divide it into its subjects, from left to right: a result each, of the photo's size.
 
         Pieces of less than ``least`` of the largest one's area stay with the nearest subject.
         """
+        numbers, order = pieces.apart(self.coarse, least)
+        return [self.part(numbers == number) for number in order]
+
+    def part(self, region: NDArray[np.bool_]) -> Result:
+        """Return what of it lies in a region, (h, w) bool of the coarse mask's size."""
         nothing = np.float32(0)
-        return [
-            replace(
-                self,
-                alpha=np.where(detail.enlarged(region, self.alpha.shape), self.alpha, nothing),
-                coarse=np.where(region, self.coarse, nothing),
-            )
-            for region in pieces.apart(self.coarse, least)
-        ]
+        inside = detail.enlarged(region, self.alpha.shape)
+        return replace(
+            self,
+            alpha=np.where(inside, self.alpha, nothing),
+            coarse=np.where(region, self.coarse, nothing),
+        )
 
     @property
     def empty(self) -> bool:

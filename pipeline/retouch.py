@@ -31,6 +31,7 @@ DOUBT = 1.0  # cells: deviation of the Gaussian that makes the ramp, as a binary
 #: The part of a stroke's width, along its middle, that nothing else has a say in. The rest is where
 #: a hand may be off. Wider, it takes in what lies beside a thin thing.
 SURE = 0.35
+_THICKEST = 32_767  # px: OpenCV draws no thicker line
 _SHIFT = 4  # bits of a pixel's fraction in OpenCV's coordinates
 _NONE = 1 / 512  # what is less than this is nothing, at 8 bits
 
@@ -91,7 +92,7 @@ class Stroke:
         scaled = np.rint(line * (1 << _SHIFT)).astype(np.int32)
         radius = self.pixels(shape) * part / 2
         if len(line) > 1:
-            thick = max(1, round(2 * radius))
+            thick = min(_THICKEST, max(1, round(2 * radius)))
             cv2.polylines(drawn, [scaled], False, 255, thick, cv2.LINE_AA, _SHIFT)
         size = max(1, round(radius * (1 << _SHIFT)))
         for x, y in scaled.tolist():
@@ -203,7 +204,8 @@ def stroked(
     if not all(box.shape):
         return None
     old = copied(result, box)
-    soft, sure = _drawn(stroke, result, box, old.alpha)
+    image = transparency.opaque(result.photo)
+    soft, sure = _drawn(stroke, result, image, box, old.alpha)
     drawn = cv2.resize(soft, old.coarse.shape[::-1], interpolation=cv2.INTER_AREA)
     coarse = _edited(old.coarse, np.clip(drawn, 0, 1), stroke.restore)
     matte = _edited(old.alpha, soft, stroke.restore)
@@ -211,30 +213,36 @@ def stroked(
     if stroke.exact:
         alpha, colours, edge, tiles = matte, old.foreground, old.roi, result.tiles
     else:
-        edge, tiles, alpha, colours = _redrawn(result, matte, near, old, redraw, settings)
+        edge, tiles, alpha, colours = _redrawn(result, image, matte, near, old, redraw, settings)
         # Towards the border of what may change, what was there before comes back.
-        alpha = matte + near * (alpha - matte)
+        alpha = np.clip(matte + near * (alpha - matte), 0, 1)
         alpha = _edited(alpha, sure, stroke.restore)
         mixed = old.foreground + near[..., None] * (colours.astype(np.float32) - old.foreground)
         colours = np.asarray(np.clip(mixed + 0.5, 0, 255), np.uint8)
     if result.photo.alpha is not None:
-        np.minimum(alpha, result.photo.alpha[box.area], out=alpha)
+        # What is transparent already stays so, and its colours are straight already.
+        own = result.photo.alpha[box.area]
+        alpha = np.minimum(alpha, own)
+        colours = np.where((own < 1)[..., None], result.photo.image[box.area], colours)
     solid = colours.copy()
     compose.keep_opaque(solid, alpha, result.photo.image[box.area])
     colours = np.where((near > 0)[..., None], solid, old.foreground)
     return Patch(box, alpha, colours, old.below, coarse, edge, tiles)
 
 
-def _drawn(stroke: Stroke, result: Retouched, box: Box, matte: Map) -> tuple[Map, Map]:
+def _drawn(
+    stroke: Stroke, result: Retouched, image: NDArray[np.uint8], box: Box, matte: Map
+) -> tuple[Map, Map]:
     """Draw a stroke, soft as a coarse mask is and as sure as it is along its middle."""
     shape = (result.alpha.shape[0], result.alpha.shape[1])
     cover, cell = stroke.cover(shape, box), _cell(shape, result.cells)
     if stroke.exact:
         return cover, cover
     sure = stroke.cover(shape, box, SURE)
-    cover = snap.snapped(result.photo.image[box.area], matte, cover, sure, stroke.restore)
+    cover = snap.snapped(image[box.area], matte, cover, sure, stroke.restore)
     blurred = cv2.GaussianBlur(cover, (0, 0), DOUBT * cell, borderType=cv2.BORDER_REPLICATE)
     soft = np.maximum(np.asarray(blurred, np.float32).reshape(cover.shape), sure)
+    soft = np.minimum(soft, 1)  # the sums of the blur round to more
     soft[soft < _NONE] = 0
     return soft, sure
 
@@ -251,6 +259,7 @@ def _near(soft: Map, distance: float) -> Map:
 
 def _redrawn(
     result: Retouched,
+    image: NDArray[np.uint8],
     matte: Map,
     near: Map,
     old: Patch,
@@ -261,7 +270,6 @@ def _redrawn(
     box, below = old.box, old.below
     whole = result.alpha.copy()
     whole[box.area] = matte
-    image = transparency.opaque(result.photo)
     shown = detail.show(image, whole, result.coarse.shape)
     edge = roi.find(shown.mask, result.cells, settings.roi_threshold, settings.reach)
     if redraw is None:

@@ -95,6 +95,12 @@ class Selection:
         return repr(replace(self, mask=None))
 
     @property
+    def chooses(self) -> bool:
+        """Whether it says which of the things in the photo are to be cut."""
+        told = self.mask is not None or self.points or self.not_points
+        return bool(told) or self.keep != "all"
+
+    @property
     def hinted(self) -> bool:
         """Whether there is a hint for stage 1."""
         return bool(self.box or self.points or self.not_points)
@@ -142,6 +148,7 @@ def see(
     wanted: Selection = EVERYTHING,
     looks: int = Settings.views,
     max_pixels: int = Settings.max_pixels,
+    seconds: float = Settings.decode_seconds,
 ) -> tuple[Sight, tuple[str, ...]]:
     """Find what is wanted in a photo, (H, W, 3) uint8; return it, and notes for the user.
 
@@ -151,7 +158,7 @@ def see(
     shape = (image.shape[0], image.shape[1])
     notes: list[str] = []
     if wanted.mask is not None:
-        sight = from_mask(read_mask(wanted.mask, max_pixels), shape)
+        sight = from_mask(read_mask(wanted.mask, max_pixels, seconds), shape)
     else:
         frame = _box(wanted, shape)
         keep, drop = (
@@ -198,14 +205,20 @@ def _box(wanted: Selection, shape: tuple[int, int]) -> Box | None:
 # -- a mask ----------------------------------------------------------------------------------------
 
 
-def read_mask(source: MaskSource, max_pixels: int = Settings.max_pixels) -> Map:
+def read_mask(
+    source: MaskSource,
+    max_pixels: int = Settings.max_pixels,
+    seconds: float = Settings.decode_seconds,
+) -> Map:
     """Read a mask, (h, w) float32 in 0..1: its alpha where it has one, else how bright it is."""
     if isinstance(source, np.ndarray) and source.ndim == 2 and source.dtype != np.uint8:
         values = source.astype(np.float32)
+        if not values.size:
+            raise SettingsError("the mask has no pixels")
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise SettingsError("a mask of floats lies within 0..1; of whole numbers, it is uint8")
         return values
-    return mask_of(image_io.read(source, max_pixels))
+    return mask_of(image_io.read(source, max_pixels, seconds))
 
 
 def mask_of(picture: image_io.Photo) -> Map:

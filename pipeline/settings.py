@@ -82,8 +82,8 @@ class Settings:
             ("network_seconds", 0.1, math.inf),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise SettingsError(f"{name} must lie within {low}..{high}, not {value}")
+            if not isinstance(value, (int, float)) or not low <= value <= high:
+                raise SettingsError(f"{name} must lie within {low}..{high}, not {value!r}")
         if not self.providers:
             raise SettingsError("providers is empty: name at least CPUExecutionProvider")
 

@@ -1,5 +1,6 @@
 """Planning and running many photos."""
 
+import errno
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from pipeline import (
     image_io,
 )
 from pipeline.batch import STREAM, Job, Outcome, State
+from pipeline.selection import Selection
 from tests import networks
 from tests.conftest import encoded, fake_cutout
 
@@ -324,8 +326,10 @@ def test_the_digest_stands_for_all_that_a_cutout_depends_on(tmp_path):
         )
     ]
     assert len(set(digests)) == len(digests)
-    same = batch.settings_digest(Settings(threads=3, batch_size=2, max_pixels=9), Output())
-    assert same == digests[0]
+    neutral = Settings(threads=3, batch_size=2, max_pixels=9, network_seconds=5)
+    assert batch.settings_digest(neutral, Output()) == digests[0]
+    array = Selection(mask=np.ones((2, 2), np.float32))
+    assert batch.settings_digest(Settings(), Output(), array) not in digests
     networks.stage1(model, gain=5.0)
     assert batch.settings_digest(Settings(model=str(model)), Output()) not in digests
     with pytest.raises(ModelMissing):
@@ -496,6 +500,26 @@ def test_leftovers_of_killed_runs_are_removed_and_no_file_under_way(tmp_path):
         assert Path(file.name).exists()
     assert sorted(os.listdir(tmp_path)) == ["a.png", "mine.part"]
     assert files.remove_leftovers(tmp_path / "none") == 0
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="Windows has no locks of this kind")
+def test_where_nothing_can_be_locked_files_are_written_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "function not implemented")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    files.write(tmp_path / "a.png", b"whole")
+    assert (tmp_path / "a.png").read_bytes() == b"whole"
+    (tmp_path / ".wisp-0123456789abcdef.part").write_bytes(b"somebody's")
+    assert files.remove_leftovers(tmp_path) == 0  # whose it is, nobody can tell
+
+
+def test_without_locks_a_file_gets_its_name_after_it_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "fcntl", None)  # as on Windows
+    with files.replacing(tmp_path / "a.png") as file:
+        file.write(b"whole")
+    assert file.closed and (tmp_path / "a.png").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_what_writes_by_name_writes_whole_or_not_at_all(tmp_path):

@@ -11,7 +11,7 @@ from eval.confidence import Case, auroc, diagram, examine, fit, threshold, unsee
 from pipeline import confidence, models
 from pipeline.looks import Looks
 from pipeline.views import Box, Sight
-from tests.conftest import ellipse
+from tests.conftest import ellipse, fake_cutout
 from tests.networks import Function
 
 
@@ -25,6 +25,15 @@ def test_two_looks_that_agree_are_surer_than_two_that_do_not():
     agreed, apart = (confidence.of(sight(whole, other)) for other in (whole, half))
     assert 0 <= apart < agreed <= 1
     assert agreed > confidence.calibration().unsure > apart
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_result_is_unsure_by_what_was_fitted_for_its_looks(looks):
+    least = confidence.calibration(looks).unsure
+    assert confidence.calibration(1).unsure != confidence.calibration(2).unsure
+    found = replace(fake_cutout(np.zeros((40, 40, 3), np.uint8)), looks=looks)
+    assert replace(found, confidence=least - 0.01).unsure
+    assert not replace(found, confidence=least + 0.01).unsure
 
 
 def test_a_grey_mask_is_less_sure_than_a_clear_one():

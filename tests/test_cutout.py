@@ -47,6 +47,13 @@ def make(nets: Path, stage1: str = "bright", stage2: str = "identity", **setting
     )
 
 
+@pytest.mark.parametrize("name", ["views", "detail", "threads", "network_seconds"])
+@pytest.mark.parametrize("value", ["2", None, -1, float("nan")])
+def test_settings_that_are_none_are_refused_by_name(name, value):
+    with pytest.raises(SettingsError, match=f"{name} must lie within"):
+        Settings(**{name: value})
+
+
 # -- promises --------------------------------------------------------------------------------------
 
 

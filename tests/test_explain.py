@@ -201,3 +201,12 @@ def test_kinds_are_those_of_onnx():
     assert (fields["node"], fields["initializer"], fields["output"]) == (1, 5, 12)
     assert onnx.ModelProto.DESCRIPTOR.fields_by_name["graph"].number == 7
     assert TensorProto.DESCRIPTOR.fields_by_name["name"].number == 8
+
+
+def test_a_look_inside_never_takes_the_photos_place(tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 64)).save(photo)
+    before = photo.read_bytes()
+    told = CliRunner().invoke(explain, [str(photo), "-o", str(photo)])
+    assert told.exit_code == 2 and "is the photo itself" in told.output
+    assert photo.read_bytes() == before

@@ -1,5 +1,6 @@
 """ID photos."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -70,3 +71,20 @@ def test_what_is_too_small_for_a_portrait(side):
     for preset in id_photo.ID_PHOTOS.values():
         with pytest.raises(SettingsError, match="an ID photo needs"):
             id_photo.window(ball, id_photo.id_box(ball, preset))
+
+
+def test_a_photo_far_narrower_than_the_id_photo_is_refused():
+    narrow = np.asarray(cv2.resize(person(), (6, 1500)), np.float32)
+    with pytest.raises(SettingsError, match="more to the left and right"):
+        id_photo.id_box(narrow, id_photo.ID_PHOTOS["us"])
+
+
+def test_the_subjects_box_is_in_the_pixels_of_the_file():
+    alpha = np.zeros((900, 700), np.float32)
+    alpha[300:700, 200:500] = person()
+    alpha[700:, 240:460] = 1
+    drawn = render.draw(cut(alpha), Output(id_photo="us"))
+    left, top, width, height = drawn.box
+    assert (drawn.width, drawn.height) == id_photo.id_size(id_photo.ID_PHOTOS["us"])
+    assert left >= 0 and top > 0 and left + width <= drawn.width
+    assert top + height == drawn.height  # shoulders reach down to the edge

@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 import zlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -428,6 +429,14 @@ def test_wrong_arrays(array, says):
 def test_wrong_sources(source):
     with pytest.raises(UnreadableImage, match=type(source).__name__):
         image_io.read(source)
+
+
+@pytest.mark.parametrize("seeks", [True, False])
+def test_a_file_that_was_opened_as_text(seeks):
+    stream: Any = io.StringIO("no picture")
+    stream.seekable = lambda: seeks
+    with pytest.raises(UnreadableImage, match="binary mode"):
+        image_io.read(stream)
 
 
 def test_a_text_file(tmp_path):

@@ -82,6 +82,16 @@ def test_wide_colours():
     assert np.array_equal(hdr.image, green) and "HDR" in hdr.notes[0]
 
 
+@pytest.mark.parametrize("primary", [(0, 0), (31_270, 32_900), (31_270, 0), (2**32 - 1, 1)])
+def test_primaries_that_are_none_are_left_out(primary):
+    photo = data.astronaut()[::8, ::8]
+    wrong = (b"cHRM", struct.pack(">8I", 31_270, 32_900, *primary * 3))
+    for more in ([gamma(0.45455), wrong], [gamma(1.0), wrong]):
+        read = image_io.read(chunks(photo, *more))
+        assert np.array_equal(read.image, photo)
+        assert "the colours' primaries are none: taken for sRGB" in read.notes
+
+
 def test_our_profile_of_srgb_is_srgb():
     photo = data.astronaut()[::8, ::8]
     image = Image.fromarray(photo)

@@ -16,6 +16,7 @@ from pipeline.cli import options
         ("#1e90ff", (30, 144, 255)),
         ("#fff", (255, 255, 255)),
         ("rgb(1, 2, 3)", (1, 2, 3)),
+        ("rgb(999, 0, 300)", (255, 0, 255)),  # as CSS has it
         ((4, 5, 6), (4, 5, 6)),
     ],
 )
@@ -46,6 +47,7 @@ def test_wrong_margins(margin):
         ({"format": "webp", "quality": 0}, "1..100"),
         ({"format": "webp", "quality": 101}, "1..100"),
         ({"only_mask": True, "background": "white"}, "one of the two"),
+        ({"only_mask": True, "format": "zip"}, "ask for png"),
         ({"background": "whiteish"}, "no colour"),
     ],
 )

@@ -9,6 +9,7 @@ from skimage import data
 from pipeline import Cutout, patches
 from pipeline.errors import SettingsError
 from pipeline.retouch import MAX_POINTS, Stroke, copied, put, reach
+from pipeline.views import Box
 from tests import networks
 
 PHOTO = np.ascontiguousarray(data.astronaut()[:400, :480])
@@ -117,6 +118,29 @@ def test_what_is_transparent_already_stays_so(cutout):
     result = cutout(clear)
     after = cutout.retouch(result, RESTORE)
     assert not after.alpha[:, :100].any()
+
+
+def test_what_is_half_transparent_keeps_its_colours(cutout):
+    glass = np.dstack([PHOTO, np.full(SHAPE, 255, np.uint8)])
+    glass[40:130, 40:110] = 255, 0, 0, 128
+    result = cutout(glass)
+    for stroke in (RESTORE, replace(RESTORE, restore=False), replace(RESTORE, exact=True)):
+        after = cutout.retouch(result, stroke)
+        half = glass[..., 3] == 128
+        assert np.array_equal(after.foreground[half], glass[half][:, :3])
+
+
+@pytest.mark.parametrize("restore", [True, False])
+def test_alpha_stays_within_its_range(cutout, result, restore):
+    for width in (0.003, 0.02, 0.07, 0.3):
+        after = cutout.retouch(result, replace(ERASE, width=width, restore=restore))
+        assert after.alpha.min() >= 0 and after.alpha.max() <= 1
+
+
+def test_a_brush_as_wide_as_a_very_long_photo():
+    shape = (20, 40_000)
+    drawn = Stroke(((0.2, 0.5), (0.8, 0.5)), 1.0, restore=True).cover(shape, Box(0, 0, *shape))
+    assert drawn.min() == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,13 @@ def test_a_picture_that_takes_too_long_is_stopped():
     with pytest.raises(ImageTooSlow, match=r"longer than 0\.3 s"):
         image_io.read(slow, seconds=0.3)
     assert image_io.read(hostile.bmp_runs(8)).image.shape == (8, 8, 3)
+
+
+def test_a_picture_of_any_size_may_be_allowed(photo):
+    data = encoded(photo, "TIFF")
+    limits: list[Any] = [float("inf"), 10**30]
+    for most in limits:
+        assert np.array_equal(image_io.read(data, most, seconds=30).image, photo)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child's work")

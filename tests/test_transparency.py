@@ -1,5 +1,7 @@
 """Photos that have transparency already: light subjects stay, and a cutout stays what it is."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from skimage import data
@@ -93,3 +95,17 @@ def test_keep_opaque():
     alpha = np.array([[1, 254.6 / 255, 254.4 / 255, 0]], np.float32)
     compose.keep_opaque(foreground, alpha, image)
     assert foreground[0, :, 0].tolist() == [9, 9, 5, 5]
+
+
+@pytest.mark.parametrize("chosen", ["keep", "not_points", "mask"])
+def test_of_a_cutout_only_what_a_person_chooses_stays(chosen):
+    large, small = disc(200, 0.3, (0.5, 0.45)), disc(200, 0.06, (0.1, 0.9))
+    own = np.maximum(large, small)
+    photo = np.dstack([np.full((200, 200, 3), (200, 40, 40)), np.rint(own * 255)]).astype(np.uint8)
+    only_large: dict[str, Any] = {
+        "keep": "largest",
+        "not_points": [(0.9, 0.1)],
+        "mask": large.astype(np.float32),
+    }
+    result = Cutout(refine=False)(photo, **{chosen: only_large[chosen]})
+    assert result.alpha[20, 180] < 0.05 and result.alpha[100, 90] > 0.95

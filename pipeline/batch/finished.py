@@ -27,7 +27,14 @@ _MARK = re.compile(rb"Wisp, settings ([0-9a-f]{16}), photo ([0-9a-f]{16})")
 _PART = 1 << 16  # bytes at each end of a file: where EXIF data lies in every format written here
 
 #: Settings that change the time or the memory a photo takes, and not its cutout.
-_NEUTRAL = {"batch_size", "providers", "threads", "max_pixels", "decode_seconds"}
+_NEUTRAL = {
+    "batch_size",
+    "providers",
+    "threads",
+    "max_pixels",
+    "decode_seconds",
+    "network_seconds",
+}
 
 
 class State(Enum):
@@ -60,9 +67,8 @@ def settings_digest(
     }
     facts["model"] = _coarse_identity(settings.model)
     facts["refiner"] = _refiner_identity(settings.refiner) if settings.refine else None
-    asked = (
-        [] if wanted == EVERYTHING and mask is None else [wanted.key, mask and photo_digest(mask)]
-    )
+    plain = wanted.mask is None and mask is None and wanted == EVERYTHING
+    asked = [] if plain else [wanted.key, mask and photo_digest(mask)]
     return _digest(json.dumps([facts, output.key, *asked], sort_keys=True, default=repr))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline import compose, files, image_io, render
+from pipeline import compose, files, image_io, pieces, render
 from pipeline.batch.finished import mark, photo_digest
 from pipeline.batch.jobs import STREAM, Job, Outcome
 from pipeline.errors import DiskFull, UnreadableImage, WispError
@@ -77,10 +77,7 @@ def process(
         _to_standard_output(render.to_bytes(result, output))
     else:
         software = mark(settings, photo) if settings and photo else ""
-        parts = (each and result.each()) or [result]
-        for number, part in reversed(
-            list(enumerate(parts, 1))
-        ):  # the first says that all are there
+        for number, part in _subjects(result) if each else [(1, result)]:
             data = render.to_bytes(part, output, software)
             files.write(_numbered(job.target, number), data, parents=True)
     height, width = result.alpha.shape
@@ -96,6 +93,18 @@ def process(
         notes,
         confidence=result.confidence,
     )
+
+
+def _subjects(result: Result) -> Iterator[tuple[int, Result]]:
+    """Yield the subjects with their numbers, the first one last: it says that all are there.
+
+    One at a time, for a photo of a hundred things would fill the memory.
+    """
+    numbers, order = pieces.apart(result.coarse, pieces.LEAST)
+    for place in range(len(order), 0, -1):
+        yield place, result.part(numbers == order[place - 1])
+    if not order:
+        yield 1, result
 
 
 def _numbered(target: Path, number: int) -> Path:

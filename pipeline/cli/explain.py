@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import click
@@ -26,9 +27,11 @@ def explain(photo: Path, out: Path | None, model: str, refiner: str) -> None:
     from pipeline.explain import inspect
     from pipeline.explain.figure import draw
 
+    target = out or photo.with_name(f"{photo.stem}-inside.png")
+    if os.path.realpath(target) == os.path.realpath(photo):
+        raise click.UsageError(f"{click.format_filename(target)} is the photo itself")
     inside = inspect(photo, Cutout(Settings(model=model, refiner=refiner)))
     buffer = io.BytesIO()
     draw(inside, photo.name).save(buffer, "PNG", optimize=True)
-    target = out or photo.with_name(f"{photo.stem}-inside.png")
     image_io.write(target, buffer.getvalue())
     click.echo(f"{click.format_filename(photo)} → {click.format_filename(target)}", err=True)

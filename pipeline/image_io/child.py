@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 #: Bytes that Python and its libraries take by themselves, and that a pixel takes at most while it
 #: is decoded: four channels of floats, twice.
 _BASE, _A_PIXEL = 400 << 20, 48
+_MOST = 1 << 62  # bytes: what the system can be told, where there is no limit to the pixels
 #: Seconds beyond its wait after which it ends by itself: its parent, that should have ended it, is
 #: no more.
 _GRACE = 1.0
@@ -35,13 +36,13 @@ def _pipeline() -> None:
     sys.modules["pipeline"] = package
 
 
-def _bound(size: int, max_pixels: int) -> None:
+def _bound(size: int, max_pixels: float) -> None:
     """Bound the memory for a file of so many bytes, where the system can do that."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = _BASE + 2 * size + _A_PIXEL * max_pixels
+        wanted = int(min(_BASE + 2 * size + _A_PIXEL * max_pixels, _MOST))
         if hard != resource.RLIM_INFINITY:
             wanted = min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))

@@ -59,8 +59,15 @@ def declared(image: Image.Image, data: bytes, notes: list[str]) -> bytes:
         usual = max(abs(a - b) for a, b in zip(primaries, _SRGB, strict=True)) < 0.005
         # As libpng has it, a gamma within a twentieth of 2.2 is sRGB's own.
         if abs(gamma / 2.2 - 1) < 0.05:
-            return b"" if usual or grey else profile(0.0, primaries, grey)
-        return profile(gamma, primaries, grey)
+            if usual or grey:
+                return b""
+            gamma = 0.0
+        try:
+            with np.errstate(all="raise"):
+                return profile(gamma, primaries, grey)
+        except (ArithmeticError, ValueError, struct.error, np.linalg.LinAlgError):
+            notes.append("the colours' primaries are none: taken for sRGB")
+            return b""
     return profile(_ADOBE_GAMMA, _ADOBE) if not grey and _says_adobe(image) else b""
 
 

@@ -127,12 +127,16 @@ def read(
 
 
 def _from_stream(stream: BinaryIO, max_pixels: int, seconds: float | None) -> Photo:
+    text = UnreadableImage("the file was opened as text: open it in binary mode")
     if not getattr(stream, "seekable", lambda: False)():
-        stream = io.BytesIO(stream.read())
+        data = stream.read()
+        if isinstance(data, str):
+            raise text
+        stream = io.BytesIO(data)
     start = stream.tell()
     head = stream.read(_HEAD)
     if not isinstance(head, bytes):
-        raise UnreadableImage("the file was opened as text: open it in binary mode")
+        raise text
     if not head:
         raise UnreadableImage("the file is empty")
     if start:  # some decoders seek to absolute positions
