@@ -31,6 +31,7 @@ from pipeline import (
     strands,
     transparency,
 )
+from pipeline.errors import SettingsError
 from pipeline.looks import Looks
 from pipeline.memory import enough_memory, trim
 from pipeline.result import Result
@@ -91,6 +92,8 @@ class Cutout:
         Raises :class:`pipeline.errors.ModelError` when one is missing or is not what the stage
         needs, or a provider is not there.
         """
+        if not isinstance(settings, Settings | None):
+            raise SettingsError(f"give Settings, or keywords: Cutout(model={settings!r})")
         self.settings = s = changed(settings or Settings(), changes)
         card = models.coarse_model(s.model)
         self._stage1, self.model = models.open_coarse(card, s.providers, s.threads)

@@ -29,6 +29,8 @@ def margins(text: str, width: int, height: int) -> tuple[int, int, int, int]:
 
     Returns (top, right, bottom, left) in pixels. Raises :class:`SettingsError` for anything else.
     """
+    if not isinstance(text, str):
+        raise SettingsError(f"margin is text such as 20px or 5%, not {text!r}")
     values = text.split()
     if not 1 <= len(values) <= 4:
         raise SettingsError(f"margin must be one to four values such as 20px or 5%, not {text!r}")
@@ -42,7 +44,7 @@ def margins(text: str, width: int, height: int) -> tuple[int, int, int, int]:
 
 
 def _margin(text: str, side: int) -> int:
-    match = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]+)?)(px|%)?", text)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)(px|%)?", text)
     if not match:
         raise SettingsError(f"margin must look like 20px or 5%, not {text!r}")
     number = float(match[1])

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ImageColor
 
 from pipeline import image_io, sizes
 from pipeline.background import FITS, RGB, Backdrop, Gradient, gradient
+from pipeline.colour import RGBA, colour
 from pipeline.errors import SettingsError, UnsupportedFormat
 from pipeline.id_photo import ID_PHOTOS, id_size
 from pipeline.layout import margins
 
-RGBA = tuple[int, int, int, int]
 #: What lies behind a cutout, also a half-transparent colour, or the bytes of a picture file, which
 #: are decoded when the result is drawn.
 Layer = Backdrop | RGBA | bytes
@@ -30,6 +29,9 @@ Layer = Backdrop | RGBA | bytes
 #: Formats, and the endings of their files. zip holds color.jpg and alpha.png: far smaller than one
 #: PNG, with the same edge.
 FORMATS = {**image_io.FORMATS, "zip": (".zip",)}
+
+_ACROSS = {"left": 0.0, "center": 0.5, "right": 1.0}
+_DOWN = {"top": 0.0, "center": 0.5, "bottom": 1.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,9 @@ class Output:
                 raise SettingsError(f"quality must lie within 1..100, not {self.quality}")
             if self.format in ("png", "tiff"):
                 raise SettingsError(f"{self.format} is lossless: quality is for webp and jpg")
+        for name, understand in (("scale", scale), ("position", position)):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, understand(value))
         if self.size is not None:
             self._set_size(self.size)
         if self.background is not None:
@@ -115,7 +120,7 @@ class Output:
         if self.only_mask and self.format == "zip":
             raise SettingsError("a zip holds mask and colours: ask for png to have the mask alone")
         if self.scale is not None and not 0.1 <= self.scale <= 1:
-            raise SettingsError(f"scale must lie within 0.1..1, not {self.scale}")
+            raise SettingsError(f"scale must lie within 10%..100%, not {100 * self.scale:g}%")
         if self.position is not None and not all(0 <= share <= 1 for share in self.position):
             raise SettingsError(f"position must lie within 0..1, not {self.position}")
         if self.crop and (self.scale is not None or self.position is not None):
@@ -201,6 +206,11 @@ def layer(spec: Layer | os.PathLike[str]) -> Layer | None:
     What is understood already comes back as it is. Raises :class:`SettingsError` for anything else,
     :class:`pipeline.errors.ImageError` for a picture that cannot be read.
     """
+    if isinstance(spec, tuple):
+        levels = np.asarray(spec)
+        if levels.shape not in ((3,), (4,)) or not ((levels >= 0) & (levels <= 255)).all():
+            raise SettingsError(f"a colour is three levels of 0..255, or four, not {spec!r}")
+        return spec
     if not isinstance(spec, (str, os.PathLike)):
         return spec
     text = os.fspath(spec)
@@ -211,6 +221,8 @@ def layer(spec: Layer | os.PathLike[str]) -> Layer | None:
             raise
         if os.path.exists(text):
             return image_io.read(text).image
+        if image_io.PICTURE.fullmatch(text):
+            raise SettingsError(f"background: there is no file {text}") from None
         raise SettingsError(f"{error}, and no picture file") from None
 
 
@@ -226,31 +238,8 @@ def paint(text: str) -> RGB | RGBA | str | Gradient | None:
         return gradient(text)
     try:
         return colour(text)
-    except SettingsError:
-        raise SettingsError(
-            f"background {text[:64]!r} is no colour (white, #1e90ff), not 'blur', no gradient"
-        ) from None
-
-
-def colour(text: str) -> RGB | RGBA | None:
-    """Understand a colour: a CSS name, hex digits with or without "#", rgb(…) or rgba(…).
-
-    Returns (red, green, blue), with an opacity where the colour is half-transparent. Returns None
-    for no colour at all: empty, "transparent", "none", or an opacity of 0. Raises
-    :class:`SettingsError` for anything else.
-    """
-    name = text.strip().lower()
-    if name in ("", "transparent", "none"):
-        return None
-    if re.fullmatch(r"[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8}", name):
-        name = "#" + name
-    try:
-        red, green, blue, *opacity = (min(255, level) for level in ImageColor.getrgb(name))
-    except ValueError:
-        raise SettingsError(f"{text!r} is no colour: use a name, or hex digits as 1e90ff") from None
-    if opacity and opacity[0] < 255:
-        return (red, green, blue, opacity[0]) if opacity[0] else None
-    return red, green, blue
+    except SettingsError as error:
+        raise SettingsError(f"background {error}; it is not 'blur', and no gradient") from None
 
 
 def _opacity(value: RGB | RGBA) -> int:
@@ -271,14 +260,24 @@ def scale(text: str) -> float | None:
 
 
 def position(text: str) -> tuple[float, float] | None:
-    """Understand where the subject goes: "center", "50%", "20% 100%", or "original" for None.
+    """Understand where the subject goes, or "original" for None.
+
+    That is "center", "50%", "20% 100%", "20%,100%" or, as in CSS, "left", "top right" and the like.
 
     Returns shares (x, y) of the free room. Raises :class:`SettingsError` for anything else.
     """
-    values = text.split()
+    values = text.replace(",", " ").split()
     if values in ([], ["original"]):
         return None
     if len(values) > 2:
         raise SettingsError("position takes one or two values")
-    shares = [0.5 if value == "center" else percent(value) for value in values]
-    return shares[0], shares[-1]
+    if len(values) == 1 and values[0] in (*_ACROSS, *_DOWN):
+        values.append("center")
+    across, down = values[0], values[-1]
+    if across in ("top", "bottom") or down in ("left", "right"):
+        across, down = down, across
+    return _share(across, _ACROSS), _share(down, _DOWN)
+
+
+def _share(value: str, words: dict[str, float]) -> float:
+    return words[value] if value in words else percent(value)

@@ -9,6 +9,8 @@ import io
 import os
 import zipfile
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -19,8 +21,9 @@ from PIL import Image
 from pipeline import background as behind
 from pipeline import compose, id_photo, image_io
 from pipeline.background import Backdrop
+from pipeline.errors import UnsupportedFormat
 from pipeline.layout import VISIBLE, arrange, subject_box
-from pipeline.output import RGBA, Output, format_of
+from pipeline.output import FORMATS, RGBA, Output, format_of
 from pipeline.settings import Settings
 
 Colours = NDArray[np.uint8]
@@ -98,9 +101,17 @@ def save(result: Cut, path: str | os.PathLike[str], output: Output | None = None
     """Write a cutout; without ``output`` the name's ending chooses the format.
 
     Raises :class:`pipeline.errors.OutputError` when it cannot be written,
-    :class:`pipeline.errors.UnsupportedFormat` for an unknown ending.
+    :class:`pipeline.errors.UnsupportedFormat` for an unknown ending, and for one of another format
+    than the ``output`` has.
     """
-    image_io.write(path, to_bytes(result, output or Output(format=format_of(path))))
+    output = output or Output(format=format_of(path))
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS[output.file_format] and ending in chain(*FORMATS.values()):
+        raise UnsupportedFormat(
+            f"{os.fspath(path)} is no name for {output.file_format}: "
+            f"Output(format={format_of(path)!r}), or another name"
+        )
+    image_io.write(path, to_bytes(result, output))
 
 
 def _laid_out(result: Cut, output: Output) -> tuple[Matte, Colours, Colours]:

@@ -84,8 +84,8 @@ class Selection:
             raise SettingsError(f"keep is {' or '.join(KEEP)}, not {self.keep!r}")
         if self.holes not in HOLES:
             raise SettingsError(f"holes is {' or '.join(HOLES)}, not {self.holes!r}")
-        if not 0 <= self.smallest_hole <= 1:
-            raise SettingsError(f"smallest_hole must lie within 0..1, not {self.smallest_hole}")
+        if not isinstance(self.smallest_hole, (int, float)) or not 0 <= self.smallest_hole <= 1:
+            raise SettingsError(f"smallest_hole must lie within 0..1, not {self.smallest_hole!r}")
         if self.mask is not None and (self.box or self.points or self.not_points):
             raise SettingsError("a mask says all: leave box and points out, or the mask")
 
@@ -199,6 +199,11 @@ def _box(wanted: Selection, shape: tuple[int, int]) -> Box | None:
     left, top, right, bottom = (round(v) for v in pixels(wanted.box, shape, "box"))
     if right <= left or bottom <= top:
         raise SettingsError(f"box {text(wanted.box)} is less than a pixel of this photo")
+    if max(wanted.box) > 1 and min(right - left, bottom - top) < 2 and min(shape) > 1:
+        raise SettingsError(
+            f"box {text(wanted.box)} is a pixel wide: as it has values above 1, it is in pixels; "
+            "shares of the photo are all within 0..1"
+        )
     return Box(top, left, bottom, right)
 
 
@@ -225,7 +230,9 @@ def mask_of(picture: image_io.Photo) -> Map:
     """Take a picture for a mask, (h, w) float32 in 0..1, as :func:`read_mask` does."""
     if picture.alpha is not None:
         return np.asarray(picture.alpha, np.float32)
-    return cv2.cvtColor(picture.image, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(255)
+    grey = cv2.cvtColor(picture.image, cv2.COLOR_RGB2GRAY)
+    white = 1 if grey.max() == 1 else 255  # a map of labels, 0 and 1, as many tools write it
+    return grey.astype(np.float32) / np.float32(white)
 
 
 def from_mask(mask: Map, shape: tuple[int, int]) -> Sight:

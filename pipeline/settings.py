@@ -84,6 +84,8 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 raise SettingsError(f"{name} must lie within {low}..{high}, not {value!r}")
+        if isinstance(self.providers, str):
+            raise SettingsError(f"providers is a tuple of names, not {self.providers!r}")
         if not self.providers:
             raise SettingsError("providers is empty: name at least CPUExecutionProvider")
 

@@ -13,6 +13,7 @@ Own sizes lie in ``sizes.toml`` in the folder of Wisp (:func:`pipeline.models.st
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from dataclasses import dataclass, fields
@@ -51,15 +52,19 @@ def preset(spec: str | tuple[int, int]) -> Preset:
     """
     if isinstance(spec, str):
         text = spec.strip().lower()
-        match = re.fullmatch(r"([0-9]{1,6})[x×]([0-9]{1,6})", text)
+        match = re.fullmatch(r"([0-9]{1,9})[x×]([0-9]{1,9})", text)
         if not match:
             return _named(text)
         spec = int(match[1]), int(match[2])
-    if not all(SMALLEST <= side <= LARGEST for side in spec):
+    try:
+        width, height = (int(side) for side in spec)
+    except (TypeError, ValueError):
+        raise SettingsError(f"size is width and height, as 1600x1200, not {spec!r}") from None
+    if not all(SMALLEST <= side <= LARGEST for side in (width, height)):
         raise SettingsError(
-            f"the sides of a size lie within {SMALLEST}..{LARGEST} px, not {spec[0]}x{spec[1]}"
+            f"the sides of a size lie within {SMALLEST}..{LARGEST} px, not {width}x{height}"
         )
-    return Preset(spec)
+    return Preset((width, height))
 
 
 def _named(name: str) -> Preset:
@@ -68,7 +73,9 @@ def _named(name: str) -> Preset:
         return known[name]
     if name in ID_PHOTOS:
         raise SettingsError(f"{name} is an ID photo, and no size: ask for the ID photo {name}")
-    raise SettingsError(f"size {name[:40]!r} is not as 1600x1200, nor one of {', '.join(known)}")
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f": did you mean {close[0]}?" if close else f", nor one of {', '.join(known)}"
+    raise SettingsError(f"size {name[:40]!r} is not as 1600x1200{hint}")
 
 
 def presets() -> dict[str, Preset]:

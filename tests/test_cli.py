@@ -327,7 +327,13 @@ def test_a_bar_on_a_terminal(run, folder, monkeypatch):
         (["a.jpg", "-o", "b.png", "--format", "webp"], "contradicts"),
         (["a.jpg", "--quality", "5"], "lossless"),
         (["a.jpg", "--margin", "5px"], "--crop and for --size"),
-        (["a.jpg", "--size", "amazone"], "nor one of amazon"),
+        (["a.jpg", "--size", "amazone"], "did you mean amazon?"),
+        (["a.jpg", "--size", "poster"], "nor one of amazon"),
+        (["a.jpg", "-o", ""], "a name is empty"),
+        (["a.jpg", ""], "a name is empty"),
+        (["a.jpg", "--background", "none.jpg"], "no file none.jpg"),
+        (["a.jpg", "--report", "-"], "--json writes to standard output"),
+        (["a.jpg", "--report", "a.jpg"], "no report of before"),
         (["a.jpg", "--crop", "--margin", "5em"], "20px or 5%"),
         (["https://example.org/a.jpg"], "is an address"),
         (["a.jpg", "--model", "u2nett"], "did you mean 'u2net'"),
@@ -619,3 +625,28 @@ def test_a_typo_in_the_model_is_said_also_where_the_output_is_finished(models, j
     again = wisp(*arguments, "--model", "u2netq")
     assert again.returncode == 2 and b"did you mean 'u2net" in again.stderr
     assert (tmp_path / "b.png").read_bytes() == before
+
+
+def test_one_picture_that_is_there_already_is_an_error_and_stays(run, jpeg):
+    Path("a.jpg").write_bytes(jpeg)
+    Path("b.png").write_bytes(b"precious")
+    result = run("cut", "a.jpg", "-o", "b.png", "-q")
+    assert result.exit_code == 2 and "b.png is there already" in result.stderr
+    assert Path("b.png").read_bytes() == b"precious"
+
+
+def test_a_report_replaces_reports_alone(run, jpeg):
+    Path("a.jpg").write_bytes(jpeg)
+    Path("mask.png").write_bytes(encoded(Image.new("L", (64, 64), 255), "PNG"))
+    Path("other.png").write_bytes(b"precious")
+    for name in ("mask.png", "other.png"):
+        before = Path(name).read_bytes()
+        result = run("cut", "a.jpg", "-o", "b.png", "--mask", "mask.png", "--report", name)
+        assert result.exit_code == 2 and "no report of before" in result.stderr
+        assert Path(name).read_bytes() == before
+
+
+def test_the_report_of_an_empty_folder_is_written(run):
+    Path("none").mkdir()
+    assert run("cut", "none", "-o", "out", "--report", "r.json").exit_code == 0
+    assert json.loads(Path("r.json").read_text())["files"] == []

@@ -54,6 +54,13 @@ def test_settings_that_are_none_are_refused_by_name(name, value):
         Settings(**{name: value})
 
 
+def test_what_are_no_settings_is_said():
+    with pytest.raises(SettingsError, match=r"Cutout\(model='wisp'\)"):
+        Cutout("wisp")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="tuple of names"):
+        Settings(providers="CPUExecutionProvider")  # type: ignore[arg-type]
+
+
 # -- promises --------------------------------------------------------------------------------------
 
 

@@ -210,3 +210,8 @@ def test_a_look_inside_never_takes_the_photos_place(tmp_path):
     told = CliRunner().invoke(explain, [str(photo), "-o", str(photo)])
     assert told.exit_code == 2 and "is the photo itself" in told.output
     assert photo.read_bytes() == before
+    (tmp_path / "there.png").write_bytes(b"precious")
+    for name, says in (("there.png", "--overwrite"), ("a.jpg", "name it .png")):
+        told = CliRunner().invoke(explain, [str(photo), "-o", str(tmp_path / name)])
+        assert told.exit_code == 2 and says in told.output
+    assert (tmp_path / "there.png").read_bytes() == b"precious"

@@ -16,7 +16,13 @@ from pipeline.cli import options
         ("#1e90ff", (30, 144, 255)),
         ("#fff", (255, 255, 255)),
         ("rgb(1, 2, 3)", (1, 2, 3)),
-        ("rgb(999, 0, 300)", (255, 0, 255)),  # as CSS has it
+        ("rgb(999, -5, 300)", (255, 0, 255)),  # as CSS has it
+        ("rgb(1 2 3)", (1, 2, 3)),
+        ("rgb(30 144 255 / 50%)", (30, 144, 255, 128)),
+        ("rgba(30, 144, 255, 0.5)", (30, 144, 255, 128)),
+        ("rgba(30, 144, 255, 128)", (30, 144, 255, 128)),
+        ("hsl(0, 500%, 50%)", (255, 0, 0)),
+        ("hsla(120deg 100% 50% / 0.5)", (0, 255, 0, 128)),
         ((4, 5, 6), (4, 5, 6)),
     ],
 )
@@ -62,11 +68,19 @@ def test_wrong_outputs(wrong, says):
         ({"fit": "stretch"}, "fit must be one of fill, fit, tile"),
         ({"shadow": 2, "background": "white"}, "shadow must lie within"),
         ({"crop": True, "scale": 0.5}, "leaves no room"),
-        ({"scale": 2}, "0.1..1"),
+        ({"scale": 2}, "10%..100%"),
+        ({"scale": "5%"}, "10%..100%"),
+        ({"margin": 5}, "text such as 20px"),
+        ({"size": 5}, "1600x1200"),
+        ({"size": ("a", "b")}, "1600x1200"),
+        ({"position": "up"}, "percentage"),
+        ({"background": (1, 2, 300)}, "three levels of 0..255"),
+        ({"background": "whit"}, "did you mean white"),
         ({"position": (0.5, 1.5)}, "0..1"),
         ({"linear": True}, "needs a background"),
         ({"size": "9x9"}, "10..10000 px"),
-        ({"size": "amazone"}, "1600x1200, nor one of amazon"),
+        ({"size": "amazone"}, "did you mean amazon"),
+        ({"size": "poster"}, "1600x1200, nor one of amazon"),
         ({"size": "eu"}, "ask for the ID photo eu"),
         ({"size": "٥٥٥x٥٥٥"}, "1600x1200"),
         ({"size": "amazon", "crop": True}, "without crop"),
@@ -146,13 +160,24 @@ def test_equal_outputs_have_equal_keys():
 
 @pytest.mark.parametrize(
     ("text", "shares"),
-    [("center", (0.5, 0.5)), ("10% 20%", (0.1, 0.2)), ("original", None), ("", None)],
+    [
+        ("center", (0.5, 0.5)),
+        ("10% 20%", (0.1, 0.2)),
+        ("10%,20%", (0.1, 0.2)),
+        ("left", (0.0, 0.5)),
+        ("top", (0.5, 0.0)),
+        ("bottom right", (1.0, 1.0)),
+        ("center top", (0.5, 0.0)),
+        ("20% left", (0.0, 0.2)),
+        ("original", None),
+        ("", None),
+    ],
 )
 def test_positions(text, shares):
     assert output.position(text) == shares
 
 
-@pytest.mark.parametrize("text", ["10", "110%", "-1%", "1% 2% 3%", "left", "nan%"])
+@pytest.mark.parametrize("text", ["10", "110%", "-1%", "1% 2% 3%", "up", "left left", "nan%"])
 def test_what_is_no_position(text):
     with pytest.raises(SettingsError):
         output.position(text)

@@ -203,3 +203,12 @@ def test_a_drawing_says_where_the_subject_is(result):
 def test_a_picture_file_as_background_is_decoded_when_drawn(result, photo):
     picture = render.render(result, Output(background=encoded(photo, "PNG")))
     assert np.array_equal(picture[0, 0], photo[0, 0])
+
+
+def test_a_name_of_another_format_is_refused(tmp_path):
+    result = cut(np.ones((8, 8), np.float32))
+    with pytest.raises(UnsupportedFormat, match=r"Output\(format='webp'\)"):
+        render.save(result, tmp_path / "a.webp", Output(crop=True))
+    assert not (tmp_path / "a.webp").exists()
+    for name in ("a.png", "a.PNG", "a"):
+        render.save(result, tmp_path / name, Output(crop=True))

@@ -278,6 +278,21 @@ def test_one_subject_after_the_other_is_written(tmp_path):
     assert middles == sorted(middles)  # from left to right
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, bool, np.float32])
+def test_a_mask_of_0_and_1_is_one_of_black_and_white(dtype):
+    labels = np.zeros((40, 60), np.uint8)
+    labels[10:30, 20:50] = 1
+    assert np.array_equal(selection.read_mask(labels.astype(dtype)), labels)
+    png = io.BytesIO()
+    Image.fromarray(labels).save(png, "PNG")
+    assert np.array_equal(selection.read_mask(png.getvalue()), labels)
+
+
+def test_shares_that_are_a_little_too_large_are_no_box_of_a_pixel():
+    with pytest.raises(SettingsError, match=r"all within 0\.\.1"):
+        see(two(), box=(0.5, 0.5, 1.2, 1.2))
+
+
 def test_a_mask_without_pixels_is_refused():
     with pytest.raises(SettingsError, match="no pixels"):
         selection.read_mask(np.zeros((0, 0)))

@@ -86,16 +86,19 @@ def cut(
         raise click.UsageError(
             f"{address} is an address, not a file: curl -L ADDRESS | wisp cut - > cutout.png"
         )
+    if "" in inputs or out == "":
+        raise click.UsageError("a name is empty: is a variable of the shell not set?")
     if bool(inputs) == paste:
         raise click.UsageError("Missing argument 'INPUT...': give photos, or --paste, not both")
     avoid = [folder for folder in (out and Path(out), save_stages) if folder]
     photos = [Job(CLIPBOARD)] if paste else batch.find(inputs, avoid)
     if not photos and not watch:
         terminal.say(quiet, f"no pictures in {', '.join(inputs)}")
-        return
     output = parsed(ctx, _format(inputs, photos, out, format_))
     wanted, settings = selected(ctx), chosen_settings(ctx, Settings())
     task = Task(settings, output, wanted, save_stages, jobs, overwrite, as_json, quiet)
+    if not photos and not watch:
+        ctx.exit(once(task, [], report))
 
     def planned(photos: Sequence[Job]) -> list[Job]:
         return wanted.planned(batch.plan(inputs, photos, out, output.ending))

@@ -16,8 +16,9 @@ from pipeline.settings import Settings
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("-o", "--out", metavar="FILE", type=Path, help="Default: PHOTO-inside.png beside it.")
 @click.option("--model", metavar="NAME|FILE", default=Settings.model, help="Stage 1: any U²-Net.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.option("--refiner", metavar="NAME|FILE", default=Settings.refiner, help="Stage 2.")
-def explain(photo: Path, out: Path | None, model: str, refiner: str) -> None:
+def explain(photo: Path, out: Path | None, overwrite: bool, model: str, refiner: str) -> None:
     """Show what happens inside the networks, as a labelled picture (PNG).
 
     Feature maps of stage 1, block by block, its side outputs and the map they are fused to; then
@@ -30,6 +31,12 @@ def explain(photo: Path, out: Path | None, model: str, refiner: str) -> None:
     target = out or photo.with_name(f"{photo.stem}-inside.png")
     if os.path.realpath(target) == os.path.realpath(photo):
         raise click.UsageError(f"{click.format_filename(target)} is the photo itself")
+    if target.suffix.lower() != ".png":
+        raise click.UsageError(f"{click.format_filename(target)} is a PNG: name it .png")
+    if target.exists() and not overwrite:
+        raise click.UsageError(
+            f"{click.format_filename(target)} is there already: --overwrite replaces it"
+        )
     inside = inspect(photo, Cutout(Settings(model=model, refiner=refiner)))
     buffer = io.BytesIO()
     draw(inside, photo.name).save(buffer, "PNG", optimize=True)

@@ -81,6 +81,11 @@ def once(task: Task, planned: Sequence[Job], report: Path | None) -> int:
     """Do what is not finished yet; return the exit code."""
     digests = task.digests(planned)
     states = task.states(planned, digests)
+    if len(planned) == 1 and states[planned[0]] is State.UNKNOWN:
+        raise click.UsageError(
+            f"{planned[0].target} is there already, and nothing in it tells how it was made: "
+            "--overwrite replaces it"
+        )
     todo = [job for job in planned if states[job] is State.MISSING]
     if todo:
         task.fetch()
@@ -186,14 +191,23 @@ def on_and_on(task: Task, folders: Sequence[str], planned: Callable[[], Sequence
     return 1 if failed else 0
 
 
+def _report_or_none(path: Path) -> bool:
+    """Whether nothing is lost where a report is written there: no file, a pipe, an empty one."""
+    if not path.is_file():
+        return True
+    with open(path, "rb") as file:
+        return file.read(1) in (b"", b"{")
+
+
 def _report(path: Path | None, jobs: Sequence[Job], settings: Settings) -> batch.Report | None:
     """Begin the report, before any work: one that cannot be written ends the run here."""
     if path is None:
         return None
-    if any(
-        os.path.realpath(path) == os.path.realpath(p) for j in jobs for p in (j.source, j.target)
-    ):
-        raise click.UsageError(f"the report would overwrite the picture {path}")
+    if path == batch.STREAM:
+        raise click.UsageError("--report is a file; --json writes to standard output")
+    pictures = {os.path.realpath(p) for j in jobs for p in (j.source, j.target, j.mask) if p}
+    if os.path.realpath(path) in pictures or not _report_or_none(path):
+        raise click.UsageError(f"{path} is no report of before: choose another name for this one")
     from pipeline.doctor import versions
 
     named = ("model", "views", "refine", "refiner", "detail")

@@ -45,6 +45,7 @@ _READERS = (
     (rb".{4}ftyp(avi[fs]|m[is]f1.{4}.*avi[fs])", "AVIF", "PIL.AvifImagePlugin", "AvifImageFile"),
     (rb".{4}ftyp(he[iv][cmsx]|m[is]f1)", "HEIC", "pillow_heif.as_plugin", "HeifImageFile"),
 )
+_CLIP = "a video"
 # Pictures that people do pass, named so that the message can be of use.
 _OTHERS = (
     (rb"%PDF", "a PDF document"),
@@ -57,7 +58,7 @@ _OTHERS = (
     (rb"v/1\x01", "an OpenEXR image"),
     (rb"P[1-7]\s", "a PNM image"),
     (rb"FUJIFILM|.{4}ftypcrx", "a camera's raw file"),
-    (rb".{4}ftyp|\x1aE\xdf\xa3", "a video"),
+    (rb".{4}ftyp|\x1aE\xdf\xa3", _CLIP),
 )
 # What is said of a file with several pictures.
 _MORE = dict.fromkeys(("GIF", "PNG", "WebP", "AVIF"), "animated: the first frame was taken") | {
@@ -224,7 +225,8 @@ def _opener(head: bytes) -> tuple[str, Callable[[BinaryIO], Image.Image]]:
                 ) from error
     for signature, what in _OTHERS:
         if re.match(signature, head, re.DOTALL | re.IGNORECASE):
-            raise UnsupportedFormat(f"this is {what}: convert it to JPEG, PNG, WebP or TIFF")
+            todo = "cut it out with `wisp video`" if what == _CLIP else "convert it to JPEG or PNG"
+            raise UnsupportedFormat(f"this is {what}: {todo}")
     raise UnreadableImage("this is not an image of a known kind")
 
 

@@ -76,7 +76,7 @@ def open_session(
     if missing:
         raise ProviderMissing(
             f"onnxruntime has no {', '.join(missing)} here: install {_source(missing)}, "
-            f"or choose one of {', '.join(there)}"
+            f"or choose {', '.join(d for d, names in DEVICES.items() if set(names) <= set(there))}"
         )
     set_up = _OPTIONS if allow_fp16 else _FULL_PRECISION
     options = onnxruntime.SessionOptions()
