@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pipeline import (
@@ -50,7 +51,7 @@ class Opened:
     behind: image_io.Photo | None
     seconds: float
     mask: image_io.Photo | None = None
-    #: The matte of the photo, where one is kept for the visitor.
+    #: The matte of the photo, where one is kept for the visitor that leads to the job's strokes.
     matte: Matte | None = None
     #: What of the photo is looked at.
     area: region.Area = region.ALL
@@ -152,6 +153,8 @@ class Engine:
             watch.check()
 
         matte = None if job.inside else self.mattes.get(job.visitor, self._matte(job))
+        if matte and not matte.leads_to(job.strokes):
+            matte = None
         area = region.ALL
         if matte:
             photo = matte.result.photo
@@ -191,8 +194,9 @@ class Engine:
             timings = matte.result.timings.items()
             seconds |= {stage: value for stage, value in timings if stage != "read"}
         if matte.strokes != job.strokes:
-            step("refine", 0.0)
-            matte = matte.with_strokes(job.strokes, cutout.stroked, job.refine)
+            matte = matte.with_strokes(
+                job.strokes, cutout.stroked, job.refine, self.mattes.most, partial(step, "refine")
+            )
         self.mattes.keep(job.visitor, self._matte(job), matte)
         step("finish", 0.0)
         begun = time.perf_counter()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +27,7 @@ class Brush(Protocol):
 
 @dataclass(frozen=True)
 class Matte:
-    """A result with strokes in it, and what was there before each of them."""
+    """A result with strokes in it, and what was there before the latest of them."""
 
     result: Result
     strokes: tuple[Stroke, ...] = ()
@@ -38,23 +39,60 @@ class Matte:
         r = self.result
         size = r.photo.image.nbytes + r.alpha.nbytes + r.foreground.nbytes + r.coarse.nbytes
         size += r.roi.nbytes + (0 if r.photo.alpha is None else r.photo.alpha.nbytes)
-        return size + sum(p.size for p in self.before if p)
+        return size + _bytes(self.before)
 
-    def with_strokes(self, strokes: tuple[Stroke, ...], brush: Brush, refine: bool) -> Matte:
-        """Return it with these strokes in it and no others: what both have is kept as it is."""
-        same = 0
+    def leads_to(self, strokes: tuple[Stroke, ...]) -> bool:
+        """Whether all that it has beside these strokes can still be taken back."""
+        return len(self.strokes) - self._shared(strokes) <= len(self.before)
+
+    def with_strokes(
+        self,
+        strokes: tuple[Stroke, ...],
+        brush: Brush,
+        refine: bool,
+        most: int,
+        step: Callable[[float], None],
+    ) -> Matte:
+        """Return it with these strokes in it and no others: what both have is kept as it is.
+
+        Parameters
+        ----------
+        strokes
+            Some that it :meth:`leads_to`.
+        most
+            Bytes that what is returned may take. What was there before the oldest strokes goes
+            first: these cannot be taken back then.
+        step
+            Called before each stroke with the share that is done; what it raises ends the work.
+        """
+        same = self._shared(strokes)
+        stay = len(self.before) - (len(self.strokes) - same)
+        result, before = self.result, deque(self.before[:stay])
+        for patch in reversed(self.before[stay:]):
+            step(0.0)
+            result = put(result, patch) if patch else result
+        room = most - Matte(result).size
+        for done, stroke in enumerate(strokes[same:]):
+            step(done / (len(strokes) - same))
+            patch = brush(result, stroke, refine)
+            before.append(copied(result, patch.box) if patch else None)
+            while before and _bytes(before) > room:
+                before.popleft()
+            result = put(result, patch) if patch else result
+        return Matte(result, strokes, tuple(before))
+
+    def _shared(self, strokes: tuple[Stroke, ...]) -> int:
+        """Return with how many strokes both begin."""
+        shared = 0
         for one, other in zip(self.strokes, strokes, strict=False):
             if one != other:
                 break
-            same += 1
-        result, before = self.result, list(self.before[:same])
-        for patch in reversed(self.before[same:]):
-            result = put(result, patch) if patch else result
-        for stroke in strokes[same:]:
-            patch = brush(result, stroke, refine)
-            before.append(copied(result, patch.box) if patch else None)
-            result = put(result, patch) if patch else result
-        return Matte(result, strokes, tuple(before))
+            shared += 1
+        return shared
+
+
+def _bytes(areas: Iterable[Patch | None]) -> int:
+    return sum(area.size for area in areas if area)
 
 
 class Mattes:
@@ -72,6 +110,11 @@ class Mattes:
         self.total, self.each = total, each
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], tuple[Matte, int, float]] = OrderedDict()
+
+    @property
+    def most(self) -> int:
+        """Bytes that one matte may take."""
+        return min(self.each, self.total)
 
     @property
     def used(self) -> int:
@@ -95,7 +138,7 @@ class Mattes:
         with self._lock:
             self._kept.pop((visitor, name), None)
             self._sweep()
-            if not visitor or size > min(self.each, self.total):
+            if not visitor or size > self.most:
                 return
             self._make_room(self.each - size, visitor)
             self._make_room(self.total - size)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import Output, Result
+from pipeline import Cutout, Output, Result
 from pipeline.image_io import Photo
 from pipeline.models import Network
 from pipeline.retouch import Patch, Stroke
@@ -13,7 +13,7 @@ from pipeline.selection import Selection
 from pipeline.views import Box
 from service import mattes as module
 from service.engine import Engine
-from service.job import Job, Watch
+from service.job import Abandoned, Job, Watch
 from service.mattes import Matte, Mattes
 
 A, B, C = (Stroke(((x, 0.5),), 0.1, restore=True) for x in (0.1, 0.5, 0.9))
@@ -48,19 +48,54 @@ class Brush:
         )
 
 
+def drawn(matte: Matte, strokes: tuple[Stroke, ...], brush: Brush, most: int = 10**6) -> Matte:
+    return matte.with_strokes(strokes, brush, True, most, lambda share: None)
+
+
 def test_only_what_is_new_is_drawn_and_what_is_taken_back_is_undone():
     brush = Brush()
     plain = Matte(result())
-    two = plain.with_strokes((A, B), brush, True)
-    three = two.with_strokes((A, B, C), brush, True)
+    two = drawn(plain, (A, B), brush)
+    three = drawn(two, (A, B, C), brush)
     assert brush.strokes == [A, B, C]
-    back = three.with_strokes((A,), brush, True)
+    back = drawn(three, (A,), brush)
     assert brush.strokes == [A, B, C]
     assert back.result.alpha.sum() == 2 and three.result.alpha.sum() == 2 + 6 + 10
-    other = three.with_strokes((B,), brush, True)
+    other = drawn(three, (B,), brush)
     assert brush.strokes == [A, B, C, B] and other.result.alpha.sum() == 6
-    assert not three.with_strokes((), brush, True).result.alpha.any()
+    assert not drawn(three, (), brush).result.alpha.any()
     assert not plain.result.alpha.any()
+
+
+def test_what_was_there_before_the_oldest_strokes_is_dropped_where_there_is_no_room_for_it():
+    brush, plain = Brush(), Matte(result())
+    area = drawn(plain, (A,), brush).size - plain.size
+    room = plain.size + 2 * area
+    three = drawn(plain, (A, B, C), brush, room)
+    assert three.size == room and three.result.alpha.sum() == 2 + 6 + 10
+    assert three.leads_to((A,)) and three.leads_to((A, B, C, A))
+    assert not three.leads_to(()) and not three.leads_to((B,))
+    assert drawn(three, (A,), brush, room).result.alpha.sum() == 2
+    bare = drawn(plain, (A, B), brush, 0)
+    assert bare.before == () and bare.leads_to((A, B, C)) and not bare.leads_to((A,))
+
+
+@pytest.mark.parametrize(
+    ("begun", "wanted", "shares"), [((), (A, B, C), [0, 1 / 3]), ((A, B, C), (), [0, 0])]
+)
+def test_strokes_are_called_off_between_one_and_the_next(begun, wanted, shares):
+    brush, asked = Brush(), []
+
+    def step(share: float) -> None:
+        asked.append(share)
+        if len(asked) == 2:
+            raise Abandoned
+
+    matte = drawn(Matte(result()), begun, brush)
+    brush.strokes.clear()
+    with pytest.raises(Abandoned):
+        matte.with_strokes(wanted, brush, True, 10**6, step)
+    assert asked == shares and brush.strokes == list(wanted[:1])
 
 
 def test_the_longest_unused_goes_first_the_visitors_own_before_others():
@@ -157,6 +192,41 @@ def test_without_a_place_for_mattes_strokes_are_drawn_all_the_same(settings, pho
     done(with_, replace(job, strokes=()))
     assert done(with_, job).data == done(without, job).data
     assert without.mattes.used == 0 < with_.mattes.used
+
+
+def test_strokes_beyond_what_can_be_taken_back_start_anew(engine, photo, monkeypatch):
+    seen, see = [], engine._seen
+
+    def counted(*asked) -> Result:
+        seen.append(1)
+        return see(*asked)
+
+    monkeypatch.setattr(engine, "_seen", counted)
+    job = Job(photo, visitor="one", refine=False)
+    one, two = (Stroke(((x, 0.5),), 0.2, restore=False, exact=True) for x in (0.4, 0.6))
+    plain, drawn = done(engine, job), done(engine, replace(job, strokes=(one,)))
+    engine.mattes = Mattes(engine.mattes.used, engine.mattes.used)  # room for one such stroke
+    assert done(engine, replace(job, strokes=(one, two))).data != drawn.data
+    assert len(seen) == 2
+    assert done(engine, replace(job, strokes=(one,))).data == drawn.data
+    assert len(seen) == 2
+    assert done(engine, job).data == plain.data
+    assert len(seen) == 3
+
+
+def test_a_job_that_is_called_off_draws_no_further_stroke(engine, photo, monkeypatch):
+    watch, drawn = Watch(60), []
+    strokes = tuple(Stroke(((x, 0.5),), 0.2, restore=False) for x in (0.2, 0.5, 0.8))
+
+    def stroked(*asked) -> None:
+        drawn.append(1)
+        watch.gone.set()
+
+    monkeypatch.setattr(Cutout, "stroked", stroked)
+    job = Job(photo, visitor="one", refine=False, strokes=strokes)
+    with pytest.raises(Abandoned):
+        engine.run(job, engine.read(job, watch), watch)
+    assert len(drawn) == 1
 
 
 def test_jobs_are_told_apart_by_their_strokes_and_not_by_their_visitor():
