@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from pipeline.retouch import Stroke
 from pipeline.selection import EVERYTHING, Selection
 from service.errors import BadRequest
 
+T = TypeVar("T")
+
+MOST_POINTS = 20  # to keep, or to drop: each may be some looks of stage 1
 _MOST_BYTES = 150_000
-_MOST_POINTS = 20  # to keep, or to drop: each may be a look of stage 1
 _MOST_STROKES = 100
 #: What Python says of JSON, and of values, that are not as they should be.
 _WRONG = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
@@ -29,14 +32,12 @@ def parse(text: str | None) -> tuple[Selection, tuple[Stroke, ...]]:
         return EVERYTHING, ()
     try:
         sent = _loaded(text)
-        keep, drop = (tuple(map(_point, sent.get(name, ()))) for name in ("keep", "drop"))
+        keep, drop = (tuple(map(_point, few(sent.get(name, ())))) for name in ("keep", "drop"))
         box = sent.get("box")
         strokes = _strokes(sent.get("strokes", ()))
         selection_box = None if box is None else tuple(float(v) for v in box)
     except _WRONG as error:
         raise BadRequest("the edits are none that the editor makes") from error
-    if max(len(keep), len(drop)) > _MOST_POINTS:
-        raise BadRequest(f"at most {_MOST_POINTS} points at a time")
     wanted = Selection(box=selection_box, points=keep, not_points=drop)  # type: ignore[arg-type]
     return wanted, strokes
 
@@ -55,6 +56,16 @@ def parse_strokes(text: str) -> tuple[Stroke, ...]:
         raise BadRequest(
             'strokes is a JSON list of {"points": [[x, y], …], "width": 0.05, "restore": true}'
         ) from error
+
+
+def few(points: Sequence[T]) -> Sequence[T]:
+    """Return points to keep, or to drop. Raises :class:`BadRequest` for too many of them."""
+    if len(points) > MOST_POINTS:
+        raise BadRequest(
+            f"at most {MOST_POINTS} points to keep, and as many to drop, not {len(points)}: "
+            "leave some out"
+        )
+    return points
 
 
 def _loaded(text: str) -> Any:

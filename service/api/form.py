@@ -12,6 +12,7 @@ from pipeline.id_photo import ID_PHOTOS
 from pipeline.selection import HOLES, KEEP, Selection
 from pipeline.sizes import SHOPS
 from service.api.common import Wisp, uploaded
+from service.edits import MOST_POINTS, few
 from service.errors import BadRequest
 
 
@@ -85,7 +86,9 @@ async def parse_selection(
             "height, larger ones pixels"
         ),
     ] = "",
-    points: Annotated[str, Form(description="x,y of things to keep, separated by blanks")] = "",
+    points: Annotated[
+        str, Form(description=f"x,y of up to {MOST_POINTS} things to keep, separated by blanks")
+    ] = "",
     not_points: Annotated[str, Form(description="x,y of things to drop, likewise")] = "",
     keep: Annotated[str, Form(description=f"Pieces to keep: {', '.join(KEEP)}")] = KEEP[0],
     holes: Annotated[str, Form(description=f"Holes in the subject: {', '.join(HOLES)}")] = HOLES[0],
@@ -95,12 +98,16 @@ async def parse_selection(
 ) -> Selection:
     return Selection(
         box=_numbers(box) if box else None,  # type: ignore[arg-type]
-        points=tuple(_numbers(point) for point in points.split()),  # type: ignore[misc]
-        not_points=tuple(_numbers(point) for point in not_points.split()),  # type: ignore[misc]
+        points=_points(points),
+        not_points=_points(not_points),
         keep=keep,
         holes=holes,
         smallest_hole=smallest_hole,
     )
+
+
+def _points(text: str) -> Any:
+    return tuple(map(_numbers, few(text.split())))
 
 
 def _numbers(text: str) -> tuple[str, ...]:

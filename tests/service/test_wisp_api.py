@@ -233,6 +233,16 @@ def test_what_to_cut_must_make_sense(client, photo, fields):
     assert answer.json()["code"] == "invalid_parameter"
 
 
+@pytest.mark.parametrize("path", [URL, "/api/coarse"])
+@pytest.mark.parametrize("field", ["points", "not_points"])
+def test_points_are_as_many_as_the_page_has_and_no_more(client, photo, path, field):
+    for count, status in ((20, 200), (21, 400)):
+        data = {field: "0.5,0.5 " * count, "enable_gan": "false"}
+        answer = client.post(path, files={"file": photo}, data=data)
+        assert answer.status_code == status, answer.text
+    assert "at most 20 points" in answer.json()["detail"]
+
+
 def test_a_brush_changes_its_surroundings_and_runs_no_network_again(client, photo, monkeypatch):
     engine = client.app.state.wisp.engine
     plain = post(client, photo)
