@@ -150,8 +150,9 @@ class JobQueue:
     async def _fly(self, key: str, job: Job, flight: _Running) -> Answer:
         loop = asyncio.get_running_loop()
         try:
-            async with self._reading:
-                opened = await self._opened(job, flight)
+            async with contextlib.AsyncExitStack() as permit:
+                await permit.enter_async_context(self._reading)
+                opened = await self._opened(job, flight, permit)
                 await self._slots.acquire()
             try:
                 flight.running = True
@@ -170,8 +171,11 @@ class JobQueue:
         self.cache.put(key, answer.pack, len(answer.data))
         return answer
 
-    async def _opened(self, job: Job, flight: _Running) -> Opened:
-        """Decode the pictures of a job, beside the others if that takes long."""
+    async def _opened(
+        self, job: Job, flight: _Running, permit: contextlib.AsyncExitStack
+    ) -> Opened:
+        """Decode the pictures of a job, beside the others if that takes long: without the permit to
+        read then, which the job may end without."""
         loop = asyncio.get_running_loop()
         reading = loop.run_in_executor(self._readers, self.engine.read, job, flight.watch)
         try:
@@ -186,12 +190,13 @@ class JobQueue:
             if done:
                 return await reading
             self._aside += 1
-            self._reading.release()
+            await permit.aclose()
             try:
-                return await reading
+                opened = await reading
             finally:
                 self._aside -= 1
-                await self._reading.acquire()
+            await permit.enter_async_context(self._reading)
+            return opened
         except asyncio.CancelledError:
             flight.watch.gone.set()
             raise

@@ -141,6 +141,35 @@ def test_slow_pictures_step_aside_and_of_too_many_some_are_given_up(settings, mo
     run(settings, story)
 
 
+def test_who_leaves_after_a_slow_picture_gives_back_no_more_than_it_had(settings, monkeypatch):
+    monkeypatch.setattr(queue_module, "_PATIENCE", 0.05)
+    decoded = threading.Event()
+
+    async def story(queue, engine):
+        def read(job, watch):
+            if job.image == b"slow":
+                decoded.wait(60)
+            return Opened(Photo(np.zeros((1, 1, 3), np.uint8)), None, 0.0)
+
+        engine.read = read
+        permits = queue._reading._value
+        first = asyncio.create_task(queue.cut(Job(b"first")))
+        await until(lambda: engine.begun)
+        slow = asyncio.create_task(queue.cut(Job(b"slow")))
+        await until(lambda: queue._aside)
+        waiting = [asyncio.create_task(queue.cut(Job(bytes([i])))) for i in range(permits)]
+        await until(queue._reading.locked)
+        decoded.set()
+        await until(lambda: not queue._aside)  # it waits for its permit, which all others have
+        slow.cancel()
+        await until(lambda: queue.queued == permits)
+        engine.go.set()
+        await asyncio.gather(first, *waiting)
+        assert queue._reading._value == permits
+
+    run(settings, story)
+
+
 def test_a_client_that_leaves_ends_the_decoding(settings):
     async def story(queue, engine):
         ended = threading.Event()
