@@ -16,7 +16,7 @@ MOST_POINTS = 20  # to keep, or to drop: each may be some looks of stage 1
 _MOST_BYTES = 150_000
 _MOST_STROKES = 100
 #: What Python says of JSON, and of values, that are not as they should be.
-_WRONG = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 def parse(text: str | None) -> tuple[Selection, tuple[Stroke, ...]]:

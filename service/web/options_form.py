@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -238,9 +239,11 @@ def _position(name: str) -> tuple[float, float] | None:
 
 
 def hexadecimal(text: str) -> str:
-    """Understand what a colour picker says: #hex, or rgba(…) with fractions."""
+    """Understand what a colour picker says: #hex, or rgba(…) with fractions. Any other text is
+    returned as it is."""
     inside = text.strip().lower()
     if inside.startswith("rgb") and "." in inside:
-        parts = inside[inside.index("(") + 1 : inside.rindex(")")].split(",")
-        return "#" + "".join(f"{max(0, min(255, round(float(p)))):02x}" for p in parts[:3])
+        with contextlib.suppress(ValueError, OverflowError):
+            parts = inside[inside.index("(") + 1 : inside.rindex(")")].split(",")
+            return "#" + "".join(f"{max(0, min(255, round(float(p)))):02x}" for p in parts[:3])
     return text

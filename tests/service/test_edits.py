@@ -40,6 +40,10 @@ def test_edits_are_a_selection_and_strokes():
         '{"keep": [[-1, 0]]}',
         '{"box": [1, 1, 0, 0]}',
         '{"box": [0, 0, NaN, 1]}',
+        json.dumps({"keep": [[10**400, 0]]}),
+        json.dumps({"box": [0, 0, 10**400, 1]}),
+        json.dumps({"strokes": [{**STROKE, "width": 10**400}]}),
+        '{"keep": [[%s, 0]]}' % ("1" * 5000),
         '{"strokes": [{}]}',
         '{"strokes": [{"points": [], "width": 0.1, "restore": true}]}',
         '{"strokes": [{"points": [[0, Infinity]], "width": 0.1, "restore": true}]}',
@@ -60,7 +64,8 @@ def test_what_are_no_edits_is_refused(sent):
 def test_strokes_alone_are_a_list():
     assert parse_strokes("[]") == ()
     assert parse_strokes(json.dumps([STROKE])) == parse(json.dumps({"strokes": [STROKE]}))[1]
-    for wrong in ("{}", '""', "1", "x", "[1]", '[{"points": [[0, 0]], "width": 0.1}]'):
+    huge = json.dumps([{**STROKE, "points": [[10**400, 0]]}])
+    for wrong in ("{}", '""', "1", "x", "[1]", '[{"points": [[0, 0]], "width": 0.1}]', huge):
         with pytest.raises(WispError, match="list"):
             parse_strokes(wrong)
 
@@ -142,6 +147,10 @@ def test_backgrounds():
     for wrong in ({"background": "x"}, {"background": "picture"}, {"position": "x"}):
         with pytest.raises(WispError):
             output(**wrong)
+    for colour in ("rgb(1.5", "rgb(a.b, 0, 0)", "rgb(1e999, 0.5, 0)", "rgb(nan, 0.5, 0)"):
+        for wrong in ({"colour": colour}, {"second_colour": colour}):
+            with pytest.raises(WispError, match="no colour"):
+                output(background="gradient", **wrong)
 
 
 def test_pieces_and_holes_go_with_what_was_pointed_at():
