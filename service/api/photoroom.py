@@ -248,7 +248,9 @@ def _margin(fields: Fields, room: bool) -> str:
 def _side(fields: Fields, kind: str, side: str, room: bool) -> str:
     """Return the padding or the margin of one side."""
     name = f"{kind}{side}" if fields.text(f"{kind}{side}") else kind
-    text = fields.text(name, "0")
+    text = fields.text(name, "0").strip()
+    if len(text.split()) != 1:
+        raise invalid(name, "use one value such as 0.1, 10% or 20px")
     if re.fullmatch(r"0?\.\d+|0", text):  # a share, of less than half
         text = f"{float(text) * 100:g}%"
     with naming(name):

@@ -46,7 +46,7 @@ def test_what_a_segment_looks_like(service, scene):
 def test_edit_crops_with_padding_and_puts_a_background(service, scene):
     bare = pixels(edit(service, scene, outputSize="croppedSubject"))
     height, width = bare.shape[:2]
-    padded = edit(service, scene, outputSize="croppedSubject", padding="0.1", paddingTop="5px")
+    padded = edit(service, scene, outputSize="croppedSubject", padding="0.1", paddingTop="5px ")
     assert pixels(padded).shape[:2] == (
         height + 5 + round(height * 0.1),
         width + 2 * round(width * 0.1),
@@ -101,6 +101,7 @@ def test_edit_aligns_and_casts_a_shadow(service, scene):
         ({"padding": "0.1"}, "outputSize=croppedSubject"),
         ({"marginTop": "5px"}, "outputSize=croppedSubject"),
         ({"padding": "wide", "outputSize": "croppedSubject"}, "padding"),
+        ({"padding": "5px 5px", "outputSize": "croppedSubject"}, "one value"),
         ({"outputSize": "croppedSubject", "verticalAlignment": "top"}, "no room"),
         ({"imageUrl": "https://example.com/a.png"}, "imageFile"),
         ({"background.color": "red", "background.imageUrl": "https://a.b/c"}, "imageUrl"),
