@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from types import TracebackType
 
-from service.errors import Busy, TooMany
+from service.errors import Busy, ServiceError, TooMany
 
 _WAIT = 5.0  # seconds after which a client may come again: most of what is held is held shorter
 
@@ -54,8 +54,13 @@ class Budget:
         held.grow(size)
         return held
 
-    def _take(self, visitor: str, size: int) -> None:
+    def _take(self, held: Hold, size: int) -> None:
+        visitor = held.visitor
         with self._lock:
+            if held.over:
+                raise ServiceError(
+                    "this was called off: nothing more is held for it", code="gone", status=499
+                )
             if size > 0 and self._held[visitor] + size > self.each:
                 raise TooMany(
                     "too much of yours is in work: wait for it, or send less at a time",
@@ -64,10 +69,19 @@ class Budget:
                 )
             if size > 0 and self._sum + size > self.total:
                 raise Busy("too much is in work: try again in a moment", retry_after=_WAIT)
-            self._sum += size
-            self._held[visitor] += size
-            if self._held[visitor] <= 0:
-                del self._held[visitor]
+            self._count(held, size)
+
+    def _give_back(self, held: Hold) -> None:
+        with self._lock:
+            held.over = True
+            self._count(held, -held.size)
+
+    def _count(self, held: Hold, size: int) -> None:
+        held.size += size
+        self._sum += size
+        self._held[held.visitor] += size
+        if self._held[held.visitor] <= 0:
+            del self._held[held.visitor]
 
 
 class Hold:
@@ -76,16 +90,19 @@ class Hold:
     def __init__(self, budget: Budget, visitor: str) -> None:
         self._budget, self.visitor = budget, visitor
         self.size = 0
+        self.over = False
 
     def grow(self, size: int) -> None:
-        """Hold so many bytes more. Raises as :meth:`Budget.hold` does, and then changes nothing."""
-        self._budget._take(self.visitor, size)
-        self.size += size
+        """Hold so many bytes more. Raises as :meth:`Budget.hold` does, and then changes nothing.
+
+        Raises :class:`ServiceError` after :meth:`release`: a thread may still be at work for who
+        has gone, and nobody would give back what it takes.
+        """
+        self._budget._take(self, size)
 
     def release(self) -> None:
-        """Give everything back; more than once is no harm."""
-        size, self.size = self.size, 0
-        self._budget._take(self.visitor, -size)
+        """Give everything back, for good; more than once is no harm."""
+        self._budget._give_back(self)
 
     def __enter__(self) -> Hold:
         return self

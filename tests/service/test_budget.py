@@ -11,7 +11,7 @@ from pipeline.errors import SettingsError
 from service.auth import address
 from service.body_limit import BodyLimitMiddleware
 from service.budget import Budget
-from service.errors import Busy, TooMany
+from service.errors import Busy, ServiceError, TooMany
 from service.settings import ServiceSettings
 from tests.service.conftest import encoded, streamed
 from tests.service.test_body_limit import png_of
@@ -31,6 +31,18 @@ def test_a_visitor_gets_half_and_all_together_the_whole():
     mine.release()
     with budget.hold("a", 50):
         assert budget.used == 50
+
+
+def test_what_was_given_back_takes_nothing_any_more():
+    """A thread may still be at work for who has gone: nobody would give that back."""
+    budget = Budget(100)
+    for held in (budget.hold("a", 10), budget.hold("a")):
+        held.release()
+        with pytest.raises(ServiceError, match="called off"):
+            held.grow(5)
+        held.release()
+        assert budget.used == held.size == 0
+    assert budget.largest() == ""
 
 
 def test_settings_leave_room_for_one_upload():

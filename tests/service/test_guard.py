@@ -448,13 +448,13 @@ def test_a_batch_of_zips_holds_one_picture_at_a_time(base, tmp_path, photo):
             return client.get(f"/gradio_api/call/batch/{event}").text
 
         held = []
-        hold = app.state.wisp.memory._take
+        count = app.state.wisp.memory._count
 
         def noted(who, size):
             held.append(size)
-            hold(who, size)
+            count(who, size)
 
-        app.state.wisp.memory._take = noted
+        app.state.wisp.memory._count = noted
         page_text = batch(*[bomb] * 3)
         assert "larger than the limit" in page_text and max(held) < 5000  # the event
         page_text = batch(fine, fine)
