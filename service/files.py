@@ -80,6 +80,15 @@ class Files:
         self.grow(held, _ENTRY + size)
         return held
 
+    def begin(self, client: str) -> tuple[Path, Hold]:
+        """Make a folder for a new file, and hold room for it. Raises as :meth:`grow`."""
+        room = self.room(client)
+        try:
+            return self.place(), room
+        except BaseException:
+            room.release()
+            raise
+
     def grow(self, room: Hold, size: int) -> None:
         """Hold room for so many bytes more, before they are written.
 

@@ -244,9 +244,9 @@ class Form:
             return
         if len(self.written) >= self._most:
             raise TooLarge(f"more than {self._most} files at a time")
-        room = self._files.room(self._client)
+        folder, room = self._files.begin(self._client)
         self._called = name.decode("utf-8", "replace")
-        path = self._files.place() / _safe(self._called)
+        path = folder / _safe(self._called)
         self.written.append(Sent(field, path, room))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._stream = os.fdopen(descriptor, "wb")

@@ -104,7 +104,7 @@ class Clips:
         wish.check(behind is not None)
         self._engine.resolve(wish.model)
         self._make_way(visitor)
-        room, folder = self._files.room(visitor), self._files.place()
+        folder, room = self._files.begin(visitor)
         stem = Path(clip).stem.encode()[:100].decode("utf-8", "ignore")  # a part's name is longer
         result = folder / f"{stem}-cutout.{wish.format}"
         job = ClipJob(wish, visitor, owner, result, room)

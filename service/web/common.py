@@ -88,8 +88,8 @@ class PageContext:
 
         At the end of the ``with`` it is handed out to whoever asks, or gone where that failed.
         """
-        room = self.files.room(self.client(request))
-        path = self.files.place() / name
+        folder, room = self.files.begin(self.client(request))
+        path = folder / name
         try:
             yield path, room
         except BaseException:

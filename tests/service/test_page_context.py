@@ -87,6 +87,14 @@ def test_files_go_after_a_day(files, monkeypatch):
         files.look_up(old, "one")
 
 
+def test_a_folder_that_cannot_be_made_holds_no_room(files):
+    files.folder.rmdir()
+    files.folder.write_bytes(b"")
+    with pytest.raises(OSError):
+        files.begin("address")
+    assert files.disk.used == 0
+
+
 def on_the_disk(files) -> int:
     return sum(path.stat().st_size for path in files.folder.rglob("*") if path.is_file())
 
