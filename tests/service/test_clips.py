@@ -90,6 +90,12 @@ def test_what_lies_behind_is_a_picture_or_a_clip(client, clip, tmp_path):
     client.delete(told["job_url"])
 
 
+def test_an_odd_colour_behind_a_clip_is_no_fault(client, clip):
+    told = ended(client, send(client, clip, background="rgb(999, 0, 0)", format="mp4"))
+    assert told["status"] == "done", told
+    client.delete(told["job_url"])
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
