@@ -148,7 +148,9 @@ class Cutout:
         pipeline.errors.OutOfMemory
             When there is not enough memory.
         """
-        wanted = Selection(mask, box, tuple(points), tuple(not_points), keep, holes, smallest_hole)
+        wanted = Selection(
+            mask, box, tuple(points or ()), tuple(not_points or ()), keep, holes, smallest_hole
+        )
         return self.cut(source, wanted, refine, progress, tiles)
 
     def cut(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pipeline import image_io, sizes
 from pipeline.background import FITS, RGB, Backdrop, Gradient, gradient
@@ -211,6 +212,8 @@ def layer(spec: Layer | os.PathLike[str]) -> Layer | None:
         if levels.shape not in ((3,), (4,)) or not ((levels >= 0) & (levels <= 255)).all():
             raise SettingsError(f"a colour is three levels of 0..255, or four, not {spec!r}")
         return spec
+    if isinstance(spec, (np.ndarray, Image.Image)):
+        return image_io.read(spec).image
     if not isinstance(spec, (str, os.PathLike)):
         return spec
     text = os.fspath(spec)

@@ -1,5 +1,6 @@
 """The command: what it says, writes and returns."""
 
+import errno
 import io
 import json
 import os
@@ -650,3 +651,42 @@ def test_the_report_of_an_empty_folder_is_written(run):
     Path("none").mkdir()
     assert run("cut", "none", "-o", "out", "--report", "r.json").exit_code == 0
     assert json.loads(Path("r.json").read_text())["files"] == []
+
+
+def test_a_photo_in_a_folder_without_permission_is_one_line(run, jpeg, monkeypatch):
+    asked = os.stat
+
+    def refuse(path, *more, **named):
+        if str(path).endswith("shut/a.jpg"):
+            raise PermissionError(errno.EACCES, "permission denied", path)
+        return asked(path, *more, **named)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    result = run("cut", "shut/a.jpg", "-o", "b.png")
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "says"),
+    [("stdin", ["-", "-o", "b.png"], "input"), ("stdout", ["a.jpg", "-o", "-"], "output")],
+)
+def test_a_stream_that_was_closed_is_named(tmp_path, jpeg, closed, words, says):
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    code = f"import sys; sys.{closed} = None; from pipeline import cli; cli.main({['cut', *words]})"
+    ran = python(code, cwd=tmp_path)
+    assert ran.returncode == 2 and f"standard {says} is closed" in ran.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+def test_a_full_standard_output_is_said():
+    with open("/dev/full", "w") as full:
+        ran = python("from pipeline import cli; cli.main(['models', '--json'])", stdout=full)
+    assert ran.returncode == 1 and "No space left" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def python(code: str, **options) -> subprocess.CompletedProcess[str]:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, text=True, timeout=60, check=False, **streams)

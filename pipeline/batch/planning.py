@@ -50,7 +50,7 @@ def find(inputs: Sequence[str], avoid: Sequence[Path] = ()) -> list[Job]:
             base = _fixed_part(entry)
         for match in matches:
             path = Path(match)
-            if path.is_dir():
+            if os.path.isdir(path):
                 # As `cp -r` does: one folder is mirrored itself, of several each keeps its name.
                 top = path if len(inputs) == len(matches) == 1 else base
                 jobs += _below(path, top, shut)
@@ -85,7 +85,8 @@ def _below(folder: Path, base: Path, shut: set[str]) -> Iterator[Job]:
         )
         for name in sorted(files):
             path = Path(root, name)
-            if image_io.PICTURE.fullmatch(name) and not name.startswith(".") and path.is_file():
+            shown = image_io.PICTURE.fullmatch(name) and not name.startswith(".")
+            if shown and os.path.isfile(path):
                 yield Job(path, name=_relative(path, base))
         for error in failed:
             yield _shut(error, base)

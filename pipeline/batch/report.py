@@ -55,7 +55,7 @@ class Report:
         self._file: BinaryIO = io.BytesIO()
         self._stream: BinaryIO | None = None
         try:
-            if path.exists() and not path.is_file():
+            if os.path.exists(path) and not os.path.isfile(path):
                 self._stream = open(path, "wb")  # noqa: SIM115 - open as long as the run
             else:
                 self._file = open(path, "wb")  # noqa: SIM115

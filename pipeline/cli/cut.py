@@ -111,6 +111,8 @@ def cut(
         _check_watched(inputs, out, report)
         ctx.exit(on_and_on(task, inputs, lambda: planned(batch.find(inputs, avoid))))
     todo = planned(photos)
+    if sys.stdin is None and any(job.source == batch.STREAM for job in todo):
+        raise click.UsageError("standard input is closed: give a file")
     if todo[0].target == batch.STREAM:
         if as_json:
             raise click.UsageError("standard output takes the picture or the JSON: give -o FILE")
@@ -118,6 +120,8 @@ def cut(
             raise click.UsageError(
                 "a picture is nothing for a terminal: redirect it, or give -o FILE"
             )
+        if sys.stdout is None:
+            raise click.UsageError("standard output is closed: give -o FILE")
     ctx.exit(once(task, todo, report))
 
 

@@ -33,7 +33,7 @@ def explain(photo: Path, out: Path | None, overwrite: bool, model: str, refiner:
         raise click.UsageError(f"{click.format_filename(target)} is the photo itself")
     if target.suffix.lower() != ".png":
         raise click.UsageError(f"{click.format_filename(target)} is a PNG: name it .png")
-    if target.exists() and not overwrite:
+    if os.path.exists(target) and not overwrite:
         raise click.UsageError(
             f"{click.format_filename(target)} is there already: --overwrite replaces it"
         )

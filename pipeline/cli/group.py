@@ -6,6 +6,7 @@ Exit code: 0; 1 when a photo failed; 2 for wrong usage; 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from importlib import import_module
@@ -100,6 +101,10 @@ class _Group(click.Group):
             if ctx.invoked_subcommand in _EXTRAS:
                 raise _lacking(ctx.invoked_subcommand, error) from error
             raise
+        except OSError as error:  # of the terminal's streams: those of files are errors of ours
+            if error.errno == errno.EPIPE:  # click ends quietly then
+                raise
+            raise click.ClickException(f"cannot go on: {error}") from error
         except KeyboardInterrupt:
             ctx.exit(130)
 

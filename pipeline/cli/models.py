@@ -241,6 +241,6 @@ def _opened(name: str) -> Iterator[tuple[CoarseModel | RefinerModel, Any]]:
 
 def _cards(path: Path) -> list[str]:
     """The model card beside a file: MODEL_CARD_NAME.md, or the only one there is."""
-    own = path.with_name(f"MODEL_CARD_{path.stem}.md")
+    own = path.with_name(f"MODEL_CARD_{path.stem.removesuffix('_int8')}.md")
     cards = [own] if own.is_file() else sorted(path.parent.glob("MODEL_CARD*.md"))
     return [cards[0].read_text(encoding="utf-8")] if len(cards) == 1 else []

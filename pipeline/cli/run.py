@@ -193,10 +193,13 @@ def on_and_on(task: Task, folders: Sequence[str], planned: Callable[[], Sequence
 
 def _report_or_none(path: Path) -> bool:
     """Whether nothing is lost where a report is written there: no file, a pipe, an empty one."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return True
-    with open(path, "rb") as file:
-        return file.read(1) in (b"", b"{")
+    try:
+        with open(path, "rb") as file:
+            return file.read(1) in (b"", b"{")
+    except OSError:
+        return True  # that it cannot be written is said then
 
 
 def _report(path: Path | None, jobs: Sequence[Job], settings: Settings) -> batch.Report | None:

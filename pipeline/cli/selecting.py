@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -121,7 +122,7 @@ class Wanted:
         """Give every job its mask and, for pieces, the name of the first one's file."""
         if self.each and any(job.target == STREAM for job in jobs):
             raise click.UsageError("--keep each writes several files: give -o FOLDER")
-        if self.masks and not self.masks.is_dir() and len(jobs) > 1:
+        if self.masks and not os.path.isdir(self.masks) and len(jobs) > 1:
             raise click.UsageError(
                 "--mask is one file, and there are several photos: give a folder"
             )
@@ -132,13 +133,13 @@ class Wanted:
             job = replace(job, target=job.target.with_stem(f"{job.target.stem}-1"))
         if self.masks is None:
             return job
-        if not self.masks.is_dir():
+        if not os.path.isdir(self.masks):
             return replace(job, mask=self.masks)
         folder = self.masks / job.name.parent
         stem = job.source.stem
         masks = sorted(
             path
-            for path in (folder.iterdir() if folder.is_dir() else ())
+            for path in (folder.iterdir() if os.path.isdir(folder) else ())
             if path.stem == stem and image_io.PICTURE.fullmatch(path.name)
         )
         if not masks:

@@ -30,8 +30,9 @@ def hush_libraries() -> None:
     logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def on_terminal(stream: TextIO) -> bool:
-    return stream.isatty()
+def on_terminal(stream: TextIO | None) -> bool:
+    """Whether a person reads there; a stream that was closed is None."""
+    return stream is not None and stream.isatty()
 
 
 def say(quiet: bool, line: str) -> None:
