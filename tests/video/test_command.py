@@ -81,6 +81,26 @@ def test_another_clip_behind_plays_on_in_a_loop(tmp_path):
     assert (moving[0] != moving[1]).any()
 
 
+def test_after_a_gap_a_short_clip_behind_is_where_it_would_have_played_to(tmp_path):
+    from fractions import Fraction
+
+    from pipeline import Output
+    from tests.conftest import fake_cutout
+    from wisp.video import Behind, open_clip
+
+    write_clip(tmp_path / "behind.mp4", 3)
+    behind = Behind(Output(), (HEIGHT, WIDTH), open_clip(tmp_path / "behind.mp4"))
+    result = fake_cutout(picture(0))
+
+    def shown(number: int) -> np.ndarray:
+        return behind.picture(result, Fraction(number, 25)).colours
+
+    first = [shown(number) for number in range(3)]
+    assert (first[0] != first[1]).any() and (first[1] != first[2]).any()
+    for number in (90_001, 180_002, 270_000):  # an hour later each time
+        assert (shown(number) == first[number % 3]).all()
+
+
 def test_a_box_and_a_point_say_what_to_cut(run, tmp_path):
     write_two(tmp_path / "a.mp4")
     for hint in (("--box", "0,0,0.5,1"), ("--point", "0.2,0.5")):

@@ -87,25 +87,26 @@ class _Playing:
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
         self._begun: Fraction | None = None
-        self._frames: Iterator[Frame] = clip.frames()
+        self._rewind()
+        self._first = self._now.pts
+
+    def _rewind(self) -> None:
+        self._frames: Iterator[Frame] = self._clip.frames()
         self._now = next(self._frames)
         self._next: Frame | None = next(self._frames, None)
-        self._first = self._now.pts
 
     def at(self, moment: Fraction) -> np.ndarray:
         if self._begun is None:
             self._begun = moment
-        while self._next is not None and self._passed(self._next) <= moment - self._begun:
-            self._now, self._next = self._next, next(self._frames, None)
-        if self._next is None:
-            end = self._passed(self._now) + 1 / self._clip.rate
-            if moment - self._begun >= end:
-                self._begun += end
-                self._frames = self._clip.frames()
-                self._now = next(self._frames)
-                self._next = next(self._frames, None)
-                return self.at(moment)
-        return self._now.image
+        while True:
+            while self._next is not None and self._passed(self._next) <= moment - self._begun:
+                self._now, self._next = self._next, next(self._frames, None)
+            length = self._passed(self._now) + 1 / self._clip.rate
+            if self._next is not None or moment - self._begun < length:
+                return self._now.image
+            # A short clip behind a long gap may have played many times meanwhile.
+            self._begun += (moment - self._begun) // length * length
+            self._rewind()
 
     def _passed(self, frame: Frame) -> Fraction:
         return (frame.pts - self._first) * self._clip.time_base
