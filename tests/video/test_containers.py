@@ -14,6 +14,8 @@ from tests.video.conftest import av, cut, ffmpeg, meant, packets, write_clip
 from wisp.video.check import Kept, check
 from wisp.video.clip import Colour
 from wisp.video.coding import CONTAINERS, Coding, Encoder, Picture, bleed, coding_for
+from wisp.video.parts import Shape
+from wisp.video.sinks import Loop
 
 SUBJECT = 200  # alpha from which a pixel's colours are compared
 
@@ -183,6 +185,22 @@ def test_a_webp_whose_alpha_is_lost_is_found(tmp_path):
         check(path, coding, kept, [0, 1, 9], Fraction(1, 25))
     kept.frames.pop(2)
     check(path, coding, kept, [0, 1, 2], Fraction(1, 25))
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_clip_that_stands_still_is_a_webp_with_alpha(tmp_path, frames, soft):
+    alpha = np.zeros((48, 64), np.float32)
+    alpha[10:30, 10:40] = np.linspace(0, 1, 30) if soft else 1
+    coding, colours = CONTAINERS[".webp"][1], np.full((48, 64, 3), 128, np.uint8)
+    rate = Fraction(25)
+    loop = Loop(tmp_path / "a.webp", Shape(coding, (48, 64), rate, 1 / rate, Colour(), Fraction(1)))
+    for number in range(frames):
+        loop.write(Picture(colours, alpha), number)
+    loop.finish(True)
+    with Image.open(tmp_path / "a.webp") as still:
+        assert still.mode == "RGBA"
+        assert np.abs(np.asarray(still)[..., 3] - 255 * alpha).max() < 1
 
 
 def test_a_few_frames_are_kept_from_all_over_a_clip():

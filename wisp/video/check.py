@@ -6,6 +6,7 @@ does not look for it. So the file is opened again, and some frames are held agai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -85,16 +86,17 @@ def _of(path: Path, coding: Coding, moments: list[float]) -> Iterator[NDArray[np
 def _of_webp(path: Path, moments: list[float]) -> Iterator[NDArray[np.uint8] | None]:
     """Read the alpha of a WebP loop, which FFmpeg writes and does not read; Pillow does."""
     with Image.open(path) as loop:
-        number, end = -1, 0.0
+        count, number, end = getattr(loop, "n_frames", 1), -1, 0.0
         for moment in moments:
             while end <= moment + 0.002:
                 number += 1
-                if number == getattr(loop, "n_frames", 1):
+                if number == count:
                     yield None
                     return
                 loop.seek(number)
                 alpha = np.asarray(loop.convert("RGBA"))[..., 3]
-                end += loop.info["duration"] / 1000
+                # What stands still is one frame, of any duration or none.
+                end += loop.info["duration"] / 1000 if count > 1 else math.inf
             yield alpha
 
 

@@ -141,7 +141,7 @@ class Encoder:
         }
         self._container = av.open(str(path), "w", container_options=muxer)
         stream: Any = self._container.add_stream(coding.codec, rate, options)
-        self._path, self._stream = path, stream
+        self._path, self._stream, self._clear = path, stream, False
         self.height, self.width = size
         if coding.pixels == "yuv420p":  # colour at half the size: H.264 takes no odd sides
             self.height, self.width = max(2, size[0] // 2 * 2), max(2, size[1] // 2 * 2)
@@ -170,6 +170,8 @@ class Encoder:
         with as_output_error(self._path):
             self._container.mux(self._stream.encode())
             self._container.close()
+            if self._clear and self.coding.codec == "libwebp_anim":
+                _flag_alpha(self._path)
 
     def _frame(self, picture: Picture) -> av.VideoFrame:
         colours, alpha = picture.colours, picture.alpha
@@ -179,6 +181,7 @@ class Encoder:
         if self.coding.pixels in ("bgra", "rgba"):
             opaque = np.ones(colours.shape[:2], np.float32) if alpha is None else alpha
             joined = compose.rgba(colours, opaque)
+            self._clear = self._clear or bool((joined[..., 3] < 255).any())
             if self.coding.pixels == "bgra":
                 joined = np.asarray(cv2.cvtColor(joined, cv2.COLOR_RGBA2BGRA), np.uint8)
             return av.VideoFrame.from_ndarray(joined, format=self.coding.pixels)
@@ -193,6 +196,19 @@ class Encoder:
         frame.colorspace, frame.color_range = self.colour.matrix, _LIMITED
         frame.color_primaries, frame.color_trc = self.colour.primaries, self.colour.transfer
         return frame
+
+
+def _flag_alpha(path: Path) -> None:
+    """Say in a WebP's header that it has alpha.
+
+    libwebp says so where a frame has some. But it trims frames to what shows: an opaque rectangle
+    has none left, and without the flag Pillow and OpenCV fill what lies around it with black.
+    """
+    with open(path, "r+b") as file:
+        header = file.read(21)
+        if header[12:16] == b"VP8X":
+            file.seek(20)
+            file.write(bytes([header[20] | 0x10]))
 
 
 def _with_alpha(flat: av.VideoFrame, alpha: NDArray[np.float32], pixels: str) -> av.VideoFrame:
