@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import pytest
 from pipeline import Output, OutputError, SettingsError
 from pipeline.selection import Selection
 from tests.conftest import fake_cutout
-from tests.video.conftest import cut, ffmpeg, packets, write_clip
+from tests.video.conftest import av, cut, ffmpeg, packets, write_clip
 from wisp.video import Behind, CutoutVideo, cut_clip, open_source, parts, sink_for
+from wisp.video.sources import Raw
 
 FRAMES = 30
 
@@ -140,3 +143,27 @@ def test_nowhere_to_write(clip, tmp_path):
     for target in (tmp_path / "file" / "b.mkv", tmp_path / "file" / "b.gif"):
         with pytest.raises(OutputError):
             cut(clip, target)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("b.webp", (16, 17_000)), ("b.mp4", (16, 17_000)), ("b.mkv", (64, 1))]
+)
+def test_what_an_encoder_refuses_is_said_and_leaves_nothing(tmp_path, name, size):
+    source = Raw(io.BytesIO(bytes(size[0] * size[1])), "gray", size, Fraction(25))
+    behind = Behind(Output(background="white" if name == "b.mp4" else None), size)
+    sink = sink_for(tmp_path / name, source, behind.alpha, False, {})
+    with pytest.raises(OutputError, match="FFmpeg refuses it .*try frames of another size"):
+        cut_clip(source, sink, CutoutVideo(fake_cutout), behind)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loop_that_cannot_begin_leaves_nothing(tmp_path, monkeypatch):
+    source = Raw(io.BytesIO(), "gray", (48, 64), Fraction(25))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise av.error.ExternalError(0, "no more encoders")
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(OutputError, match="no more encoders"):
+        sink_for(tmp_path / "b.gif", source, True, False, {})
+    assert list(tmp_path.iterdir()) == []

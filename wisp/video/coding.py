@@ -112,12 +112,19 @@ def coding_for(path: Path, alpha: bool) -> Coding:
 
 @contextmanager
 def as_output_error(path: Path) -> Iterator[None]:
-    """Turn a full disk, or a folder that is not there, into an :class:`OutputError`."""
+    """Turn a full disk, a folder that is not there, and what FFmpeg refuses to write into an
+    :class:`OutputError`."""
     try:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise OutputError(f"cannot write {path}: {reason}") from error
+    except av.error.FFmpegError as error:  # mostly of a size that a codec does not take
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(
+            f"cannot write {path}: FFmpeg refuses it ({reason}): try frames of another size, or "
+            "another kind of file"
+        ) from error
 
 
 class Encoder:
@@ -133,14 +140,19 @@ class Encoder:
         colour: Colour,
         aspect: Fraction = Fraction(1),
     ) -> None:
-        """Open the file; ``size`` is (height, width), ``rate`` frames a second on average."""
+        """Prepare a file, which is made with its first frame.
+
+        ``size`` is (height, width), ``rate`` frames a second on average. Here and later, raises
+        :class:`OutputError` where the file cannot be written.
+        """
         self.coding, self.colour, self.time_base = coding, colour, time_base
         options = dict(coding.options)
         muxer: dict[str, str] = {
             key: options.pop(key) for key in ("loop", "plays") if key in options
         }
-        self._container = av.open(str(path), "w", container_options=muxer)
-        stream: Any = self._container.add_stream(coding.codec, rate, options)
+        with as_output_error(path):
+            self._container = av.open(str(path), "w", container_options=muxer)
+            stream: Any = self._container.add_stream(coding.codec, rate, options)
         self._path, self._stream, self._clear = path, stream, False
         self.height, self.width = size
         if coding.pixels == "yuv420p":  # colour at half the size: H.264 takes no odd sides

@@ -127,6 +127,8 @@ class ClipFile:
         """Keep the frames up to the error."""
         with suppress(WispError):  # the error that is under way says more
             self._parts.finish()
+        if not self._parts.times:
+            self._parts.remove()
 
 
 class Loop:
@@ -136,11 +138,11 @@ class Loop:
         """Begin a file beside the target."""
         self._target, self._shape = target, shape
         self._partial = target.with_name(f".wisp-{os.urandom(8).hex()}{target.suffix}")
-        with as_output_error(target):
-            self._partial.touch()
         self._encoder = Encoder(
             self._partial, shape.coding, shape.size, shape.rate, shape.time_base, shape.colour
         )
+        with as_output_error(target):  # before the work, and not with the first frame
+            self._partial.touch()
         self._kept, self._times = Kept(), list[int]()
 
     @property
