@@ -27,6 +27,7 @@ from pipeline.errors import SettingsError
 from tests.conftest import encoded
 from wisp.scale import Cutter, cut_dataset
 from wisp.scale.command import scale
+from wisp.scale.cutter import Piece
 from wisp.scale.on_ray import MEMORY
 from wisp.scale.progress import conclude, progress, prometheus
 from wisp.scale.rows import Row
@@ -212,6 +213,15 @@ def test_a_batch_of_columns(photos):
     pandas = pytest.importorskip("pandas")
     (frame,) = cutter.frames([pandas.DataFrame({"path": ["a"], "image": [{"bytes": data}]})])
     assert frame["image"][0] == made["image"][0] and frame.shape == (1, 6)
+
+
+def test_a_bad_row_of_a_batch_is_a_row_that_says_why(monkeypatch):
+    monkeypatch.setattr(Cutter, "cut", lambda self, path, data: Piece(data, "done"))
+    good = [b"a", bytearray(b"b"), memoryview(b"c"), np.frombuffer(b"d", np.uint8), {"bytes": b"e"}]
+    made = Cutter()({"image": [*good, None, "f.jpg", float("nan"), 5, np.zeros(3)]})
+    assert list(made["image"]) == [b"a", b"b", b"c", b"d", b"e", b"", None, None, None, None]
+    assert list(made["status"]) == ["done"] * 6 + ["failed"] * 4
+    assert made["error"][6] == "there is a str where a picture's bytes should be"
 
 
 def test_metrics_for_prometheus():

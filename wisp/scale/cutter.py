@@ -132,18 +132,12 @@ class Cutter:
         values = list(batch[data or paths])
         called = [str(path) for path in batch[paths]] if paths else [""] * len(values)
         for path, value in zip(called, values, strict=True):
-            if data is None:
-                try:
-                    value = fetch(path)
-                except WispError as error:
-                    yield path, Piece(None, "failed", str(error))
-                    continue
-            if isinstance(value, np.ndarray) and value.ndim > 1:  # decoded already
-                yield path, self.cut(path, value)
-                continue
-            if isinstance(value, dict):  # as Hugging Face's datasets have it
-                value = value.get("bytes")
-            yield path, self.cut(path, bytes(value or b""))
+            try:
+                picture = fetch(path) if data is None else _picture(value)
+            except WispError as error:
+                yield path, Piece(None, "failed", str(error))
+            else:
+                yield path, self.cut(path, picture)
 
 
 #: The schema of :meth:`Cutter.frames` for Spark.
@@ -162,6 +156,26 @@ def fetch(address: str, size: int | None = None) -> bytes:
         return open_place(address).read(limit=MAX_BYTES)
     except FileNotFoundError as error:
         raise UnreadableImage("there is no such file") from error
+
+
+def _picture(value: Any) -> bytes | NDArray[np.uint8]:
+    """Return the encoded picture that a row holds, or the array of one that is decoded already.
+
+    Raises :class:`pipeline.errors.UnreadableImage` where it holds neither.
+    """
+    if isinstance(value, dict):  # as Hugging Face's datasets have it
+        value = value.get("bytes")
+    if value is None:
+        return b""
+    if isinstance(value, np.ndarray):
+        if value.ndim > 1:
+            return value
+        if value.dtype == np.uint8:
+            return value.tobytes()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    kind = type(value).__name__  # such as a float: pandas has NaN where there is nothing
+    raise UnreadableImage(f"there is a {kind} where a picture's bytes should be")
 
 
 def _objects(values: list[Any]) -> Any:
