@@ -17,6 +17,7 @@ import tarfile
 import threading
 import time
 import tracemalloc
+import zipfile
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -544,6 +545,18 @@ def test_memory_to_memory():
     summary = run("memory://shop/in", "memory://shop/out", to="webdataset", shards=2)
     assert summary.done == 12
     assert sorted(open_place("memory://shop/out").names()) == ["000000.tar", "000001.tar", "_wisp"]
+
+
+def test_two_colons_are_part_of_a_name_unless_they_lead_into_an_archive(tmp_path):
+    photos = {"x::y.jpg": b"one", "sub::folder/z.jpg": b"two"}
+    fill(tmp_path / "in", photos)
+    (tmp_path / "in" / "list.txt").write_text("\n".join(photos))
+    for name in ("in", "in/list.txt"):
+        assert run(str(tmp_path / name), f"{tmp_path}/{name}.out").done == 2
+    assert open_place("https://shop/x::y.jpg").root == "https://shop/x::y.jpg"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x.jpg", b"three")
+    assert open_place(f"zip://x.jpg::{tmp_path}/a.zip").read() == b"three"
 
 
 def test_unknown_kinds_of_places_are_said():

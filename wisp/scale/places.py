@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from fsspec import AbstractFileSystem
+from fsspec import AbstractFileSystem, available_protocols, get_filesystem_class
 from fsspec.core import url_to_fs
 
 from pipeline import files
@@ -30,6 +30,8 @@ from wisp.scale.reading import is_web, open_parts, protocols, read_whole
 _ANSWER = 15.0  # seconds until a web server has said something; s3fs waits as long
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "hf": "huggingface_hub"}
+#: Kinds of addresses in which "::" is part of a name; others lead by it through a file in a store.
+_PLAIN = {"", "file", "local", "http", "https", *_EXTRAS, *_PACKAGES}
 
 
 class Entry(NamedTuple):
@@ -186,8 +188,7 @@ def open_place(address: str | os.PathLike[str], patience: Patience | None = None
     text = os.fspath(address)
     kind = text.partition("://")[0] if "://" in text else ""
     try:
-        # A listing that is kept would grow with the number of pictures.
-        fs, root = url_to_fs(text, use_listings_cache=False)
+        fs, root = _opened(text, kind)
     except ImportError as error:
         wanted = (
             f"'wispcut[{_EXTRAS[kind]}]'" if kind in _EXTRAS else _PACKAGES.get(kind, str(error))
@@ -201,6 +202,16 @@ def open_place(address: str | os.PathLike[str], patience: Patience | None = None
     if "data" not in protocols(fs):  # whose slashes are part of the picture
         root = root.rstrip("/") or root
     return Place(fs, root, patience or Patience())
+
+
+def _opened(text: str, kind: str) -> tuple[AbstractFileSystem, str]:
+    # A listing that is kept would grow with the number of pictures.
+    options = {"use_listings_cache": False}
+    if "::" in text and kind in _PLAIN and text.partition("::")[0] not in available_protocols():
+        store = get_filesystem_class(kind or "file")
+        fs = store(**store._get_kwargs_from_urls(text), **options)
+        return fs, str(store._strip_protocol(text))
+    return cast("tuple[AbstractFileSystem, str]", url_to_fs(text, **options))
 
 
 def _prepare(fs: AbstractFileSystem) -> None:
