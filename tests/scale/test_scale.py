@@ -173,6 +173,29 @@ def test_a_table_of_pictures_and_a_webdataset(tmp_path):
     assert made[0]["path"].endswith("/photos/00000000.png") and made[0]["confidence"] == 0.5
 
 
+def tar(path: Path, photos: list[tuple[str, bytes]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, data in photos:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def test_tars_with_names_alike_have_shards_of_their_own(tmp_path):
+    names = ("train", "train-0000", "a/b", "a-b", "c/d")
+    for name in names:
+        tar(tmp_path / f"in/{name}.tar", [("x.jpg", name.encode())])
+    summary = run(f"{tmp_path}/in/**/*.tar", str(tmp_path / "out"))
+    assert (summary.done, summary.skipped) == (5, 0)
+    summary = run(f"{tmp_path}/in/**/*.tar", str(tmp_path / "out"))
+    assert (summary.done, summary.skipped) == (0, 5)
+    assert set(rows(tmp_path / "out")) == {f"{name}/x.jpg" for name in names}
+    manifests = {path.stem for path in (tmp_path / "out/_wisp/shards").iterdir()}
+    # As older versions named them, so that their runs go on.
+    assert {"train-0000", "train-0000-0000", "a-b-0000", "c-d-0000"} < manifests
+
+
 @pytest.mark.parametrize(
     ("name", "content", "column", "message"),
     [

@@ -47,7 +47,8 @@ class Ledger:
     def shards(self) -> list[str]:
         """The names of all shards that have manifests."""
         names = {name.removesuffix(".parquet") for name in self._names}
-        return sorted(name for name in names if not _is_further(name, names))
+        further = {part_name(n, part) for n in names for part in range(1, self.parts(n))}
+        return sorted(names - further)
 
     def begin(self, facts: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the place's first run wrote down; None where there was none.
@@ -122,11 +123,6 @@ def _file(shard: str, part: int) -> str:
 def part_name(shard: str, part: int) -> str:
     """Name a shard's first part as the shard, and further ones by their number."""
     return f"{shard}-{part}" if part else shard
-
-
-def _is_further(name: str, names: set[str]) -> bool:
-    head, _, tail = name.rpartition("-")
-    return head in names and tail.isdigit()
 
 
 def report(place: Place) -> Iterator[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,17 @@ from pipeline import image_io
 from pipeline.errors import SettingsError
 from wisp.scale.places import Place, version
 from wisp.scale.reading import MAX_BYTES
-from wisp.scale.sources import Item, Listed, Packed, Source, Unit, addressed, choose, safe_name
+from wisp.scale.sources import (
+    Item,
+    Listed,
+    Packed,
+    Source,
+    Unit,
+    addressed,
+    choose,
+    marked,
+    safe_name,
+)
 
 _ROWS = 16  # of pictures, read at a time
 _ADDRESSES = 10_000
@@ -75,8 +86,15 @@ def _stem(place: Place, path: str) -> str:
     return posixpath.splitext(safe_name(path[len(fixed) :]))[0]
 
 
-def _flat(place: Place, path: str) -> str:
-    return _stem(place, path).replace("/", "-")
+def _flat(place: Place, paths: list[str]) -> list[str]:
+    """Name the shards of files: a/b is a-b, and gets a digest where another file is a-b, too."""
+    stems = [_stem(place, path) for path in paths]
+    flat = [stem.replace("/", "-") for stem in stems]
+    times = Counter(flat)
+    return [
+        marked(name, stem) if times[name] > 1 and name != stem else name
+        for name, stem in zip(flat, stems, strict=True)
+    ]
 
 
 def _holds_bytes(kind: Any) -> bool:
@@ -104,12 +122,12 @@ def _records(place: Place, paths: list[str], columns: list[str]) -> Iterator[dic
 
 
 def _row_groups(place: Place, paths: list[str], column: str, names: str | None) -> Iterator[Unit]:
-    for path in paths:
+    for path, flat in zip(paths, _flat(place, paths), strict=True):
         file, made = _parquet(place, path), _version(place, path)
         first = 0
         for group in range(file.num_row_groups):
             items = partial(_unique, _rows, file, _stem(place, path), group, first, column, names)
-            yield Unit(f"{_flat(place, path)}-{group:05d}", made, items)
+            yield Unit(f"{flat}-{group:05d}", made, items)
             first += file.metadata.row_group(group).num_rows
 
 
@@ -141,10 +159,8 @@ def _rows(
 
 
 def _tars(place: Place, paths: list[str]) -> Iterator[Unit]:
-    for path in paths:
-        yield Unit(
-            _flat(place, path), _version(place, path), partial(_unique, _members, place, path)
-        )
+    for path, flat in zip(paths, _flat(place, paths), strict=True):
+        yield Unit(flat, _version(place, path), partial(_unique, _members, place, path))
 
 
 def _members(place: Place, path: str) -> Iterator[Item]:

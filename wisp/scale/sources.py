@@ -191,7 +191,7 @@ def _name_of(address: str) -> str:
         return safe_name(address)
     parts = urlsplit(address)
     name = safe_name(f"{parts.netloc}{parts.path}")
-    return _marked(name, parts.query) if parts.query else name
+    return marked(name, parts.query) if parts.query else name
 
 
 def safe_name(text: str) -> str:
@@ -206,10 +206,10 @@ def safe_name(text: str) -> str:
         if part not in ("", ".", "..")
     ]
     name = "/".join(parts) or "photo"
-    return name if name == text else _marked(name, text)
+    return name if name == text else marked(name, text)
 
 
-def _marked(name: str, text: str) -> str:
+def marked(name: str, text: str) -> str:
     stem, ending = posixpath.splitext(name)
     mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{stem}-{mark}{ending}"
