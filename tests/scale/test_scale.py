@@ -525,17 +525,20 @@ def test_workers_that_cannot_start_end_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("to", ["files", "webdataset"])
-def test_what_an_interrupted_run_has_done_is_kept(tmp_path, to):
-    catalogue(tmp_path / "in", 30)
+@pytest.mark.parametrize("source", ["in", "in.tar"])
+def test_what_an_interrupted_run_has_done_is_kept(tmp_path, to, source):
+    photos = catalogue(tmp_path / "in", 30)
+    tar(tmp_path / "in.tar", list(photos.items()))
 
     def stop(summary, row):
         if summary.done == 10:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(str(tmp_path / "in"), str(tmp_path / "out"), to=to, tell=stop)
-    summary = run(str(tmp_path / "in"), str(tmp_path / "out"), to=to)
-    assert (summary.done, summary.skipped) == ((20, 10) if to == "files" else (30, 0))
+        run(str(tmp_path / source), str(tmp_path / "out"), to=to, tell=stop)
+    for counts in ((20, 10) if to == "files" else (30, 0), (0, 30)):
+        summary = run(str(tmp_path / source), str(tmp_path / "out"), to=to)
+        assert (summary.done, summary.skipped) == counts
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path):

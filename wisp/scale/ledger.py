@@ -32,6 +32,8 @@ SCHEMA = pa.schema(
     [(field.name, _TYPES[str(field.type).partition(" ")[0]]) for field in fields(Row)]
 )
 
+_STOPPED = {b"wisp": b"stopped"}  # in a manifest's metadata
+
 
 class Ledger:
     """The manifests of one place."""
@@ -99,11 +101,20 @@ class Ledger:
             latest.update((record["path"], Row(**record)) for record in table.to_pylist())
         return latest
 
-    def commit(self, shard: str, part: int, rows: Iterable[Row]) -> None:
-        """Write a manifest: from here on, its photos are finished."""
+    def stopped(self, shard: str) -> bool:
+        """Whether the run that wrote a shard's last manifest was stopped before the shard's end."""
+        last = self._place.read(f"{_SHARDS}/{_file(shard, self.parts(shard) - 1)}")
+        return _STOPPED.items() <= (pq.read_schema(BytesIO(last)).metadata or {}).items()
+
+    def commit(self, shard: str, part: int, rows: Iterable[Row], *, stopped: bool = False) -> None:
+        """Write a manifest: from here on, its photos are finished.
+
+        ``stopped`` says in it that the shard has more of them.
+        """
         ordered = sorted(rows, key=lambda row: row.path)
         buffer = BytesIO()
-        pq.write_table(pa.Table.from_pylist([vars(row) for row in ordered], SCHEMA), buffer)
+        schema = SCHEMA.with_metadata(_STOPPED) if stopped else SCHEMA
+        pq.write_table(pa.Table.from_pylist([vars(row) for row in ordered], schema), buffer)
         name = _file(shard, part)
         self._place.write(f"{_SHARDS}/{name}", buffer.getvalue())
         self._names.add(name)

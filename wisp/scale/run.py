@@ -140,7 +140,8 @@ class _Run:
         for shard in shards:
             known = self._ledger.rows(shard.name)
             packed = bool(shard.version and known)
-            if packed and all(self._stands(row, shard.version) for row in known.values()):
+            stand = packed and all(self._stands(row, shard.version) for row in known.values())
+            if stand and not self._ledger.stopped(shard.name):
                 self._skip(known.values())  # and it need not be read
                 continue
             yield from self._begin(shard, known)
@@ -284,7 +285,7 @@ class _Run:
         if self._wish.to == "files":
             for making in self._making.values():
                 if making.rows:
-                    self._ledger.commit(making.shard, making.part, making.rows)
+                    self._ledger.commit(making.shard, making.part, making.rows, stopped=True)
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
