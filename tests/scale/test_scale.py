@@ -164,7 +164,9 @@ def test_a_table_of_pictures_and_a_webdataset(tmp_path):
     assert sorted(outputs(tmp_path / "numbered")) == names
     run(str(tmp_path / "photos.parquet"), str(tmp_path / "named"), names="sku")
     # Two of the names are there twice, in different row groups.
-    assert len(outputs(tmp_path / "named")) == 48
+    named = outputs(tmp_path / "named")
+    assert sorted(named.values()) == sorted(map(cutout, pictures))
+    assert {"photos/s0.png", "photos/s0-2.png", "photos/s1-2.png"} < set(named)
     # And back: a WebDataset in, whose samples have a text beside the picture.
     run(f"{tmp_path}/numbered/*.tar", str(tmp_path / "again"), to="parquet")
     tables = [pq.read_table(path) for path in sorted((tmp_path / "again").glob("*.parquet"))]
@@ -194,6 +196,40 @@ def test_tars_with_names_alike_have_shards_of_their_own(tmp_path):
     manifests = {path.stem for path in (tmp_path / "out/_wisp/shards").iterdir()}
     # As older versions named them, so that their runs go on.
     assert {"train-0000", "train-0000-0000", "a-b-0000", "c-d-0000"} < manifests
+
+
+@pytest.mark.parametrize("packed", ["p.tar", "p.parquet"])
+def test_photos_that_would_share_a_cutouts_name_get_one_each(tmp_path, packed, monkeypatch):
+    monkeypatch.setattr("wisp.scale.plan.PER_SHARD", 3)
+    names = ("a.jpg", "b.jpg", "a.webp", "a-2.png", "b.jpg", "a.png")
+    photos = [(name, b"photo %d" % number) for number, name in enumerate(names)]
+    tar(tmp_path / "p.tar", photos)
+    table = pa.table({"name": names, "image": [data for _, data in photos]})
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=2)
+    source, column = str(tmp_path / packed), None if packed == "p.tar" else "name"
+    run(source, str(tmp_path / "out"), names=column)
+    stems = ("a", "b", "a-2", "a-2-2", "b-2", "a-3")
+    made = {f"p/{stem}.png": cutout(data) for stem, (_, data) in zip(stems, photos, strict=True)}
+    assert outputs(tmp_path / "out") == made
+    assert {"p/a.jpg", "p/a.webp", "p/a-2.png", "p/a.png"} <= set(rows(tmp_path / "out"))
+
+    def stop(summary, row):
+        if summary.done == 2:
+            raise KeyboardInterrupt
+
+    # Whatever comes first, and wherever a run was stopped, names are the same.
+    with pytest.raises(KeyboardInterrupt):
+        run(source, str(tmp_path / "again"), names=column, tell=stop)
+    for number in (2, 1):
+        run(source, str(tmp_path / "again"), names=column, part=Slice(number, 2))
+    assert outputs(tmp_path / "again") == made
+
+    run(source, str(tmp_path / "tars"), to="webdataset", names=column)
+    members: list[str] = []
+    for path in (tmp_path / "tars").glob("*.tar"):
+        with tarfile.open(path) as archive:
+            members += archive.getnames()
+    assert len(members) == len(set(members)) == 12
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -124,9 +124,10 @@ def _records(place: Place, paths: list[str], columns: list[str]) -> Iterator[dic
 def _row_groups(place: Place, paths: list[str], column: str, names: str | None) -> Iterator[Unit]:
     for path, flat in zip(paths, _flat(place, paths), strict=True):
         file, made = _parquet(place, path), _version(place, path)
-        first = 0
+        stem, first = _stem(place, path), 0
+        renamed = cache(partial(_renamed, file, names))
         for group in range(file.num_row_groups):
-            items = partial(_unique, _rows, file, _stem(place, path), group, first, column, names)
+            items = partial(_unique, _rows, file, stem, group, first, column, names, renamed)
             yield Unit(f"{flat}-{group:05d}", made, items)
             first += file.metadata.row_group(group).num_rows
 
@@ -144,17 +145,55 @@ def _unique(read: Callable[..., Iterator[Item]], *args: Any) -> Iterator[Item]:
         yield replace(item, path=path)
 
 
+def _renamed(file: Any, names: str | None) -> dict[int, str]:
+    """Name the cutouts, without an ending, of rows whose name an earlier row of the file has.
+
+    That is known only of the whole file, as other row groups may be finished, or another machine's.
+    """
+    renamed, free, number = {}, _Free(), 0
+    if names:
+        for batch in file.iter_batches(_ADDRESSES, columns=[names]):
+            for name in batch[0].to_pylist():
+                stem = posixpath.splitext(safe_name(str(name)))[0]
+                if (given := free(stem)) != stem:
+                    renamed[number] = given
+                number += 1
+    return renamed
+
+
+class _Free:
+    """Gives names out once: of those who ask for one the second gets NAME-2, and so on."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, int] = {}
+
+    def __call__(self, name: str) -> str:
+        free = name
+        while free in self._times:
+            self._times[name] += 1
+            free = f"{name}-{self._times[name]}"
+        self._times[free] = 1
+        return free
+
+
 def _rows(
-    file: Any, stem: str, group: int, first: int, column: str, names: str | None
+    file: Any,
+    stem: str,
+    group: int,
+    first: int,
+    column: str,
+    names: str | None,
+    renamed: Callable[[], dict[int, str]],
 ) -> Iterator[Item]:
     columns = [column, *([names] if names else [])]
-    number = first
+    number, others = first, renamed()
     for batch in file.iter_batches(_ROWS, row_groups=[group], columns=columns):
         for record in batch.to_pylist():
             value = record[column]
             data = value.get("bytes") if isinstance(value, dict) else value
             name = safe_name(str(record[names])) if names else f"{number:08d}"
-            yield Item(f"{stem}/{name}", data=data or b"")
+            other = f"{stem}/{others[number]}" if number in others else ""
+            yield Item(f"{stem}/{name}", data=data or b"", stem=other)
             number += 1
 
 
@@ -164,7 +203,7 @@ def _tars(place: Place, paths: list[str]) -> Iterator[Unit]:
 
 
 def _members(place: Place, path: str) -> Iterator[Item]:
-    stem, seen = _stem(place, path), ""
+    stem, seen, free = _stem(place, path), "", _Free()
     try:
         with (
             place.reading(path) as stream,
@@ -179,7 +218,8 @@ def _members(place: Place, path: str) -> Iterator[Item]:
                 seen = key  # of a sample's pictures the first
                 file = archive.extractfile(member)
                 data = file.read(MAX_BYTES + 1) if file else b""
-                yield Item(f"{stem}/{name}", data=data)
+                cutout = free(posixpath.splitext(f"{stem}/{name}")[0])
+                yield Item(f"{stem}/{name}", data=data, stem=cutout)
                 archive.members = []  # type: ignore[attr-defined]  # it would keep all
     except tarfile.TarError as error:
         raise SettingsError(f"{path} is no tar that can be read: {error}") from error

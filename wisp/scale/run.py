@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -167,14 +167,14 @@ class _Run:
         targets = self._targets(items, known) if isinstance(items, list) else {}
         for item in items:
             if shard.version:
-                item = Item(item.path, item.address, shard.version, item.size, item.data)
+                item = replace(item, version=shard.version)
             row = known.get(item.path)
             if row and self._stands(row, item.version):
                 self._skip([row])
                 continue
             if making is None:
                 making = self._open(shard.name)
-            target = targets.get(item.path) or f"{_stem(item.path)}{self._wish.ending}"
+            target = targets.get(item.path) or (item.stem or _stem(item.path)) + self._wish.ending
             number = next(self._numbers)
             self._of[number] = making
             making.handed_out += 1

@@ -46,6 +46,8 @@ class Item:
         Changes with its content, where the store tells; "" elsewhere.
     size
         Bytes, where known.
+    stem
+        What its cutout is called, without the ending; "" where that is as ``path`` says.
     """
 
     path: str
@@ -53,6 +55,7 @@ class Item:
     version: str = ""
     size: int | None = None
     data: bytes | None = None
+    stem: str = ""
 
 
 @dataclass(frozen=True)
