@@ -187,6 +187,12 @@ def test_a_webp_whose_alpha_is_lost_is_found(tmp_path):
     check(path, coding, kept, [0, 1, 2], Fraction(1, 25))
 
 
+def test_endings_may_be_capitals(clip, tmp_path):
+    for ending in CONTAINERS:
+        target = tmp_path / f"out{ending.upper()}"
+        assert cut(clip, target, background="white").frames == 8 and target.is_file()
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 @pytest.mark.parametrize("soft", [False, True])
 def test_a_clip_that_stands_still_is_a_webp_with_alpha(tmp_path, frames, soft):

@@ -62,7 +62,8 @@ def check(path: Path, coding: Coding, kept: Kept, times: Sequence[int], base: Fr
     :class:`OutputError` where a frame is not there, or its alpha is not what was written.
     """
     moments = [float((times[number] - times[0]) * base) for number in kept.frames]
-    frames = _of_webp(path, moments) if path.suffix == ".webp" else _of(path, coding, moments)
+    webp = path.suffix.lower() == ".webp"
+    frames = _of_webp(path, moments) if webp else _of(path, coding, moments)
     try:
         for (number, meant), frame in zip(kept.frames.items(), frames, strict=True):
             levels = np.asarray(Image.open(BytesIO(meant)))
