@@ -240,6 +240,8 @@ class Form:
         if name is None:
             if len(self._fields) >= _MOST_FIELDS:
                 raise TooLarge(f"more than {_MOST_FIELDS} fields in the form")
+            if field in self._fields:
+                raise BadRequest(f"Parameter {field[:40]!r} is given twice: give it once")
             self._field_name, self._fields[field] = field, b""
             return
         if len(self.written) >= self._most:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 import json
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -95,26 +97,41 @@ async def read(request: Request, context: Context, known: Collection[str], raw: 
         The name of the file that a body is which is neither form nor JSON.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        fields = Fields(_of_json(await request.body()), {})
-    elif kind.startswith("image/") or kind == "application/octet-stream":
+    if kind.startswith("image/") or kind == "application/octet-stream":
         body = check_size(await request.body(), context.settings)
-        fields = Fields(dict(request.query_params), {raw: body})
-    else:
-        fields = await _of_form(request, context)
-    return _checked(fields, known)
+        return Fields(from_query(request, known).texts, {raw: body})
+    check_query(request)
+    if kind != "application/json":
+        return await _of_form(request, context, known)
+    texts = _of_json(await request.body())
+    check_names(texts, known)
+    return Fields(texts, {})
 
 
 def from_query(request: Request, known: Collection[str]) -> Fields:
     """Take the parameters of a request without a body. Others than the known ones are refused."""
-    return _checked(Fields(dict(request.query_params), {}), known)
+    check_names((name for name, _ in request.query_params.multi_items()), known)
+    return Fields(dict(request.query_params), {})
 
 
-def _checked(fields: Fields, known: Collection[str]) -> Fields:
-    unknown = {*fields.texts, *fields.files} - set(known)
+def check_names(names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a parameter that is unknown, or given twice: only one of the two would count."""
+    counts = Counter(iter(names))  # of a mapping it would take the counts
+    unknown = counts.keys() - set(known)
     if unknown:
-        raise Unsupported(f"Unknown parameter {min(unknown)[:40]!r}")
-    return fields
+        name = min(unknown)[:40]
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f": did you mean {close[0]!r}?" if close else ""
+        raise Unsupported(f"Unknown parameter {name!r}{hint}")
+    for name, count in counts.items():
+        if count > 1:
+            raise BadRequest(f"Parameter {name!r} is given {count} times: give it once")
+
+
+def check_query(request: Request) -> None:
+    """Refuse parameters in the query, where they are to be in the body."""
+    for name in request.query_params:
+        raise Unsupported(f"Unknown parameter {name[:40]!r} in the query: send it in the body")
 
 
 def _of_json(body: bytes) -> dict[str, str]:
@@ -131,9 +148,10 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-async def _of_form(request: Request, context: Context) -> Fields:
+async def _of_form(request: Request, context: Context, known: Collection[str]) -> Fields:
     most = int(context.settings.max_bytes * 1.4) + 1024
     async with request.form(max_files=4, max_fields=64, max_part_size=most) as form:
+        check_names((name for name, _ in form.multi_items()), known)
         texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
         held(request).grow(sum(map(len, texts.values())))  # beside the body itself
         return Fields(texts, await _files(form, context))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any
 
-from fastapi import File, Form, UploadFile
+from fastapi import File, Form, Request, UploadFile
+from fastapi.dependencies.models import Dependant
 
 from pipeline import Output, output
 from pipeline.id_photo import ID_PHOTOS
 from pipeline.selection import HOLES, KEEP, Selection
 from pipeline.sizes import SHOPS
 from service.api.common import Wisp, uploaded
+from service.api.fields import check_names, check_query
 from service.edits import MOST_POINTS, few
 from service.errors import BadRequest
 
@@ -23,6 +25,19 @@ class Format(str, Enum):
     tiff = "tiff"
     zip = "zip"
     auto = "auto"
+
+
+async def only_known(request: Request) -> None:
+    """Refuse what the route's form does not have: FastAPI would pass over it."""
+    check_query(request)
+    form = await request.form()  # which FastAPI has read
+    check_names((name for name, _ in form.multi_items()), _names(request.scope["route"].dependant))
+
+
+def _names(dependant: Dependant) -> set[str]:
+    """Return the names of all fields that a route, or what it depends on, takes."""
+    names = {field.alias for field in dependant.body_params}
+    return names.union(*map(_names, dependant.dependencies))
 
 
 async def parse_output(

@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from pipeline.background import FITS
 from service.api.common import PICTURE, Wisp, errors
-from service.api.fields import Fields
+from service.api.fields import Fields, check_names, check_query
 from service.auth import client
 from service.clips.job import ClipJob
 from service.clips.wish import MEDIA, Wish
 from service.context import Context
-from service.errors import BadRequest, NotFound, Unsupported
+from service.errors import BadRequest, NotFound
 from service.faces import CLIPS
 from service.files import keeper
 from service.transfer import Form, receive
@@ -90,6 +90,7 @@ async def start(request: Request, context: Wisp) -> Response:
     One clip is cut out at a time. The result is kept for a day, or until newer ones need its room.
     """
     context.clips.check()
+    check_query(request)
     visitor = client(request.scope)
     owner = keeper(request.headers, visitor, context.settings.public)
     form = await receive(request, context.files, visitor, len(_FILES))
@@ -169,14 +170,12 @@ def _state(job: ClipJob, request: Request) -> ClipState:
 
 
 def _wish(form: Form) -> Wish:
-    """Understand the form. Raises :class:`Unsupported` for a field that is none of ours."""
+    """Understand the form. Raises :class:`ServiceError` for what cannot be."""
     fields = Fields(form.texts, {})
-    unknown = {*form.texts, *(one.field for one in form.written)} - set(_PROPERTIES)
-    if unknown:
-        raise Unsupported(f"Unknown parameter {min(unknown)[:40]!r}")
     names = [one.field for one in form.written]
-    if len(set(names)) < len(names) or "file" not in names or not set(names) <= set(_FILES):
-        raise BadRequest("send the clip as file, and no field twice", code="missing_source")
+    check_names((*form.texts, *names), _PROPERTIES)
+    if "file" not in names or not set(names) <= set(_FILES):
+        raise BadRequest("send the clip as file", code="missing_source")
     return Wish(
         format=fields.choice("format", Wish.format, MEDIA),
         background=fields.text("background", Wish.background),

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pipeline import Output
 from pipeline.selection import Selection
 from service.api.common import PICTURE, Wisp, cut, errors, file, headers, held, uploaded
-from service.api.form import parse_output, parse_selection
+from service.api.form import only_known, parse_output, parse_selection
 from service.auth import client
 from service.edits import parse_strokes
 from service.errors import NotFound
@@ -58,6 +58,7 @@ _FORM: dict[str, Any] = {
 
 @router.post(
     "/api/remove-background",
+    dependencies=[Depends(only_known)],
     response_model=Done,
     responses={200: _FORM, **errors(507)},
     summary="Remove the background",
@@ -108,6 +109,7 @@ async def remove_background(
 
 @router.post(
     "/api/coarse",
+    dependencies=[Depends(only_known)],
     response_class=Response,
     responses={200: {"description": "Grey PNG", "content": {"image/png": PICTURE}}, **errors()},
     summary="Find the subject",
@@ -205,6 +207,7 @@ async def result(
 
 @router.post(
     "/api/matting",
+    dependencies=[Depends(only_known)],
     response_class=Response,
     responses={200: {"description": "RGBA PNG", "content": {"image/png": PICTURE}}, **errors()},
     summary="Cut out as PNG",

@@ -136,6 +136,17 @@ def test_files_that_are_missing_empty_or_too_many(client, clip):
     assert client.get(f"{URL}/..").status_code in (404, 405, 422)
 
 
+def test_no_wish_is_passed_over(client, clip):
+    for url, fields, message in (
+        (URL, [("fit", "fill"), ("fit", "fit")], "'fit' is given twice"),
+        (f"{URL}?fit=fit", [], "'fit' in the query"),
+    ):
+        parts = [("file", ("a.mp4", clip)), *((name, (None, text)) for name, text in fields)]
+        answer = client.post(url, files=parts)
+        assert answer.status_code == 400 and message in answer.json()["detail"]
+        assert left(client) == []
+
+
 def test_size_is_bounded_in_bytes_and_takes_no_memory(serve, clip):
     client = serve(clip_bytes=len(clip), held_bytes=1)
     answer = send(client, clip + b"\0")

@@ -222,6 +222,14 @@ def test_wrong_parameters_in_its_error_format(client, photo, fields, expected):
     assert code(answer) == expected
 
 
+def test_no_wish_is_passed_over(client, photo):
+    twice = client.post(URL, files=[("image_file", photo), ("image_file", photo)])
+    assert twice.status_code == 400 and "given 2 times" in twice.json()["errors"][0]["title"]
+    for body in ({"files": {"image_file": photo}}, {"json": {"image_url": "https://a.b/c"}}):
+        queried = client.post(f"{URL}?size=full", **body)
+        assert queried.status_code == 400 and "in the query" in queried.json()["errors"][0]["title"]
+
+
 def test_shadow(service, scene):
     def alpha(**fields):
         answer = post(service, scene, format="png", size="full", **fields)

@@ -237,8 +237,7 @@ def test_what_to_cut_must_make_sense(client, photo, fields):
 @pytest.mark.parametrize("field", ["points", "not_points"])
 def test_points_are_as_many_as_the_page_has_and_no_more(client, photo, path, field):
     for count, status in ((20, 200), (21, 400)):
-        data = {field: "0.5,0.5 " * count, "enable_gan": "false"}
-        answer = client.post(path, files={"file": photo}, data=data)
+        answer = client.post(path, files={"file": photo}, data={field: "0.5,0.5 " * count})
         assert answer.status_code == status, answer.text
     assert "at most 20 points" in answer.json()["detail"]
 
@@ -275,3 +274,21 @@ def test_the_coarse_mask_alone(client, photo, nets):
         np.asarray(Image.open(io.BytesIO(answer.content))), np.rint(result.coarse * 255)
     )
     assert float(answer.headers["x-wisp-confidence"]) == pytest.approx(result.confidence, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [(URL, "file"), ("/api/coarse", "file"), ("/api/matting", "image")]
+)
+def test_no_wish_is_passed_over(client, photo, path, field):
+    misspelt = client.post(path, files={field: photo}, data={"modle": "x", "bok": "1"})
+    assert misspelt.status_code == 400 and "Unknown parameter 'bok'" in misspelt.json()["detail"]
+    queried = client.post(f"{path}?box=0,0,1,1", files={field: photo})
+    assert queried.status_code == 400 and "'box' in the query" in queried.json()["detail"]
+    twice = client.post(path, files=[(field, photo), (field, photo)])
+    assert twice.status_code == 400 and f"'{field}' is given 2 times" in twice.json()["detail"]
+
+
+def test_a_misspelt_field_is_told_its_name(client, photo):
+    answer = post(client, photo, modle="wisp").json()
+    assert answer["detail"] == "Unknown parameter 'modle': did you mean 'model'?"
+    assert answer["code"] == "unsupported_parameter"
