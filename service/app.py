@@ -20,7 +20,7 @@ from pipeline import __version__
 from pipeline.errors import WispError
 from service import docs
 from service.api import health, photoroom, rembg, removebg, video, wisp
-from service.api.problems import error_response
+from service.api.problems import error_response, wrong_parameters
 from service.auth import AuthMiddleware
 from service.body_limit import BodyLimitMiddleware
 from service.budget import Budget
@@ -191,9 +191,4 @@ async def _explain_http(request: Request, error: Exception) -> JSONResponse:
 
 async def _explain_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    # Without the input: it may be a picture.
-    details = [
-        {"loc": list(entry["loc"]), "msg": entry["msg"], "type": entry["type"]}
-        for entry in error.errors()
-    ]
-    return JSONResponse({"detail": details, "code": "invalid_parameter"}, 422)
+    return wrong_parameters(error.errors(), request.url.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 OURS = "/api/"  # rembg's too
 CLIPS = "/api/video"
+REMBG = "/api/remove"
 REMOVEBG = "/v1.0/"
 PHOTOROOM = ("/v1/", "/v2/")
 

@@ -139,7 +139,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe for OpenAPI how errors look."""
     schema = {
         "type": "object",
-        "properties": {"detail": {}, "code": {"type": "string"}},
+        "properties": {"detail": {"type": "string"}, "code": {"type": "string"}},
         "required": ["detail"],
     }
     usual = (400, 401, 403, 408, 413, 422, 429, 500, 503, 504)

@@ -50,7 +50,7 @@ class Fields:
         """Return a parameter that is one of some words."""
         value = self.text(name, default)
         if value not in among:
-            raise invalid(name, f"use {', '.join(among)}")
+            raise invalid(name, f"use {', '.join(filter(None, among))}")
         return value
 
     def flag(self, name: str, default: bool) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi.responses import JSONResponse
 
 from service.errors import Problem
-from service.faces import PHOTOROOM, REMOVEBG
+from service.faces import PHOTOROOM, REMBG, REMOVEBG
 
 #: remove.bg's code where it has one of its own for what we name otherwise.
 _REMOVEBG = {
@@ -33,3 +34,23 @@ def error_response(problem: Problem, path: str) -> JSONResponse:
         body = {"errors": [{"title": problem.message, "code": code}]}
         status = 400 if code in _TOO_LARGE else status
     return JSONResponse(body, status, headers=problem.headers)
+
+
+def wrong_parameters(wrong: Sequence[Any], path: str) -> JSONResponse:
+    """Say what FastAPI found wrong with parameters, but for what was sent: it may be a picture."""
+    code = "invalid_parameter"
+    if path == REMBG:  # which says it as FastAPI does
+        kept = [{key: entry[key] for key in ("loc", "msg", "type")} for entry in wrong]
+        return JSONResponse({"detail": kept, "code": code}, 422)
+    if any(entry["loc"][0] == "path" for entry in wrong):  # none of ours has such a name
+        return error_response(Problem(404, "not_found", "there is no such thing, or no more"), path)
+    return error_response(Problem(422, code, "; ".join(map(_reason, wrong))), path)
+
+
+def _reason(entry: dict[str, Any]) -> str:
+    name, message = entry["loc"][-1], entry["msg"]
+    if entry["type"] == "missing":
+        return f"{name} is missing"
+    if "UploadFile" in message:
+        return f"{name} must be a file"
+    return f"{name}: {message[:1].lower()}{message[1:]}"

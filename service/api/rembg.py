@@ -46,6 +46,7 @@ _PNG: dict[int | str, dict[str, Any]] = {
         "content": {"image/png": PICTURE, "application/json": {"schema": _IMAGE}},
     },
     **errors(),
+    422: {"description": "As FastAPI has it", "content": {"application/json": {}}},
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.context import Context
@@ -56,9 +56,23 @@ def mount(app: FastAPI, context: Context) -> None:
         favicon_path=str(_HERE / "icon.svg"),
     )
     page.has_launched = True  # Gradio's own check of paths: a second wall behind the door
-    mounted = app.routes[-1]
+    mounted = app.router.routes.pop()
     assert isinstance(mounted, Mount)
-    mounted.app = GuardMiddleware(mounted.app, files, context.settings, EventStreams(page._queue))
+    guard = GuardMiddleware(mounted.app, files, context.settings, EventStreams(page._queue))
+    app.router.routes.append(_Rest(app.router.routes[:], guard))
+
+
+class _Rest(Mount):
+    """The page: all paths but those of the API, which answer 405 to another method themselves."""
+
+    def __init__(self, others: list[BaseRoute], app: ASGIApp) -> None:
+        super().__init__("", app)
+        self._others = others
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if any(route.matches(scope)[0] is Match.PARTIAL for route in self._others):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 def _read(name: str) -> str:

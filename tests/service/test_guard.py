@@ -345,6 +345,15 @@ def test_what_the_page_does_not_need_is_shut(page, method, path):
     assert set(answer.json()) == {"detail", "code"}
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/api/remove-background"), ("POST", "/healthz"), ("PUT", "/v1.0/removebg")],
+)
+def test_another_method_of_the_api_is_405_beside_the_page(page, method, path):
+    answer = page.client.request(method, path)
+    assert answer.status_code == 405 and answer.headers["allow"]
+
+
 def test_a_route_that_a_later_gradio_adds_is_shut(page):
     door = guard_of(page)
     door.app.add_api_route("/gradio_api/new", lambda: "open", methods=["GET", "POST"])

@@ -95,6 +95,7 @@ def test_edit_aligns_and_casts_a_shadow(service, scene):
         ({"background.prompt": "a beach"}, "background.prompt"),
         ({"outputSize": "large"}, "outputSize"),
         ({"outputSize": "20000x20000"}, "outputSize"),
+        ({"shadow.mode": "soft"}, "given: use ai.soft, "),
         ({"outputSize": "9000x9000"}, "25000000 pixels"),
         ({"outputSize": "200x400", "padding": "10%", "margin": "5px"}, "both in pixels"),
         ({"outputSize": "200x400", "padding": "0.49", "margin": "0.1"}, "leaves no room"),
