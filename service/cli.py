@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from service.context import Context
     from service.settings import ServiceSettings
 
+log = logging.getLogger("wisp")
+
 
 @click.command()
 @click.option("--host", help="Where to listen; 0.0.0.0 for every network.")
@@ -52,8 +54,12 @@ def run(settings: ServiceSettings) -> None:
     from service.connections import Connections
     from service.folder import taken
     from service.monitoring import log_to
+    from service.settings import strangers
 
     log_to()
+    for name, near in strangers(os.environ).items():
+        hint = f": did you mean {near}?" if near else ""
+        log.warning("no part of Wisp has a variable %s%s", name, hint)
     compact()
     with taken(settings.data) as tell:
         from service.app import create_app  # here, where it takes seconds
@@ -64,9 +70,7 @@ def run(settings: ServiceSettings) -> None:
         tell(url)
         app = create_app(settings)
         app.state.wisp.engine.load()  # here, where a missing model is one clear line
-        logging.getLogger("wisp").info(
-            "serving", extra={"wisp": {"url": url, "public": settings.public}}
-        )
+        log.info("serving", extra={"wisp": {"url": url, "public": settings.public}})
         connections = Connections(settings)
         config = uvicorn.Config(
             app,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +18,9 @@ from pipeline.errors import SettingsError
 from pipeline.settings import Settings
 
 _REDIS = ("redis://", "rediss://", "unix://")
+_PREFIX = "WISP_"
+#: Variables of the rest of Wisp: where models lie, and where they come from.
+_OTHERS = ("HOME", "MODELS_URL")
 
 
 def _flag(value: Any) -> Any:
@@ -40,15 +45,25 @@ Seconds = Annotated[float, Field(ge=0.1)]
 Span = Annotated[float, Field(ge=0)]
 
 
+class _Wrong(Exception):
+    """A setting's name, and what is wrong with its value."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+
 class ServiceSettings(BaseSettings):
     """How the service runs; what is not given comes from ``WISP_*`` variables.
 
-    ``max_bytes`` is ``WISP_MAX_BYTES``. Unknown variables are left alone: other parts of Wisp may
-    have their own. Raises :class:`SettingsError` for a value that is out of range or not of its
-    kind.
+    ``max_bytes`` is ``WISP_MAX_BYTES``; an empty variable counts as not set. Unknown variables are
+    left alone: other parts of Wisp may have their own (:func:`strangers` finds those that none
+    has). Raises :class:`SettingsError` for a value that is out of range or not of its kind.
     """
 
-    model_config = SettingsConfigDict(env_prefix="WISP_", frozen=True, str_strip_whitespace=True)
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, str_strip_whitespace=True
+    )
 
     #: Where to listen: this machine only, unless someone decides otherwise.
     host: str = "127.0.0.1"
@@ -183,39 +198,43 @@ class ServiceSettings(BaseSettings):
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
-        except ValidationError as error:
-            raise SettingsError(_message(error)) from error
+        except (ValidationError, _Wrong) as error:
+            wrong = error if isinstance(error, _Wrong) else _first(error)
+            name = wrong.name if wrong.name in values else _PREFIX + wrong.name.upper()
+            raise SettingsError(f"{name} {wrong.reason}") from error
 
     @model_validator(mode="after")
     def _check(self) -> ServiceSettings:
         if 0 < self.held_bytes < (least := 6 * self.max_bytes):
-            raise SettingsError(f"held_bytes must be at least {least} for uploads of max_bytes")
+            raise _Wrong("held_bytes", f"must be at least {least} for uploads of max_bytes")
         if 0 < self.page_bytes < (least := 4 * self.max_batch_bytes + 16_000_000):
-            raise SettingsError(f"page_bytes must be at least {least} for such batches")
+            raise _Wrong("page_bytes", f"must be at least {least} for such batches")
         if not 0 <= self.port <= 65535:
-            raise SettingsError(f"port must lie within 0..65535, not {self.port}")
+            raise _Wrong("port", f"must lie within 0..65535, not {self.port}")
         if self.cache not in ("disk", "off") and not self.cache.startswith(_REDIS):
-            raise SettingsError(f"cache must be disk, off or a redis:// URL, not {self.cache!r}")
+            raise _Wrong("cache", f"must be disk, off or a redis:// URL, not {self.cache!r}")
         if self.rate:
             try:
                 parse_rate(self.rate)
             except ValueError as error:
-                raise SettingsError(f"rate must look like 60/minute, not {self.rate!r}") from error
+                raise _Wrong("rate", f"must look like 60/minute, not {self.rate!r}") from error
         for proxy in self.proxies:
             try:
                 ip_network(proxy)
             except ValueError as error:
-                raise SettingsError(
-                    f"proxies must be addresses or networks such as 10.0.0.0/8: {error}"
-                ) from error
+                reason = f"must be addresses or networks such as 10.0.0.0/8: {error}"
+                raise _Wrong("proxies", reason) from error
         for host in self.hosts:
             if not re.fullmatch(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", host):
-                raise SettingsError(f"hosts must be names in small letters, without port: {host!r}")
+                raise _Wrong("hosts", f"must be names in small letters, without port: {host!r}")
         for origin in self.frames:
             if not re.fullmatch(r"\*|https?://(\*\.)?[A-Za-z0-9.-]+(:\d+)?", origin):
-                raise SettingsError(f"frames must be origins such as https://a.org: {origin!r}")
+                raise _Wrong("frames", f"must be origins such as https://a.org: {origin!r}")
+        for origin in self.cors:  # also those of apps: capacitor://localhost
+            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^\s/]+", origin):
+                raise _Wrong("cors", f"must be origins such as https://a.org: {origin!r}")
         if "*" in self.cors and self.api_keys:
-            raise SettingsError("cors: name the origins; * together with API keys is too open")
+            raise _Wrong("cors", "must name the origins: * together with API keys is too open")
         return self
 
     @property
@@ -234,15 +253,27 @@ class ServiceSettings(BaseSettings):
         return not self.public if self.fetch is None else self.fetch
 
 
-def _message(error: ValidationError) -> str:
-    """Say what is wrong with the first value that is, in one line."""
+def strangers(names: Iterable[str]) -> dict[str, str]:
+    """Return the variables that no part of Wisp has, with the known one that is nearest, or ""."""
+    known = [*map(str.upper, ServiceSettings.model_fields), *_OTHERS]
+    found = {}
+    for name in names:
+        plain = name.upper()  # any case will do for those that are known
+        if plain.startswith(_PREFIX) and (own := plain.removeprefix(_PREFIX)) not in known:
+            close = difflib.get_close_matches(own, known, 1)
+            found[name] = _PREFIX + close[0] if close else ""
+    return found
+
+
+def _first(error: ValidationError) -> _Wrong:
+    """Say what is wrong with the first value that is."""
     wrong = error.errors(include_url=False)[0]
     name, kind, value = str(wrong["loc"][0]), wrong["type"], wrong["input"]
     if kind == "greater_than_equal":
-        return f"{name} must be at least {wrong['ctx']['ge']:g}, not {value}"
+        return _Wrong(name, f"must be at least {wrong['ctx']['ge']:g}, not {value}")
     if kind == "extra_forbidden":
-        return f"there is no setting {name!r}"
-    return f"WISP_{name.upper()} must be {_KINDS.get(kind, wrong['msg'])}, not {value!r}"
+        return _Wrong(name, "is no setting")
+    return _Wrong(name, f"must be {_KINDS.get(kind, wrong['msg'])}, not {value!r}")
 
 
 _KINDS = {

@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from skimage import data
 
-from service.settings import ServiceSettings, SettingsError
+from service.settings import ServiceSettings, SettingsError, strangers
 from tests.service.conftest import encoded
 from tests.service.test_wisp_api import post
 
@@ -206,7 +206,7 @@ def test_settings_from_the_environment(monkeypatch, tmp_path):
         "WISP_PORT": " 9000",
         "WISP_MAX_BYTES": "10_000_000",
         "WISP_PUBLIC": "Yes ",
-        "WISP_WEB": "",
+        "WISP_WEB": "no",
         "WISP_API_KEYS": "a, b,",
         "WISP_FETCH": "on",
         "WISP_DATA": str(tmp_path),
@@ -221,6 +221,10 @@ def test_settings_from_the_environment(monkeypatch, tmp_path):
     assert settings.data == tmp_path
     assert ServiceSettings(port=1).port == 1
     monkeypatch.setenv("WISP_FETCH", "")
+    monkeypatch.setenv("WISP_DATA", "")
+    assert ServiceSettings().data == ServiceSettings.model_fields["data"].get_default(
+        call_default_factory=True
+    )
     assert not ServiceSettings().fetches and ServiceSettings(public=False).fetches
 
 
@@ -232,13 +236,15 @@ def test_settings_without_an_environment():
     ("environment", "message"),
     [
         ({"PORT": "many"}, "WISP_PORT must be a whole number, not 'many'"),
-        ({"PORT": "70000"}, "port must lie within 0..65535, not 70000"),
+        ({"PORT": "70000"}, "WISP_PORT must lie within 0..65535, not 70000"),
         ({"PUBLIC": "perhaps"}, "WISP_PUBLIC must be true or false, not 'perhaps'"),
         ({"TIMEOUT": "soon"}, "WISP_TIMEOUT must be a number, not 'soon'"),
-        ({"CONCURRENCY": "0"}, "concurrency must be at least 1, not 0"),
-        ({"CACHE": "memcached://x"}, "cache must be disk, off or a redis"),
-        ({"RATE": "often"}, "rate must look like 60/minute"),
-        ({"CORS": "*", "API_KEYS": "a"}, "cors: name the origins"),
+        ({"CONCURRENCY": "0"}, "WISP_CONCURRENCY must be at least 1, not 0"),
+        ({"CACHE": "memcached://x"}, "WISP_CACHE must be disk, off or a redis"),
+        ({"RATE": "often"}, "WISP_RATE must look like 60/minute"),
+        ({"RESULT_HOURS": "-1"}, "WISP_RESULT_HOURS must be at least 0, not -1"),
+        ({"CORS": "foo"}, "WISP_CORS must be origins such as https://a.org: 'foo'"),
+        ({"CORS": "*", "API_KEYS": "a"}, "WISP_CORS must name the origins"),
     ],
 )
 def test_settings_that_cannot_be(monkeypatch, environment, message):
@@ -246,3 +252,13 @@ def test_settings_that_cannot_be(monkeypatch, environment, message):
         monkeypatch.setenv(f"WISP_{name}", text)
     with pytest.raises(SettingsError, match=message):
         ServiceSettings()
+
+
+def test_a_misspelt_variable_is_found_with_the_one_that_was_meant():
+    names = ("WISP_PUBILC", "WISP_XYZ", "WISP_HOME", "WISP_MODELS_URL", "wisp_port", "PATH")
+    assert strangers(names) == {"WISP_PUBILC": "WISP_PUBLIC", "WISP_XYZ": ""}
+
+
+def test_an_option_is_not_told_as_a_variable():
+    with pytest.raises(SettingsError, match="^port must lie"):
+        ServiceSettings(port=70000)

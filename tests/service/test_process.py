@@ -136,7 +136,7 @@ def test_a_client_that_hangs_up_frees_its_work(nets, tmp_path, photo):
 
 
 def test_the_log_is_json_with_ids_and_no_content(nets, tmp_path, photo):
-    with live(nets, tmp_path / "data", "--no-web") as server:
+    with live(nets, tmp_path / "data", "--no-web", pubilc="1") as server:
         files = {"file": ("my-secret-name.jpg", photo)}
         body = post(server.url + URL, files=files, headers={"X-Request-ID": "find-me"}).json()
         get(server.url + body["result_url"])
@@ -145,6 +145,8 @@ def test_the_log_is_json_with_ids_and_no_content(nets, tmp_path, photo):
     lines = [json.loads(line) for line in text.splitlines()]
     (line,) = [line for line in lines if line.get("id") == "find-me"]
     assert line["status"] == 200 and line["route"] == URL and line["model"] == "tiny"
+    (warning,) = [line["message"] for line in lines if line["level"] == "warning"]
+    assert warning == "no part of Wisp has a variable WISP_PUBILC: did you mean WISP_PUBLIC?"
     assert "my-secret-name" not in text
     assert body["result_url"].split("/")[-1].split(".")[0] not in text
 
