@@ -39,7 +39,7 @@ from wisp.video import (
 )
 
 #: The request's files in the working folder.
-CLIP, BEHIND = Path("clip"), Path("behind")
+CLIP, BEHIND = Path("file"), Path("background_file")
 
 #: Bytes that the networks and the coders take by themselves, that each core adds with its threads,
 #: and that a pixel of a frame takes at most.

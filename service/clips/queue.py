@@ -49,7 +49,8 @@ _SILENCE = 120.0
 _PATIENCE = 60.0  # seconds after which a client may come again
 _REMEMBERED = 500  # jobs that are done
 _STOPPED = Problem(499, "gone", "the clip was stopped")
-_INPUTS = ("clip", "behind")
+#: Files in the folder of a job, by their fields of the form: what is said of them names them so.
+_INPUTS = ("file", "background_file")
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from service.clips.child import main; main()"
@@ -162,9 +163,10 @@ class Clips:
     def _copy(self, path: str, target: Path, job: ClipJob) -> None:
         size = self._files.size(path, job.owner)
         if size > self.settings.clip_bytes:
-            raise TooLarge(f"the clip is larger than {self.settings.clip_bytes / 1e6:.0f} MB")
+            largest = self.settings.clip_bytes / 1e6
+            raise TooLarge(f"{target.name} is larger than {largest:.0f} MB")
         if not size:
-            raise BadRequest("the file is empty", code="invalid_file")
+            raise BadRequest(f"{target.name} is empty", code="invalid_file")
         self._files.grow(job.room, size)
         with self._files.opened(path, job.owner) as source, target.open("xb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)

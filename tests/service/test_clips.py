@@ -187,6 +187,15 @@ def test_hostile_clips_end_with_their_reason_and_name_no_path(serve, clip, tmp_p
         assert left(client) == []
 
 
+@pytest.mark.parametrize("field", ["file", "background_file"])
+def test_what_is_no_clip_is_told_by_its_field(client, clip, field):
+    files = {"file": clip, "background_file": clip} | {field: b"no clip"}
+    told = ended(client, client.post(URL, files=files))
+    assert told["detail"].startswith(f"{field} cannot be read as a clip")
+    empty = client.post(URL, files=files | {field: ("a.mp4", b"")})
+    assert empty.json()["detail"] == f"{field} is empty"
+
+
 SLEEP = "import time; time.sleep(600)"
 SAY = 'import time; print(\'{"frames": 1, "of": 9}\', flush=True); '
 
