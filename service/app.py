@@ -120,9 +120,9 @@ def create_app(settings: ServiceSettings, **fetch_options: Any) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await queue.warm()
+        _, state = await asyncio.gather(queue.warm(), cache.probe())
         context.ready = True
-        log.info("ready", extra={"wisp": {"models": engine.loaded(), "cache": cache.state}})
+        log.info("ready", extra={"wisp": {"models": engine.loaded(), "cache": state}})
         yield
         await clips.close()
         await queue.drain(settings.drain)

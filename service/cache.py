@@ -97,6 +97,11 @@ class Cache:
             return "off"
         return "resting" if time.monotonic() < self._rests_until else "ok"
 
+    async def probe(self) -> str:
+        """Ask the store for something, and return its state as it then is."""
+        await self.get("probe")
+        return self.state
+
     async def get(self, key: str) -> bytes | None:
         """Return what was stored, or None: not there, too slow, or broken."""
         if self._store is None or self.state == "resting":

@@ -30,7 +30,7 @@ async def readyz(context: Wisp) -> Response:
         "status": "ok" if ready else "stopping" if context.queue.closing else "starting",
         "queued": context.queue.queued,
         "running": context.queue.running,
-        "cache": context.queue.cache.state,
+        "cache": await context.queue.cache.probe(),
     }
     return JSONResponse(state, 200 if ready else 503)
 

@@ -148,6 +148,20 @@ def test_redis_that_is_not_there_costs_nothing(serve, photo):
         assert (answer.status_code, answer.headers["x-wisp-cached"]) == (200, "false")
 
 
+def test_a_cache_out_of_reach_is_told_at_the_start_and_when_asked(serve, caplog):
+    service = serve(cache="redis://127.0.0.1:1/0")
+    assert "cache failed, resting" in caplog.text
+    answer = service.get("/readyz")
+    assert (answer.status_code, answer.json()["cache"]) == (200, "resting")
+
+
+def test_readyz_finds_a_cache_that_is_gone_since(serve, monkeypatch):
+    service = serve(cache="disk")
+    assert service.get("/readyz").json()["cache"] == "ok"
+    monkeypatch.setattr(service.app.state.wisp.queue.cache, "_store", Broken())
+    assert service.get("/readyz").json()["cache"] == "resting"
+
+
 class RealRedis:
     """A server of its own on a free port, to be killed and started again."""
 
