@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import File, Form, Request, UploadFile
 from fastapi.dependencies.models import Dependant
 
-from pipeline import Output, output
+from pipeline import Output, layout, output
 from pipeline.id_photo import ID_PHOTOS
 from pipeline.selection import HOLES, KEEP, Selection
 from pipeline.sizes import SHOPS
@@ -74,6 +74,8 @@ async def parse_output(
         if behind is not None:
             raise BadRequest("background and background_file: give one of the two")
         behind = await uploaded(background_file, context)
+    if any(layout.margins(margin, 100, 100)) and not (crop or size):
+        raise BadRequest("margin is for crop and for size")
     return Output(
         format=format.value,
         quality=quality,

@@ -29,7 +29,11 @@ def test_kill_9_leaves_nothing_half_and_everything_opens_again(nets, tmp_path, p
         def pour(number: int) -> None:
             while not stop.is_set():
                 try:
-                    post(server.url + URL, files={"file": photo}, data={"margin": f"{number}px"})
+                    post(
+                        server.url + URL,
+                        files={"file": photo},
+                        data={"crop": "1", "margin": f"{number}px"},
+                    )
                 except httpx.HTTPError:
                     return
                 number += 10
@@ -71,7 +75,7 @@ Engine.run = wait
         answers = []
 
         def ask(number: int) -> None:
-            fields = {"margin": f"{number}px"}
+            fields = {"crop": "1", "margin": f"{number}px"}
             with httpx.Client(timeout=60) as client:
                 answers.append(client.post(server.url + URL, files={"file": photo}, data=fields))
 
@@ -182,7 +186,7 @@ def test_a_crowd_gets_its_answers_or_503_at_once(serve, photo, nets):
         answer = client.post(
             URL,
             files={"file": photo},
-            data={"margin": f"{number}px"},
+            data={"crop": "1", "margin": f"{number}px"},
             headers={"Accept": "image/*"},
         )
         answers.append((answer, time.perf_counter() - start))

@@ -119,6 +119,7 @@ def _sharp(nets):
         {"background": "no-colour"},
         {"background": "red", "only_mask": "true"},
         {"crop": "true", "margin": "wide"},
+        {"margin": "5%"},
         {"model": "../../etc/passwd"},
         {"model": "unknown"},
     ],
