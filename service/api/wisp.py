@@ -161,7 +161,7 @@ async def _kept(request: Request, context: Wisp, answer: Answer) -> Response:
         result_url=f"{request.scope.get('root_path', '')}/results/{kept.name}.{answer.format}",
         expires_at=expires.isoformat(timespec="seconds"),
         bytes=len(answer.data),
-        notes=list(answer.notes),
+        notes=[*answer.notes, *(["no subject found"] if answer.empty else [])],
         **{
             name: value
             for name, value in asdict(answer).items()

@@ -190,7 +190,13 @@ def test_no_room_for_results_is_507_and_costs_no_picture(serve, photo):
 
 def test_an_empty_scene_says_so(serve, nets, photo):
     service = serve(model=str(nets / "nothing.onnx"))
-    assert post(service, photo, accept="*/*").json()["empty"] is True
+    body = post(service, photo, accept="*/*").json()
+    assert body["empty"] is True and body["notes"] == ["no subject found"]
+    nothing = {"mask": encoded(np.zeros((64, 64), np.uint8), "PNG")}  # of a mask one is sure
+    for files in ({}, nothing):
+        answer = post(service, photo, accept="*/*", files=files)
+        assert answer.json()["confidence"] == 0 and answer.json()["empty"]
+        assert answer.headers["x-wisp-confidence"] == "0.000"
 
 
 def test_health_and_metrics(client, photo):
