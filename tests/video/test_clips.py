@@ -252,6 +252,28 @@ def test_a_clip_that_breaks_off(tmp_path):
     report = cut(tmp_path / "a.mkv", tmp_path / "b.mkv")
     assert 5 < report.frames < 40
     assert len(ffmpeg(tmp_path / "b.mkv")) == report.frames
+    assert any("is the file whole?" in note for note in report.notes)
+
+
+def test_frames_whose_times_start_over_are_told_of(tmp_path):
+    write_clip(tmp_path / "a.ts", 5)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * (tmp_path / "a.ts").read_bytes())
+    report = cut(joined, tmp_path / "b.mkv")
+    assert report.frames == 5
+    (note,) = report.notes
+    assert note.startswith("5 frames left out, whose times start over")
+
+
+def test_frames_of_another_size_are_told_of(tmp_path):
+    write_clip(tmp_path / "a.ts", 5)
+    write_clip(tmp_path / "b.ts", 5, size=(32, 48), times=[1000 + 40 * n for n in range(5)])
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    report = cut(joined, tmp_path / "b.mkv")
+    assert report.frames == 10
+    (note,) = report.notes
+    assert note.startswith("5 frames of another size")
 
 
 def test_a_clip_that_stands_still_holds_one_frame_and_not_all(tmp_path):

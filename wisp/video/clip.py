@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wisp.video.errors import ClipError, ClipTooLarge
+from wisp.video.found import Found
 
 # ITU-T H.273: the code points of what a clip says about its colours.
 UNSPECIFIED, BT709, BT601 = 2, 1, 6
@@ -107,6 +108,10 @@ class Clip:
         What the user may want to know, a short sentence each.
     limits
         How much it may be; None is any.
+    length
+        Seconds, as the container says; 0 where it does not.
+    found
+        What is found out about it as its frames are read.
     """
 
     path: Path
@@ -118,6 +123,8 @@ class Clip:
     aspect: Fraction = Fraction(1)
     notes: tuple[str, ...] = ()
     limits: Limits | None = None
+    length: float = 0.0
+    found: Found = field(default_factory=Found, compare=False)
 
     def frames(self, after: int | None = None) -> Iterator[Frame]:
         """Decode the frames in the order of their times; only those later than ``after``, if given.
@@ -191,11 +198,18 @@ def open_clip(path: Path, limits: Limits | None = None) -> Clip:
             1 / aspect if turned else aspect,
             tuple(notes),
             limits,
+            _length(container, stream),
         )
 
 
 def _by_length(container: Any, rate: Fraction) -> int | None:
     return round(container.duration / av.time_base * rate) if container.duration else None
+
+
+def _length(container: Any, stream: Any) -> float:
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
 
 
 #: A playlist names other files, and addresses on the network: none of them is opened.
@@ -249,6 +263,7 @@ def _decoded(container: Any, stream: Any, clip: Clip) -> Iterator[Frame]:
     waiting: list[int] = []  # times of packets whose pictures have not come yet, earliest first
     before: Frame | None = None
     step = max(1, round(1 / (clip.rate * clip.time_base)))
+    first = 0
     for decoded in _frames(container, stream, errors, waiting):
         pts = decoded.pts
         if pts is None:
@@ -262,7 +277,9 @@ def _decoded(container: Any, stream: Any, clip: Clip) -> Iterator[Frame]:
         if not waiting:
             errors.clear()
         if before and pts <= before.pts:
-            continue  # no clip can show two pictures at a time
+            clip.found.late += 1  # no clip can show two pictures at a time
+            continue
+        first = pts if before is None else first
         picture = _upright(decoded, clip)
         before = Frame(picture, pts, decoded.duration or 0, bool(decoded.is_corrupt))
         yield before
@@ -271,6 +288,15 @@ def _decoded(container: Any, stream: Any, clip: Clip) -> Iterator[Frame]:
         if lost > before.pts:
             before = Frame(before.image, lost, 0, True)
             yield before
+    if before:
+        clip.found.missing = _missing(clip, first, before.pts + max(step, before.duration), step)
+
+
+def _missing(clip: Clip, begin: int, end: int, step: int) -> float:
+    """Seconds that are not there at the end. Sound often lasts a frame or two longer."""
+    # Some containers count their length from 0, others from the first frame.
+    missing = clip.length - float(max(end, end - begin) * clip.time_base)
+    return missing if missing > 3 * step * clip.time_base else 0.0
 
 
 def _upright(decoded: Any, clip: Clip) -> NDArray[np.uint8]:
@@ -279,5 +305,6 @@ def _upright(decoded: Any, clip: Clip) -> NDArray[np.uint8]:
     if turned.shape[:2] != clip.size:  # the clip changes its size on the way
         import cv2
 
+        clip.found.resized += 1
         turned = cv2.resize(turned, clip.size[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(turned, np.uint8)

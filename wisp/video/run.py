@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.selection import Selection
 from wisp.video.behind import Behind
-from wisp.video.clip import Frame
+from wisp.video.clip import Clip, Frame
 from wisp.video.cutout import CutoutVideo
 from wisp.video.sinks import ClipFile, Sink
 from wisp.video.sources import Source
@@ -100,7 +100,8 @@ def cut_clip(
             if stop and stop():
                 whole = False
                 break
-        notes = (*source.notes, *sink.finish(whole))
+        found = source.found.notes if isinstance(source, Clip) else ()
+        notes = (*source.notes, *found, *sink.finish(whole))
     except BaseException:
         sink.abandon()
         raise
