@@ -184,6 +184,12 @@ def test_a_failed_photo_makes_the_exit_code_one_also_the_next_time(tmp_path):
         (["in", "out", "--shard", "three"], "--shard is K/N"),
         (["in", "in"], "holds the photos"),
         (["empty", "out"], "no pictures in"),
+        (["nowhere", "out"], "there is no nowhere"),
+        (["empty.csv", "out"], "no pictures in"),
+        (["empty.tar", "out"], "no pictures in"),
+        (["", "out"], "a name is empty"),
+        (["in", ""], "a name is empty"),
+        (["in", "out", "--model", "bad.onnx"], "bad.onnx cannot be opened"),
         (["in", "nowhere://x"], "nowhere"),
         (["in", "out", "--column", "image"], "is no table"),
         (["in", "out", "--model", "none"], "none"),
@@ -194,9 +200,15 @@ def test_wrong_wishes_are_said_in_a_line(tmp_path, monkeypatch, arguments, messa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(b"")
+    with tarfile.open(tmp_path / "empty.tar", "w"):
+        pass
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.csv").write_text("path\n")
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    before = sorted(tmp_path.rglob("*"))
     done = CliRunner().invoke(scale, arguments)
     assert done.exit_code != 0 and message in str(done.output) + str(done.exception)
+    assert sorted(tmp_path.rglob("*")) == before  # nothing that another run would trip over
 
 
 def test_a_batch_of_columns(photos):

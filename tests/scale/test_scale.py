@@ -419,8 +419,11 @@ def test_other_settings_are_refused(tmp_path):
         run(str(tmp_path / "in"), str(tmp_path / "out"), facts={"model": "other"})
     with pytest.raises(SettingsError, match="to: files → parquet"):
         run(str(tmp_path / "in"), str(tmp_path / "out"), to="parquet")
-    with pytest.raises(SettingsError, match="settings: 0"):
+    with pytest.raises(SettingsError, match="another option.* or delete _wisp in it"):
         run(str(tmp_path / "in"), str(tmp_path / "out"), digest="1" * 16)
+    look = {"model": "fake", "output": {"background": "white"}}
+    with pytest.raises(SettingsError, match=r"run \(background: default → white\)"):
+        run(str(tmp_path / "in"), str(tmp_path / "out"), facts=look, digest="1" * 16)
     with pytest.raises(SettingsError, match="begun with 1 shards"):
         run(str(tmp_path / "in"), str(tmp_path / "out"), shards=2)
     os.rename(tmp_path / "in", tmp_path / "elsewhere")

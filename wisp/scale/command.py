@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -126,6 +127,8 @@ def _run(request: Request, settings: Settings, output: Output) -> int:
     from wisp.scale.summary import Wish
     from wisp.scale.workers import inline, processes
 
+    if "" in (request.source, request.target):
+        raise click.UsageError("a name is empty: is a variable of the shell not set?")
     quiet, part = request.quiet, _part(request.shard)
     out = open_place(request.target)
     source = open_source(request.source, request.column, request.name_column, avoid=out.address)
@@ -140,6 +143,8 @@ def _run(request: Request, settings: Settings, output: Output) -> int:
     jobs = request.jobs or usable_cores()
     alone = out.here_alone or "memory://" in request.source  # other processes see another memory
     hand = Hand(Cutter(settings, output), out if request.to == "files" and not alone else None)
+    if request.engine == "local" and any(map(os.path.isfile, (settings.model, settings.refiner))):
+        Cutter(settings, output).open()  # a file may hold no network: that is said before all else
     if request.engine == "ray":
         execute = over_ray(request.address, request.jobs)
     elif alone:

@@ -69,12 +69,11 @@ class Ledger:
             self._place.delete(_RUN)
             return None
         wanted = json.loads(json.dumps({**facts, "format": _FORMAT}))
-        other = [key for key in wanted if settled.get(key) != wanted[key]]
-        if other:
-            differences = "; ".join(f"{key}: {settled.get(key)} → {wanted[key]}" for key in other)
+        if any(settled.get(key) != wanted[key] for key in wanted):
+            changes = _changes(settled, wanted)
             raise SettingsError(
-                f"{self._place.address} holds cutouts of another run ({differences}): "
-                "repeat its settings, or give another place"
+                f"{self._place.address} holds cutouts of another run ({changes}): "
+                f"repeat its settings, give another place, or delete {FOLDER} in it to begin anew"
             )
         return dict(settled)
 
@@ -125,6 +124,19 @@ class Ledger:
             name = _file(shard, number)
             self._place.delete(f"{_SHARDS}/{name}")
             self._names.discard(name)
+
+
+def _changes(settled: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Say in words what differs between two runs."""
+    before, now = ({**facts, **facts.get("output", {})} for facts in (settled, wanted))
+    keys = (before.keys() | now.keys()) - {"output", "settings", "shards"}
+    changes = [
+        f"{key}: {before.get(key, 'default')} → {now.get(key, 'default')}"
+        for key in sorted(keys)
+        if before.get(key) != now.get(key)
+    ]
+    # All settings are in a digest: what is not named above is in it alone.
+    return "; ".join(changes) or "another option, such as --views, or another version of a network"
 
 
 def _file(shard: str, part: int) -> str:

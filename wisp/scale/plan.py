@@ -139,6 +139,8 @@ def plan_listed(
     known = agree(None)
     spill = Spill(part, known)
     spill.fill(source.items(), tell)
+    if not spill.photos:  # then nothing is settled, and nothing written
+        return 0, iter(())
     number = agree(known or default_shards(spill.photos, part))
     if number is None or (number != known and number % part.total):
         raise SettingsError(

@@ -110,9 +110,9 @@ class _Run:
         if not isinstance(source, Listed):
             if wish.shards:
                 raise SettingsError("the source's own files are the shards: leave their number out")
-            if begun is None:
-                self._ledger.settle(facts)
-            yield from plan_packed(source, wish.part)
+            for shard in plan_packed(source, wish.part):
+                begun = begun or self._ledger.settle(facts)  # not before there is something to do
+                yield shard
             return
 
         def agree(proposed: int | None) -> int | None:

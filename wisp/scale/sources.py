@@ -124,6 +124,8 @@ def open_source(
         return Listed(place.address, lambda: addressed(records(place), base, column, names))
     if column or names:
         raise SettingsError(f"{address} is no table: a column is for .csv, .jsonl and .parquet")
+    if place.local and not _MAGIC.search(place.root) and not place.fs.exists(place.root):
+        raise SettingsError(f"there is no {address}")
     return Listed(place.address, lambda: _below(place, avoid))
 
 
