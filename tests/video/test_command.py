@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from pipeline.errors import OutputError
 from tests import networks
 from tests.video.conftest import HEIGHT, WIDTH, av, ffmpeg, picture, write_clip
 from wisp.video.command import video
@@ -48,7 +49,8 @@ def test_a_clip(run, tmp_path):
     again = run("a.mp4", "-o", "b.mov")
     assert again.exit_code == 2
     assert "--overwrite" in again.stderr
-    assert "is finished" in run("a.mp4", "-o", "b.mov", "--resume").stderr
+    finished = run("a.mp4", "-o", "b.mov", "--resume")
+    assert finished.exit_code == 0 and "is finished" in finished.stderr
     assert run("a.mp4", "-o", "b.mov", "--overwrite", "-q").stderr == ""
 
 
@@ -112,8 +114,9 @@ def test_a_box_and_a_point_say_what_to_cut(run, tmp_path):
         assert all(frame[24, 10 + number] > 200 for number, frame in enumerate(alpha))
     stopped = run("a.mp4", "-o", "frames/%05d.png", *hint, "--resume")
     assert stopped.exit_code == 2 and "in one go" in stopped.stderr
-    again = run("a.mp4", "-o", "b.mov", "--resume", "--box", "0,0,1.5,1")
-    assert again.exit_code == 2
+    outside = run("a.mp4", "-o", "c.mov", "--box", "70,50,80,60")
+    assert outside.exit_code == 2 and "not inside" in outside.stderr
+    assert not (tmp_path / ".c.mov.parts").exists()
 
 
 def write_two(path: Path) -> None:
@@ -142,6 +145,9 @@ def write_two(path: Path) -> None:
         (("-", "-o", "b.mov", "--raw", "yuv420p", "64x48"), "one of rgb24"),
         (("-", "-o", "b.mov", "--raw", "rgb24", "64"), "looks like 1920x1080"),
         (("f%05d.png", "-o", "b.mov", "--fps", "0"), "--fps is a number"),
+        (("", "-o", "b.mov"), "a name is empty"),
+        (("a.mp4", "-o", ""), "a name is empty"),
+        (("-", "-o", "b.mov", "--raw", "rgb24", "64x48"), "not one came"),
     ],
 )
 def test_one_line_says_what_is_wrong(run, tmp_path, args, message):
@@ -151,6 +157,45 @@ def test_one_line_says_what_is_wrong(run, tmp_path, args, message):
     assert message in done.stderr
     assert "Traceback" not in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_pictures_are_overwritten_when_asked_and_leave_no_older_ones(run, tmp_path):
+    write_clip(tmp_path / "a.mp4", 6)
+    write_clip(tmp_path / "short.mp4", 3)
+    (tmp_path / "frames").mkdir()
+    assert run("a.mp4", "-o", "frames/%05d.png").exit_code == 0
+    before = (tmp_path / "frames" / "00001.png").stat().st_mtime_ns
+    again = run("short.mp4", "-o", "frames/%05d.png")
+    assert again.exit_code == 2 and "--overwrite writes over it" in again.stderr
+    assert (tmp_path / "frames" / "00001.png").stat().st_mtime_ns == before
+    own = run("frames", "-o", "frames/%05d.png", "--overwrite")
+    assert own.exit_code == 2 and "is the clip itself" in own.stderr
+    assert run("short.mp4", "-o", "frames/%05d.png", "--overwrite").exit_code == 0
+    assert len(list((tmp_path / "frames").iterdir())) == 3
+
+
+def test_a_clip_without_a_subject_is_told_of(run, tmp_path):
+    write_two(tmp_path / "a.mp4")
+    for hint, told in (("0,0,0.1,0.1", True), ("0,0,0.5,1", False)):
+        done = run("a.mp4", "-o", "b.mov", "--box", hint, "--overwrite")
+        assert done.exit_code == 0 and ("no subject found" in done.stderr) == told
+
+
+def test_a_wrong_ending_is_a_wrong_command(run, tmp_path):
+    write_clip(tmp_path / "a.mp4", 2)
+    assert run("a.mp4", "-o", "b.avi").exit_code == 2
+
+
+def test_what_a_failure_leaves_is_told_of(run, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OutputError("cannot write b.mov: no space left on device")
+
+    write_clip(tmp_path / "a.mp4", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("wisp.video.parts.Parts.join", full)
+        done = run("a.mp4", "-o", "b.mov")
+    assert done.exit_code == 1 and "--resume goes on" in done.stderr
+    assert run("a.mp4", "-o", "b.mov", "--resume").exit_code == 0
 
 
 def test_raw_frames_through_a_pipe(run):

@@ -12,8 +12,8 @@ import pytest
 from pipeline import Output, OutputError, SettingsError
 from pipeline.selection import Selection
 from tests.conftest import fake_cutout
-from tests.video.conftest import av, cut, ffmpeg, packets, write_clip
-from wisp.video import Behind, CutoutVideo, cut_clip, open_source, parts, sink_for
+from tests.video.conftest import av, cut, ffmpeg, packets, picture, write_clip
+from wisp.video import Behind, ClipError, CutoutVideo, cut_clip, open_source, parts, sink_for
 from wisp.video.sources import Raw
 
 FRAMES = 30
@@ -106,6 +106,33 @@ def test_what_a_crash_leaves_can_be_gone_on_with(clip, tmp_path, monkeypatch):
     assert [len(times) for times in listed["times"]] == [8, 8, 2]
     assert cut(clip, target, resume=True).frames == FRAMES
     assert len(ffmpeg(target)) == FRAMES
+
+
+def raw(tmp_path, frames: float):
+    """Cut out raw frames of which the last breaks off."""
+    pixels = (picture(n).tobytes() for n in range(round(frames + 1)))
+    stream = io.BytesIO(b"".join(pixels)[: int(frames * 48 * 64 * 3)])
+    source = Raw(stream, "rgb24", (48, 64), Fraction(25))
+    sink = sink_for(tmp_path / "b.mkv", source, True, False, {})
+    with pytest.raises(ClipError, match="raw frames"):
+        cut_clip(source, sink, CutoutVideo(fake_cutout), Behind(Output(), source.size))
+
+
+def test_a_source_at_fault_leaves_no_less_than_a_part(tmp_path):
+    raw(tmp_path, 7.5)
+    assert list(tmp_path.iterdir()) == []
+    raw(tmp_path, 20.5)
+    assert (tmp_path / ".b.mkv.parts" / "parts.json").is_file()
+
+
+def test_a_full_disk_leaves_nothing_that_cannot_be_gone_on_with(clip, tmp_path, monkeypatch):
+    def full(path, data):
+        raise OutputError("no space left on device")
+
+    monkeypatch.setattr("wisp.video.parts.image_io.write", full)
+    with pytest.raises(OutputError, match="no space left"):
+        cut(clip, tmp_path / "b.mkv")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
 def test_an_error_leaves_no_half_loop(clip, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -222,6 +223,8 @@ def opened(path: Path) -> Iterator[Any]:
     with ExitStack() as stack:
         try:
             file = stack.enter_context(open(path, "rb"))
+            if not os.fstat(file.fileno()).st_size:
+                raise ValueError("the file is empty")
             container = av.open(file, metadata_errors="replace", options=_ALONE)
             stack.enter_context(container)
         except (OSError, ValueError, *_BROKEN) as error:

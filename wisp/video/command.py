@@ -17,7 +17,7 @@ from pipeline import Output
 from pipeline.cli.options import chosen_settings, network_options
 from pipeline.cli.selecting import hint_options, selected
 from pipeline.cli.terminal import hush_libraries, on_terminal, say
-from pipeline.errors import ImageError, SettingsError
+from pipeline.errors import ImageError, SettingsError, UnsupportedFormat, WispError
 from pipeline.memory import compact
 
 _EVERY = 10.0  # seconds between the lines of progress in a pipe
@@ -78,12 +78,15 @@ def video(
       … | wisp video - --raw rgb24 1920x1080 -o - | …
     """
     from wisp.video.cutout import SETTINGS, Cutout, CutoutVideo
+    from wisp.video.parts import parts_folder
     from wisp.video.run import cut_clip
     from wisp.video.sources import is_sequence
 
     hush_libraries()
     compact()
     settings, wanted = chosen_settings(ctx, SETTINGS), selected(ctx).selection
+    if "" in (clip, out):
+        raise click.UsageError("a name is empty: is a variable of the shell not set?")
     if resume and wanted.hinted and is_sequence(Path(out)):
         raise click.UsageError("where a box or points say what to cut, pictures are made in one go")
     choices = {
@@ -92,12 +95,20 @@ def video(
         "refiner": settings.refiner, "refine": settings.refine, "steady": not no_steady,
         "wanted": wanted.key if wanted.hinted else "",
     }  # fmt: skip
-    source, sink, behind = _open(clip, out, raw, fps, resume, overwrite, choices)
+    try:
+        source, sink, behind = _open(clip, out, raw, fps, resume, overwrite, choices)
+    except UnsupportedFormat as error:  # the name of OUT is at fault
+        raise SettingsError(str(error)) from error
     cutout = CutoutVideo(Cutout(settings), steady=not no_steady, wanted=wanted)
     for note in source.notes:
         say(quiet, f"{clip}: {note}")
     with _stoppable() as stop, _progress(sink.written, source.count, quiet) as tell:
-        report = cut_clip(source, sink, cutout, behind, tell, stop)
+        try:
+            report = cut_clip(source, sink, cutout, behind, tell, stop)
+        except WispError:
+            if parts_folder(Path(out)).exists():
+                click.echo("what is done is kept: the same command with --resume goes on", err=True)
+            raise
     _conclude(report, clip, out, quiet)
     ctx.exit(0 if report.whole else 130)
 
@@ -113,9 +124,10 @@ def _open(
 ) -> tuple[Any, Any, Any]:
     """Open what is read and what is written; both are checked before a network is loaded."""
     from wisp.video.behind import Behind, clip_behind
+    from wisp.video.coding import coding_for
     from wisp.video.parts import parts_folder
     from wisp.video.sinks import Pipe, sink_for
-    from wisp.video.sources import RAW, Raw, is_sequence, open_source, raw_size
+    from wisp.video.sources import RAW, Raw, is_sequence, open_source, raw_size, sequence
 
     rate = None if fps is None else _rate(fps)
     if (clip == "-") != (raw is not None):
@@ -142,12 +154,18 @@ def _open(
             raise click.UsageError("frames are nothing for a terminal: pipe them on")
         return source, Pipe(sys.stdout.buffer), behind
     target = Path(out)
-    if target.exists() and clip != "-" and target.resolve() == Path(clip).resolve():
+    pictures = is_sequence(target)
+    there = sequence(target) if pictures else [target] if target.exists() else []
+    read = getattr(source, "pictures", (Path(clip),))
+    if {path.resolve() for path in there} & {path.resolve() for path in read}:
         raise click.UsageError(f"{out} is the clip itself: give another name")
-    if target.exists() and not overwrite and not is_sequence(target):
-        stopped = parts_folder(target).exists()
-        if resume and not stopped:
-            raise click.UsageError(f"{out} is finished: --overwrite does it again")
+    if there and not overwrite:
+        stopped = pictures or parts_folder(target).exists()
+        loop = not pictures and coding_for(target, behind.alpha).loop
+        if resume and not stopped and not loop:  # a script may say --resume every time
+            context = click.get_current_context()
+            say(context.params["quiet"], f"{out} is finished: --overwrite does it again")
+            context.exit(0)
         if not resume:
             ways = "--resume goes on, " if stopped else ""
             raise click.UsageError(f"{out} is there already: {ways}--overwrite writes over it")

@@ -85,15 +85,19 @@ class Parts:
         latest = self._now or (self.times[-1] if self.times else [])
         return latest[-1] if latest else None
 
+    @property
+    def listed(self) -> Path:
+        """What says which parts are finished: without it nothing can be gone on with."""
+        return self.folder / "parts.json"
+
     def begin(self, resume: bool) -> None:
         """Make the folder, or take up the one that is there.
 
         Raises :class:`SettingsError` where it was begun from another clip or with other settings,
         :class:`OutputError` where it cannot be made.
         """
-        listed = self.folder / "parts.json"
-        if resume and listed.is_file():
-            listing = json.loads(listed.read_text())
+        if resume and self.listed.is_file():
+            listing = json.loads(self.listed.read_text())
             if listing["fingerprint"] != json.loads(json.dumps(self.fingerprint)):
                 raise SettingsError(
                     f"{self.target} was begun from another clip, or with other settings: give "
@@ -128,7 +132,7 @@ class Parts:
         self.times.append(self._now)
         self._now = []
         data = {"fingerprint": self.fingerprint, "times": self.times, "counts": self.counts}
-        image_io.write(self.folder / "parts.json", json.dumps(data).encode())
+        image_io.write(self.listed, json.dumps(data).encode())
 
     def join(self, source: Path | None, whole: bool) -> tuple[str, ...]:
         """Join the finished parts into the target, with the sound and subtitles of ``source``.

@@ -11,6 +11,7 @@ from pipeline.selection import Selection
 from wisp.video.behind import Behind
 from wisp.video.clip import Clip, Frame
 from wisp.video.cutout import CutoutVideo
+from wisp.video.errors import ClipError
 from wisp.video.sinks import ClipFile, Sink
 from wisp.video.sources import Source
 
@@ -77,7 +78,7 @@ def cut_clip(
     following = Selection(box=counts["box"]) if "box" in counts else None
     # Not the pictures: where a clip stands still, nothing comes back for as long as it does.
     under_way: deque[tuple[int, bool, bool]] = deque()
-    whole = True
+    whole, empty = True, sink.written == 0
 
     def read() -> Iterator[Frame]:
         for frame, wanted in _todo(source, sink):
@@ -89,6 +90,7 @@ def cut_clip(
             pts, damaged, wanted = under_way.popleft()
             if not wanted:
                 continue
+            empty = empty and result.empty
             sink.write(behind.picture(result, pts * source.time_base), pts)
             del result  # its arrays, while the next one is made
             if cutout.following.box:
@@ -101,9 +103,10 @@ def cut_clip(
                 whole = False
                 break
         found = source.found.notes if isinstance(source, Clip) else ()
-        notes = (*source.notes, *found, *sink.finish(whole))
-    except BaseException:
-        sink.abandon()
+        nothing = ("no subject found",) if empty and sink.written else ()
+        notes = (*source.notes, *found, *nothing, *sink.finish(whole))
+    except BaseException as error:
+        sink.abandon(again=isinstance(error, ClipError))
         raise
     return Report(sink.written, counts.get("damaged", 0), time.perf_counter() - start, whole, notes)
 

@@ -38,8 +38,11 @@ class Sink(Protocol):
         """Make what was written a file that plays, and check it; return notes."""
         ...
 
-    def abandon(self) -> None:
-        """Let go after an error: keep what can be gone on with, and nothing else."""
+    def abandon(self, again: bool) -> None:
+        """Let go after an error: keep what can be gone on with, and nothing else.
+
+        ``again`` says that it would come again, at the same frame: the source is at fault.
+        """
         ...
 
 
@@ -123,12 +126,14 @@ class ClipFile:
             parts.remove()
         return notes
 
-    def abandon(self) -> None:
-        """Keep the frames up to the error."""
+    def abandon(self, again: bool) -> None:
+        """Keep the frames up to the error; less than a part not where it would come again."""
+        parts = self._parts
         with suppress(WispError):  # the error that is under way says more
-            self._parts.finish()
-        if not self._parts.times:
-            self._parts.remove()
+            parts.finish()
+        parts.joined.unlink(missing_ok=True)  # half of it: the disk may be full
+        if not parts.listed.is_file() or (again and len(parts.times) < 2):
+            parts.remove()
 
 
 class Loop:
@@ -172,7 +177,7 @@ class Loop:
             self._partial.unlink(missing_ok=True)
         return ()
 
-    def abandon(self) -> None:
+    def abandon(self, again: bool) -> None:
         """Remove what there is: half a loop is none."""
         with suppress(WispError):
             self._encoder.close()
@@ -181,7 +186,10 @@ class Loop:
 
 @dataclass
 class Sequence:
-    """Pictures in a row, ``frames/00001.png`` first. Each is complete or not there."""
+    """Pictures in a row, ``frames/00001.png`` first. Each is complete or not there.
+
+    Those of an earlier run are deleted with the first one, unless it is gone on with.
+    """
 
     target: Path
     resume: bool = False
@@ -202,14 +210,23 @@ class Sequence:
         pixels = picture.colours
         if picture.alpha is not None:
             pixels = compose.rgba(picture.colours, picture.alpha)
+        if not self.written and not self.resume:  # or a shorter clip would end in an older one
+            self._clear()
         self.written += 1
         image_io.write(numbered(self.target, self.written), image_io.encode(pixels, self._format))
+
+    def _clear(self) -> None:
+        number = 1
+        with as_output_error(self.target):
+            while (old := numbered(self.target, number)).is_file():
+                old.unlink()
+                number += 1
 
     def finish(self, whole: bool) -> tuple[str, ...]:
         """Nothing is left to do: every picture is finished."""
         return ()
 
-    def abandon(self) -> None:
+    def abandon(self, again: bool) -> None:
         """Nothing is left to do."""
 
 
@@ -233,5 +250,5 @@ class Pipe:
         """Nothing is left to do."""
         return ()
 
-    def abandon(self) -> None:
+    def abandon(self, again: bool) -> None:
         """Nothing is left to do."""

@@ -113,7 +113,10 @@ class Raw:
         return 1 / self.rate
 
     def frames(self, after: int | None = None) -> Iterator[Frame]:
-        """Read frames until the pipe ends. Raises :class:`ClipError` where one is not whole."""
+        """Read frames until the pipe ends.
+
+        Raises :class:`ClipError` where one is not whole, or not one came.
+        """
         height, width = self.size
         channels = RAW[self.format]
         whole, number = height * width * channels, 0
@@ -129,6 +132,8 @@ class Raw:
             order = [2, 1, 0] if self.format.startswith("bgr") else [0, 1, 2]
             yield Frame(np.ascontiguousarray(pixels[..., order]), number, 1)
             number += 1
+        if not number:
+            raise ClipError("raw frames: not one came: what is before the pipe wrote nothing")
 
 
 def raw_size(text: str) -> tuple[int, int]:
@@ -149,10 +154,7 @@ def open_source(name: str, rate: Fraction | None = None) -> Source:
     if path.is_dir():
         pictures = sorted(p for p in path.iterdir() if image_io.PICTURE.fullmatch(p.name))
     elif _NUMBER.search(path.name) and not path.exists():
-        before, after = (re.escape(part) for part in _split(path.name))
-        match = re.compile(before + r"(\d+)" + after).fullmatch
-        matches = [(m, p) for p in path.parent.glob("*") if (m := match(p.name))]
-        pictures = [p for m, p in sorted(matches, key=lambda pair: int(pair[0][1]))]
+        pictures = sequence(path)
     else:
         if rate is not None:
             raise SettingsError("a clip has its own times: --fps is for pictures and raw frames")
@@ -169,6 +171,14 @@ def open_source(name: str, rate: Fraction | None = None) -> Source:
 def is_sequence(path: Path) -> bool:
     """Tell whether a name stands for a sequence of pictures: it has a %05d in it."""
     return bool(_NUMBER.search(path.name))
+
+
+def sequence(path: Path) -> list[Path]:
+    """Return the files that a name such as frames/%05d.png stands for, by their numbers."""
+    before, after = (re.escape(part) for part in _split(path.name))
+    match = re.compile(before + r"(\d+)" + after).fullmatch
+    matches = [(m, p) for p in path.parent.glob("*") if (m := match(p.name))]
+    return [p for m, p in sorted(matches, key=lambda pair: int(pair[0][1]))]
 
 
 def numbered(path: Path, number: int) -> Path:
