@@ -107,6 +107,12 @@ def test_a_mask_gets_its_edge(folder: Path) -> None:
         assert len(np.unique(np.asarray(matte))) > 2  # no longer binary
 
 
+def test_the_folder_of_a_result_is_made(folder: Path) -> None:
+    (done,) = talk(server([folder]), ("cut", {"photo": "photo.png", "out": "sub/dir/x.png"}))
+    assert not done.is_error, done.content
+    assert (folder / "sub" / "dir" / "x.png").is_file()
+
+
 def test_nothing_is_lost_and_errors_say_what_to_do(folder: Path) -> None:
     before = (folder / "photo.png").read_bytes()
     (folder / "there.png").write_bytes(b"mine")
@@ -123,6 +129,7 @@ def test_nothing_is_lost_and_errors_say_what_to_do(folder: Path) -> None:
         ({"photo": "photo.png", "box": [0.5, 0.5, 0.1, 0.1]}, "no area"),
         ({"photo": "none.png"}, "none.png"),
         ({"photo": "photo.png", "out": "a.svg"}, "cannot write"),
+        ({"photo": "photo.png", "colour": "red"}, "cut has no argument colour: it has photo, out"),
     ]
     answers = talk(server([folder]), *(("cut", arguments) for arguments, _ in cases))
     for answer, (_, text) in zip(answers, cases, strict=True):

@@ -47,7 +47,7 @@ def write(result: Result, target: Path, output: Output) -> CallToolResult:
     Raises :class:`pipeline.OutputError` where it cannot be written.
     """
     drawing = draw(result, output)
-    files.write(target, drawing.data)
+    files.write(target, drawing.data, parents=True)
     notes = list(result.photo.notes)
     if result.empty:
         notes.append("no subject was found: give a box or a point")

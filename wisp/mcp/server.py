@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import anyio.from_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context, ListRoots, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, ListRootsResult, ToolAnnotations
+from mcp.types import CallToolResult, InputRequiredResult, ListRootsResult, ToolAnnotations
 from pydantic import Field
 
 from pipeline import Cutout, Output, Settings, WispError, __version__, image_io
@@ -210,9 +210,25 @@ def _behind(folders: Folders, background: str | None) -> Layer | None:
         return image_io.read(folders.path(background)).image
 
 
+class _Server(MCPServer):
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Refuse arguments that a tool does not have: they would be passed over in silence."""
+        for tool in await self.list_tools():
+            known = tool.input_schema["properties"]
+            unknown = arguments.keys() - known.keys() if tool.name == name else ()
+            if unknown:
+                raise ToolError(
+                    f"{name} has no argument {', '.join(sorted(unknown))}: it has "
+                    f"{', '.join(known)}"
+                )
+        return await super().call_tool(name, arguments, context)
+
+
 def server(limits: Sequence[Path]) -> MCPServer:
     """Make the server; it touches no file outside of ``limits``, if there are any."""
-    made = MCPServer("wisp", instructions=_INSTRUCTIONS, version=__version__, log_level="WARNING")
+    made = _Server("wisp", instructions=_INSTRUCTIONS, version=__version__, log_level="WARNING")
     tools = Tools(limits)
     writes = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
     made.add_tool(tools.cut, annotations=writes)
