@@ -256,6 +256,25 @@ def test_a_clip_that_breaks_off(tmp_path):
     assert any("is the file whole?" in note for note in report.notes)
 
 
+def test_sound_that_goes_on_longer_is_no_break(tmp_path):
+    write_clip(tmp_path / "a.mp4", 10)
+    write_clip(tmp_path / "b.mp4", 50, sound=True)
+    both = tmp_path / "both.mkv"
+    with (
+        av.open(str(tmp_path / "a.mp4")) as pictures,
+        av.open(str(tmp_path / "b.mp4")) as sound,
+        av.open(str(both), "w") as made,
+    ):
+        read = pictures.streams.video[0], sound.streams.audio[0]
+        added = [made.add_stream_from_template(stream, True) for stream in read]
+        for source, stream, copy in zip((pictures, sound), read, added, strict=True):
+            for packet in source.demux(stream):
+                if packet.size:
+                    packet.stream = copy
+                    made.mux(packet)
+    assert cut(both, tmp_path / "c.mkv").notes == ()
+
+
 def test_frames_whose_times_start_over_are_told_of(tmp_path):
     write_clip(tmp_path / "a.ts", 5)
     joined = tmp_path / "joined.ts"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wisp.video.errors import ClipError, ClipTooLarge
-from wisp.video.found import Found
+from wisp.video.found import Found, said_length
 
 # ITU-T H.273: the code points of what a clip says about its colours.
 UNSPECIFIED, BT709, BT601 = 2, 1, 6
@@ -110,7 +110,7 @@ class Clip:
     limits
         How much it may be; None is any.
     length
-        Seconds, as the container says; 0 where it does not.
+        Seconds that its pictures take, as the container says; 0 where it does not.
     found
         What is found out about it as its frames are read.
     """
@@ -199,18 +199,12 @@ def open_clip(path: Path, limits: Limits | None = None) -> Clip:
             1 / aspect if turned else aspect,
             tuple(notes),
             limits,
-            _length(container, stream),
+            said_length(container, stream),
         )
 
 
 def _by_length(container: Any, rate: Fraction) -> int | None:
     return round(container.duration / av.time_base * rate) if container.duration else None
-
-
-def _length(container: Any, stream: Any) -> float:
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
 
 
 #: A playlist names other files, and addresses on the network: none of them is opened.
@@ -292,14 +286,9 @@ def _decoded(container: Any, stream: Any, clip: Clip) -> Iterator[Frame]:
             before = Frame(before.image, lost, 0, True)
             yield before
     if before:
-        clip.found.missing = _missing(clip, first, before.pts + max(step, before.duration), step)
-
-
-def _missing(clip: Clip, begin: int, end: int, step: int) -> float:
-    """Seconds that are not there at the end. Sound often lasts a frame or two longer."""
-    # Some containers count their length from 0, others from the first frame.
-    missing = clip.length - float(max(end, end - begin) * clip.time_base)
-    return missing if missing > 3 * step * clip.time_base else 0.0
+        end = before.pts + max(step, before.duration)
+        # Some containers count their length from 0, others from the first frame.
+        clip.found.end(clip.length, max(end, end - first) * clip.time_base, step * clip.time_base)
 
 
 def _upright(decoded: Any, clip: Clip) -> NDArray[np.uint8]:

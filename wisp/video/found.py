@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+_DURATION = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")  # as Matroska says it
 
 
 @dataclass
@@ -23,6 +30,11 @@ class Found:
     resized: int = 0
     missing: float = 0.0
 
+    def end(self, length: float, seconds: Fraction, frame: Fraction) -> None:
+        """Note that the pictures end after so many seconds; each takes ``frame`` of them."""
+        missing = length - float(seconds)
+        self.missing = missing if missing > 3 * frame else 0.0  # lengths are rounded
+
     @property
     def notes(self) -> tuple[str, ...]:
         """The same as short sentences."""
@@ -40,3 +52,13 @@ class Found:
                 "is the file whole?"
             )
         return tuple(notes)
+
+
+def said_length(container: Any, stream: Any) -> float:
+    """Return how many seconds its pictures take, as a clip says; 0 where it does not."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if said := _DURATION.fullmatch(stream.metadata.get("DURATION", "")):
+        return 3600 * int(said[1]) + 60 * int(said[2]) + float(said[3])
+    # Of several streams it is the longest one's, and that may be the sound.
+    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
