@@ -109,7 +109,7 @@ def test_wrong_usage() -> None:
     for arguments, message in (
         (["nowhere"], "neither 'builtin' nor a folder"),
         (["builtin", "--methods", "magic"], "no method 'magic'"),
-        (["builtin", "--methods", "coarse", "--model", "no.onnx"], "no model 'no.onnx'"),
+        (["builtin", "--methods", "coarse", "--model", "no.onnx"], "there is no file no.onnx"),
     ):
         result = invoke(*arguments)
         assert result.exit_code == 1 and message in result.output
