@@ -10,9 +10,9 @@ demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py -o demo $(if $(IMAGE),"$(IMAGE)")
 
 # make test [ARGS="-k roi"]: everything of the product: pipeline, service, eval. No PyTorch.
-# make test-all: the trainers' tests too.
+# make test-all: the trainers' tests too. Two processes share the files out, which takes half of the time; ARGS="-n 0" is one.
 test test-all: %: $(VENV)/%
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # make package: sdist and wheel in dist/; then the wheel alone cuts a photo out, in an empty environment.
 EMPTY = $(abspath $(VENV)-empty)

@@ -398,9 +398,9 @@ def test_patches_are_prepared_with_what_a_refiner_sees_of_the_scene(
 ) -> None:
     everything = scenes.Pictures((), tuple((folders / "backgrounds").iterdir()))
     data = scenes.Data(
-        shard_size=8, cells=(1.5, 2.0), stage1=(),
+        shard_size=2, cells=(1.5, 2.0), stage1=(),
         corrector=str(networks.constant_stage2(tmp_path / "all.onnx", 1.0)),
-        patches=patch_sampling.PatchSampling(per_scene=4, global_views=0),
+        patches=patch_sampling.PatchSampling(per_scene=2, global_views=0),
     )  # fmt: skip
     prepare.write_shard(tmp_path / "x.npy", everything, data, "train", 0)
     assert np.load(tmp_path / "x.npy")[:, patch_sampling.COARSE].mean() > 225
