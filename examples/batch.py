@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wisp import Cutout, ImageError, Output
 
-SHOP = Output(format="jpg", background="white", crop=True, margin="5%")
+SHOP = Output(background="white", crop=True, margin="5%")
 
 
 def cut_folder(photos: Path, out: Path, at_a_time: int = 2) -> Iterator[tuple[Path, str]]:

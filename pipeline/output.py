@@ -31,6 +31,9 @@ Layer = Backdrop | RGBA | bytes
 #: PNG, with the same edge.
 FORMATS = {**image_io.FORMATS, "zip": (".zip",)}
 
+#: Every program reads it, and nothing is lost.
+DEFAULT_FORMAT = "png"
+
 _ACROSS = {"left": 0.0, "center": 0.5, "right": 1.0}
 _DOWN = {"top": 0.0, "center": 0.5, "bottom": 1.0}
 
@@ -40,8 +43,8 @@ class Output:
     """How a cutout is drawn and written. Raises :class:`SettingsError` for what cannot be."""
 
     #: png, webp, tiff, jpg, zip (color.jpg and alpha.png), or auto: png where something is
-    #: transparent, else jpg. PNG is the default: every program reads it, and nothing is lost.
-    format: str = "png"
+    #: transparent, else jpg. None is what the file's name stands for, and PNG where there is none.
+    format: str | None = None
 
     #: 1..100 for webp (100 is lossless) and jpg; None is 90 for webp and 92 for jpg.
     quality: int | None = None
@@ -93,14 +96,16 @@ class Output:
     opaque: bool = False
 
     def __post_init__(self) -> None:
-        if self.format not in (*FORMATS, "auto"):
+        if self.format not in (None, *FORMATS, "auto"):
             known = ", ".join((*FORMATS, "auto"))
             raise SettingsError(f"format must be one of {known}, not {self.format!r}")
         if self.quality is not None:
             if not 1 <= self.quality <= 100:
                 raise SettingsError(f"quality must lie within 1..100, not {self.quality}")
-            if self.format in ("png", "tiff"):
-                raise SettingsError(f"{self.format} is lossless: quality is for webp and jpg")
+            if self.format in (None, "png", "tiff"):
+                raise SettingsError(
+                    f"{self.format or DEFAULT_FORMAT} is lossless: quality is for webp and jpg"
+                )
         for name, understand in (("scale", scale), ("position", position)):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, understand(value))
@@ -163,7 +168,7 @@ class Output:
     def file_format(self) -> str:
         """The format of the file: what ``format`` says, with auto resolved."""
         if self.format != "auto":
-            return self.format
+            return self.format or DEFAULT_FORMAT
         clear = self.background is None or (
             isinstance(self.background, tuple) and _opacity(self.background) < 255
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -98,18 +98,20 @@ def to_bytes(result: Cut, output: Output | None = None, software: str = "") -> b
 
 
 def save(result: Cut, path: str | os.PathLike[str], output: Output | None = None) -> None:
-    """Write a cutout; without ``output`` the name's ending chooses the format.
+    """Write a cutout; the name's ending chooses the format unless ``output`` does.
 
     Raises :class:`pipeline.errors.OutputError` when it cannot be written,
     :class:`pipeline.errors.UnsupportedFormat` for an unknown ending, and for one of another format
     than the ``output`` has.
     """
-    output = output or Output(format=format_of(path))
+    output = output or Output()
+    if output.format is None:
+        output = replace(output, format=format_of(path))
     ending = Path(path).suffix.lower()
     if ending not in FORMATS[output.file_format] and ending in chain(*FORMATS.values()):
         raise UnsupportedFormat(
-            f"{os.fspath(path)} is no name for {output.file_format}: "
-            f"Output(format={format_of(path)!r}), or another name"
+            f"{os.fspath(path)} is no name for {output.file_format}: leave the format out, or "
+            "give another name"
         )
     image_io.write(path, to_bytes(result, output))
 

@@ -205,10 +205,15 @@ def test_a_picture_file_as_background_is_decoded_when_drawn(result, photo):
     assert np.array_equal(picture[0, 0], photo[0, 0])
 
 
-def test_a_name_of_another_format_is_refused(tmp_path):
+def test_the_name_chooses_the_format_and_another_one_is_refused(tmp_path):
     result = cut(np.ones((8, 8), np.float32))
-    with pytest.raises(UnsupportedFormat, match=r"Output\(format='webp'\)"):
-        render.save(result, tmp_path / "a.webp", Output(crop=True))
-    assert not (tmp_path / "a.webp").exists()
-    for name in ("a.png", "a.PNG", "a"):
+    for name, format in (("a.webp", "WEBP"), ("a.JPG", "JPEG"), ("a.png", "PNG")):
         render.save(result, tmp_path / name, Output(crop=True))
+        with Image.open(tmp_path / name) as image:
+            assert image.format == format
+    with pytest.raises(UnsupportedFormat, match="leave the format out"):
+        render.save(result, tmp_path / "b.webp", Output(format="jpg"))
+    with pytest.raises(UnsupportedFormat, match="without an ending"):
+        render.save(result, tmp_path / "b", Output(crop=True))
+    render.save(result, tmp_path / "c", Output(format="png"))
+    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "a", "a", "c"]

@@ -24,7 +24,7 @@ from pipeline.cli.options import (
 from pipeline.cli.run import CLIPBOARD, Task, across_clipboard, on_and_on, once
 from pipeline.cli.selecting import selected, selection_options
 from pipeline.errors import UnsupportedFormat
-from pipeline.output import FORMATS, Output, format_of
+from pipeline.output import DEFAULT_FORMAT, FORMATS, format_of
 from pipeline.settings import Settings
 
 
@@ -139,7 +139,7 @@ def _format(inputs: Sequence[str], jobs: Sequence[Job], out: str | None, asked: 
     """Choose the output format: as asked, or by the name of the one output file."""
     named = out is not None and out != str(batch.STREAM) and batch.names_file(inputs, jobs, out)
     if not named or not out or not Path(out).suffix:
-        return asked or Output.format
+        return asked or DEFAULT_FORMAT
     if asked in (None, "auto"):
         try:
             return format_of(out)

@@ -19,6 +19,7 @@ from pipeline.cli.options import (
     reading_options,
 )
 from pipeline.models.providers import usable_cores
+from pipeline.output import DEFAULT_FORMAT
 
 KINDS = ("files", "webdataset", "parquet")
 
@@ -111,7 +112,7 @@ def scale(ctx: click.Context, /, **options: Any) -> None:
     """
     terminal.hush_libraries()
     request = Request(**options)
-    output = parsed(ctx, request.format_ or Output.format)
+    output = parsed(ctx, request.format_ or DEFAULT_FORMAT)
     settings = chosen_settings(ctx, Settings(threads=1))
     ctx.exit(_run(request, settings, output))
 
@@ -183,7 +184,7 @@ def _part(text: str | None) -> Any:
 
 def _facts(settings: Settings, output: Output) -> dict[str, Any]:
     """The settings as a person knows them; the digest has them all."""
-    usual = Output()
+    usual = Output(format=DEFAULT_FORMAT)
     asked = {
         field.name: str(getattr(output, field.name))[:100]
         for field in fields(output)
