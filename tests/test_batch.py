@@ -1,5 +1,6 @@
 """Planning and running many photos."""
 
+import concurrent.futures
 import errno
 import io
 import json
@@ -489,6 +490,29 @@ def test_a_report_goes_through_a_pipe_in_the_end(tmp_path):
     report.close(interrupted=False)
     reader.join()
     assert json.loads(read[0])["totals"]["done"] == 1
+
+
+def test_what_was_under_way_at_an_interruption_is_told_before_it(monkeypatch):
+    waits = []
+
+    def wait(*given, **named):
+        waits.append(len(given[0]))
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+        return true_wait(*given, **named)
+
+    true_wait = concurrent.futures.wait
+    monkeypatch.setattr(concurrent.futures, "wait", wait)
+    begun, told = [], []
+
+    def work(job):
+        begun.append(job)
+        return Outcome(job, "done", 0.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        for outcome in batch.run([Job(Path(str(i))) for i in range(100)], work, 2):
+            told.append(outcome.job)
+    assert set(told) == set(begun) and len(begun) < 10
 
 
 def test_leftovers_of_killed_runs_are_removed_and_no_file_under_way(tmp_path):

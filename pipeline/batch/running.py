@@ -169,7 +169,8 @@ def run(
     Yields
     ------
     Outcomes as they come. When the caller stops, or is interrupted, the photos under way are
-    finished, and no others begun; so too after an outcome that is ``final``.
+    finished, and no others begun; so too after an outcome that is ``final``. An interruption is
+    raised when their outcomes are told.
     """
     if workers == 1:
         for job in jobs:
@@ -183,6 +184,7 @@ def run(
     waiting = iter(jobs)
     pool = ThreadPoolExecutor(workers)
     under_way: set[Future[Outcome]] = set()
+    stopped: KeyboardInterrupt | None = None
     try:
         while True:
             for job in waiting:  # none is left after a final outcome
@@ -190,14 +192,22 @@ def run(
                 if len(under_way) >= workers:
                     break
             if not under_way:
-                return
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                break
+            try:
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            except KeyboardInterrupt as stop:
+                if stopped:  # twice: at once
+                    raise
+                stopped, waiting = stop, iter(())
+                continue
             for outcome in [future.result() for future in done]:
                 yield outcome
                 if outcome.final:
                     waiting = iter(())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    if stopped:
+        raise stopped
 
 
 def attempt(job: Job, work: Callable[[Job], Outcome]) -> Outcome:
