@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
+from PIL import Image
 
 from pipeline import compose
+from pipeline.colour import RGB, colour
 from pipeline.errors import SettingsError
 
 Picture = NDArray[np.uint8]
 Matte = NDArray[np.float32]
-
-RGB = tuple[int, int, int]
 
 FITS = ("fill", "fit", "tile")
 _BLUR = 0.03  # sigma of the background blur, of the longer side: a portrait lens wide open
@@ -48,9 +47,10 @@ def gradient(spec: str) -> Gradient:
     try:
         if not 2 <= len(parts) <= 3 or not match:
             raise ValueError
-        start, end = (ImageColor.getcolor(part, "RGB") for part in parts[:2])
-        assert isinstance(start, tuple) and isinstance(end, tuple)
-    except ValueError:
+        start, end = (colour(part) for part in parts[:2])
+        if start is None or end is None:
+            raise ValueError
+    except (ValueError, SettingsError):
         raise SettingsError(
             f"a gradient looks like gradient:white,#c8d0d8 (then ,45deg or ,radial), not {spec!r}"
         ) from None

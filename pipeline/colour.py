@@ -7,9 +7,9 @@ import re
 
 from PIL import ImageColor
 
-from pipeline.background import RGB
 from pipeline.errors import SettingsError
 
+RGB = tuple[int, int, int]
 RGBA = tuple[int, int, int, int]
 
 _HEX = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})")

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline import image_io, sizes
-from pipeline.background import FITS, RGB, Backdrop, Gradient, gradient
-from pipeline.colour import RGBA, colour
+from pipeline.background import FITS, Backdrop, Gradient, gradient
+from pipeline.colour import RGB, RGBA, colour
 from pipeline.errors import SettingsError, UnsupportedFormat
 from pipeline.id_photo import ID_PHOTOS, id_size
 from pipeline.layout import margins

@@ -14,7 +14,7 @@ from service.clips.wish import MEDIA, Wish
 from service.errors import BadRequest, ServiceError
 from service.web import html
 from service.web.common import I18N, PageContext, offer, page_error, words
-from service.web.options_form import hexadecimal, model_choice
+from service.web.options_form import model_choice
 
 _OFTEN = 0.5  # seconds between two looks at how far it is
 _BACKGROUNDS = ("transparent", "colour", "behind", "blur")
@@ -137,7 +137,7 @@ def _background(kind: str, colour: str, behind: str | None) -> str:
         raise BadRequest(f"background must be one of {', '.join(_BACKGROUNDS)}")
     if kind == "behind" and not behind:
         raise BadRequest("choose a picture or a clip for the background")
-    return {"colour": hexadecimal(colour), "behind": Wish.background}.get(kind, kind)
+    return {"colour": colour, "behind": Wish.background}.get(kind, kind)
 
 
 def _show(job: ClipJob, labels: dict[str, str], progress: gr.Progress) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -213,7 +212,7 @@ def selection(options: Options, wanted: Selection = EVERYTHING) -> Selection:
 
 
 async def _behind(page: PageContext, options: Options, request: gr.Request, held: Hold) -> Any:
-    kind, text = options["background"], hexadecimal(options["colour"])
+    kind, text = options["background"], options["colour"]
     if kind not in _BACKGROUNDS:
         raise BadRequest(f"background must be one of {', '.join(_BACKGROUNDS)}")
     if kind == "blur":
@@ -221,7 +220,7 @@ async def _behind(page: PageContext, options: Options, request: gr.Request, held
     if kind == "colour":
         return colour(text)
     if kind == "gradient":
-        start, end = colour(text) or _NONE, colour(hexadecimal(options["second_colour"])) or _NONE
+        start, end = colour(text) or _NONE, colour(options["second_colour"]) or _NONE
         return Gradient(start[:3], end[:3])
     if kind == "picture":
         if not options["picture"]:
@@ -236,14 +235,3 @@ def _position(name: str) -> tuple[float, float] | None:
     if name not in _CORNERS:
         raise BadRequest(f"position must be one of original, {', '.join(_CORNERS)}")
     return 0.5, _CORNERS.index(name) / 2
-
-
-def hexadecimal(text: str) -> str:
-    """Understand what a colour picker says: #hex, or rgba(…) with fractions. Any other text is
-    returned as it is."""
-    inside = text.strip().lower()
-    if inside.startswith("rgb") and "." in inside:
-        with contextlib.suppress(ValueError, OverflowError):
-            parts = inside[inside.index("(") + 1 : inside.rindex(")")].split(",")
-            return "#" + "".join(f"{max(0, min(255, round(float(p)))):02x}" for p in parts[:3])
-    return text
