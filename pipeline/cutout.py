@@ -149,7 +149,13 @@ class Cutout:
             When there is not enough memory.
         """
         wanted = Selection(
-            mask, box, tuple(points or ()), tuple(not_points or ()), keep, holes, smallest_hole
+            mask,
+            box,
+            () if points is None else tuple(points),
+            () if not_points is None else tuple(not_points),
+            keep,
+            holes,
+            smallest_hole,
         )
         return self.cut(source, wanted, refine, progress, tiles)
 

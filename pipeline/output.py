@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,8 @@ class Output:
         if self.quality is not None:
             if not 1 <= self.quality <= 100:
                 raise SettingsError(f"quality must lie within 1..100, not {self.quality}")
-            if self.format in (None, "png", "tiff"):
-                raise SettingsError(
-                    f"{self.format or DEFAULT_FORMAT} is lossless: quality is for webp and jpg"
-                )
+            if self.format in ("png", "tiff"):
+                raise SettingsError(f"{self.format} is lossless: quality is for webp and jpg")
         for name, understand in (("scale", scale), ("position", position)):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, understand(value))
@@ -212,11 +211,13 @@ def layer(spec: Layer | os.PathLike[str]) -> Layer | None:
     What is understood already comes back as it is. Raises :class:`SettingsError` for anything else,
     :class:`pipeline.errors.ImageError` for a picture that cannot be read.
     """
-    if isinstance(spec, tuple):
-        levels = np.asarray(spec)
-        if levels.shape not in ((3,), (4,)) or not ((levels >= 0) & (levels <= 255)).all():
+    if isinstance(spec, (tuple, list)):
+        if len(spec) not in (3, 4) or not all(
+            isinstance(level, Real) and 0 <= float(level) <= 255 for level in spec
+        ):
             raise SettingsError(f"a colour is three levels of 0..255, or four, not {spec!r}")
-        return spec
+        red, green, blue, *opacity = (int(level) for level in spec)
+        return (red, green, blue, opacity[0]) if opacity else (red, green, blue)
     if isinstance(spec, (np.ndarray, Image.Image)):
         return image_io.read(spec).image
     if not isinstance(spec, (str, os.PathLike)):

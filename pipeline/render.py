@@ -21,7 +21,7 @@ from PIL import Image
 from pipeline import background as behind
 from pipeline import compose, id_photo, image_io
 from pipeline.background import Backdrop
-from pipeline.errors import UnsupportedFormat
+from pipeline.errors import SettingsError, UnsupportedFormat
 from pipeline.layout import VISIBLE, arrange, subject_box
 from pipeline.output import FORMATS, RGBA, Output, format_of
 from pipeline.settings import Settings
@@ -66,6 +66,8 @@ def draw(result: Cut, output: Output | None = None, software: str = "") -> Drawi
     :class:`pipeline.errors.ImageError` for a background that cannot be read.
     """
     output = output or Output()
+    if output.format is None and output.quality is not None:
+        raise SettingsError("quality is for webp and jpg: say which format it is")
     alpha, foreground, image = _laid_out(result, output)
     photo, kind = result.photo, output.file_format
     dpi = (id_photo.DPI, id_photo.DPI) if output.id_photo else photo.dpi
@@ -104,11 +106,11 @@ def save(result: Cut, path: str | os.PathLike[str], output: Output | None = None
     :class:`pipeline.errors.UnsupportedFormat` for an unknown ending, and for one of another format
     than the ``output`` has.
     """
-    output = output or Output()
-    if output.format is None:
-        output = replace(output, format=format_of(path))
     ending = Path(path).suffix.lower()
-    if ending not in FORMATS[output.file_format] and ending in chain(*FORMATS.values()):
+    known = ending in chain(*FORMATS.values())
+    if output is None or (known and output.format in (None, "auto")):
+        output = replace(output or Output(), format=format_of(path))
+    elif known and ending not in FORMATS[output.file_format]:
         raise UnsupportedFormat(
             f"{os.fspath(path)} is no name for {output.file_format}: leave the format out, or "
             "give another name"

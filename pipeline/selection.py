@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from os import PathLike
 from typing import Any, BinaryIO
 
@@ -36,6 +37,7 @@ HOLES = ("keep", "fill")
 #: much, and stage 2 redraws only what it is told to doubt.
 DOUBT = 1.0
 _BINARY = 0.02  # share of pixels that are neither black nor white, below which a mask is binary
+_NOISE = 1e-3  # share of pixels
 _ASPECT = 0.02  # by how much the proportions of a mask and its photo may differ
 DISC = 0.025  # radius of a point in a hint, of the view's side: as in training
 #: Value of a box in which points to keep are to be seen. At 0.5, as in training, the box itself
@@ -84,7 +86,7 @@ class Selection:
             raise SettingsError(f"keep is {' or '.join(KEEP)}, not {self.keep!r}")
         if self.holes not in HOLES:
             raise SettingsError(f"holes is {' or '.join(HOLES)}, not {self.holes!r}")
-        if not isinstance(self.smallest_hole, (int, float)) or not 0 <= self.smallest_hole <= 1:
+        if not isinstance(self.smallest_hole, Real) or not 0 <= float(self.smallest_hole) <= 1:
             raise SettingsError(f"smallest_hole must lie within 0..1, not {self.smallest_hole!r}")
         if self.mask is not None and (self.box or self.points or self.not_points):
             raise SettingsError("a mask says all: leave box and points out, or the mask")
@@ -231,7 +233,9 @@ def mask_of(picture: image_io.Photo) -> Map:
     if picture.alpha is not None:
         return np.asarray(picture.alpha, np.float32)
     grey = cv2.cvtColor(picture.image, cv2.COLOR_RGB2GRAY)
-    white = 1 if grey.max() == 1 else 255  # a map of labels, 0 and 1, as many tools write it
+    # A map of labels, 0 and 1, as many tools write it; a few pixels of 1 are noise of black.
+    labels = grey.max() == 1 and grey.mean() > _NOISE
+    white = 1 if labels else 255
     return grey.astype(np.float32) / np.float32(white)
 
 

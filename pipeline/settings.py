@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any
 
 from pipeline.errors import SettingsError
@@ -82,7 +83,7 @@ class Settings:
             ("network_seconds", 0.1, math.inf),
         ):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not low <= value <= high:
+            if not isinstance(value, Real) or not low <= float(value) <= high:
                 raise SettingsError(f"{name} must lie within {low}..{high}, not {value!r}")
         if isinstance(self.providers, str):
             raise SettingsError(f"providers is a tuple of names, not {self.providers!r}")

@@ -19,6 +19,8 @@ from pipeline.settings import Settings
 
 _REDIS = ("redis://", "rediss://", "unix://")
 _PREFIX = "WISP_"
+#: What Kubernetes sets for a service that is called "wisp".
+_KUBERNETES = re.compile(r"SERVICE_(HOST|PORT)|PORT(_\d+_(TCP|UDP))?$|PORT_\d+_(TCP|UDP)_")
 #: Variables of the rest of Wisp: where models lie, and where they come from.
 _OTHERS = ("HOME", "MODELS_URL")
 
@@ -231,7 +233,7 @@ class ServiceSettings(BaseSettings):
             if not re.fullmatch(r"\*|https?://(\*\.)?[A-Za-z0-9.-]+(:\d+)?", origin):
                 raise _Wrong("frames", f"must be origins such as https://a.org: {origin!r}")
         for origin in self.cors:  # also those of apps: capacitor://localhost
-            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^\s/]+", origin):
+            if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/]+", origin):
                 raise _Wrong("cors", f"must be origins such as https://a.org: {origin!r}")
         if "*" in self.cors and self.api_keys:
             raise _Wrong("cors", "must name the origins: * together with API keys is too open")
@@ -259,7 +261,8 @@ def strangers(names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         plain = name.upper()  # any case will do for those that are known
-        if plain.startswith(_PREFIX) and (own := plain.removeprefix(_PREFIX)) not in known:
+        own = plain.removeprefix(_PREFIX)
+        if plain.startswith(_PREFIX) and own not in known and not _KUBERNETES.match(own):
             close = difflib.get_close_matches(own, known, 1)
             found[name] = _PREFIX + close[0] if close else ""
     return found

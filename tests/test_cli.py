@@ -690,3 +690,13 @@ def python(code: str, **options) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=environment, text=True, timeout=60, check=False, **streams)
+
+
+def test_a_folder_with_one_photo_is_a_folder(run, jpeg):
+    Path("in").mkdir()
+    Path("in/a.jpg").write_bytes(jpeg)
+    Path("out").mkdir()
+    Path("out/a.png").write_bytes(b"precious")
+    result = run("cut", "in", "-o", "out")
+    assert result.exit_code == 0 and "left as it is" in result.stderr
+    assert Path("out/a.png").read_bytes() == b"precious"

@@ -61,6 +61,13 @@ def test_what_are_no_settings_is_said():
         Settings(providers="CPUExecutionProvider")  # type: ignore[arg-type]
 
 
+def test_numbers_of_numpy_are_numbers(nets):
+    chosen = Settings(threads=np.int64(1), roi_threshold=np.float32(0.02))
+    photo = np.ascontiguousarray(data.astronaut()[:128, :128])
+    made = make(nets)(photo, points=np.array([[0.5, 0.5]]), not_points=None)  # type: ignore[arg-type]
+    assert chosen.threads == 1 and made.alpha.shape == (128, 128)
+
+
 # -- promises --------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from pipeline import (
     Output,
     Result,
+    SettingsError,
     UnsupportedFormat,
     foreground,
     image_io,
@@ -214,6 +215,15 @@ def test_the_name_chooses_the_format_and_another_one_is_refused(tmp_path):
     with pytest.raises(UnsupportedFormat, match="leave the format out"):
         render.save(result, tmp_path / "b.webp", Output(format="jpg"))
     with pytest.raises(UnsupportedFormat, match="without an ending"):
-        render.save(result, tmp_path / "b", Output(crop=True))
-    render.save(result, tmp_path / "c", Output(format="png"))
-    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "a", "a", "c"]
+        render.save(result, tmp_path / "b")
+    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "a", "a"]
+    for name, output, format in (
+        ("c", Output(crop=True), "PNG"),
+        ("d.png", Output(format="auto", background="white"), "PNG"),
+        ("e.jpg", Output(quality=5), "JPEG"),
+    ):
+        render.save(result, tmp_path / name, output)
+        with Image.open(tmp_path / name) as image:
+            assert image.format == format
+    with pytest.raises(SettingsError, match="say which format"):
+        render.to_bytes(result, Output(quality=5))

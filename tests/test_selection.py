@@ -288,6 +288,12 @@ def test_a_mask_of_0_and_1_is_one_of_black_and_white(dtype):
     assert np.array_equal(selection.read_mask(png.getvalue()), labels)
 
 
+def test_noise_of_black_is_no_mask():
+    noise = np.zeros((200, 200), np.uint8)
+    noise[::80, ::80] = 1
+    assert selection.read_mask(noise).max() < 0.01
+
+
 def test_shares_that_are_a_little_too_large_are_no_box_of_a_pixel():
     with pytest.raises(SettingsError, match=r"all within 0\.\.1"):
         see(two(), box=(0.5, 0.5, 1.2, 1.2))

@@ -65,6 +65,7 @@ def settings_digest(
         for entry in fields(settings)
         if entry.name not in _NEUTRAL
     }
+    facts["network_seconds"] = 600.0  # which earlier marks hold, though it changes no cutout
     facts["model"] = _coarse_identity(settings.model)
     facts["refiner"] = _refiner_identity(settings.refiner) if settings.refine else None
     plain = wanted.mask is None and mask is None and wanted == EVERYTHING

@@ -122,7 +122,8 @@ def cut(
             )
         if sys.stdout is None:
             raise click.UsageError("standard output is closed: give -o FILE")
-    ctx.exit(once(task, todo, report))
+    alone = len(todo) == 1 and not any(os.path.isdir(name) for name in (*inputs, out or ""))
+    ctx.exit(once(task, todo, report, alone))
 
 
 def _check_watched(inputs: Sequence[str], out: str | None, report: Path | None) -> None:

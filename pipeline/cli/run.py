@@ -77,11 +77,11 @@ class Task:
             click.echo(json.dumps(batch.entry(outcome)))
 
 
-def once(task: Task, planned: Sequence[Job], report: Path | None) -> int:
-    """Do what is not finished yet; return the exit code."""
+def once(task: Task, planned: Sequence[Job], report: Path | None, alone: bool = False) -> int:
+    """Do what is not finished yet; return the exit code. ``alone``: one photo, and no folder."""
     digests = task.digests(planned)
     states = task.states(planned, digests)
-    if len(planned) == 1 and states[planned[0]] is State.UNKNOWN:
+    if alone and states[planned[0]] is State.UNKNOWN:
         raise click.UsageError(
             f"{planned[0].target} is there already, and nothing in it tells how it was made: "
             "--overwrite replaces it"

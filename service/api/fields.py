@@ -100,7 +100,7 @@ async def read(request: Request, context: Context, known: Collection[str], raw: 
     if kind.startswith("image/") or kind == "application/octet-stream":
         body = check_size(await request.body(), context.settings)
         return Fields(from_query(request, known).texts, {raw: body})
-    check_query(request)
+    check_query(request, known)
     if kind != "application/json":
         return await _of_form(request, context, known)
     texts = _of_json(await request.body())
@@ -128,10 +128,11 @@ def check_names(names: Iterable[str], known: Collection[str]) -> None:
             raise BadRequest(f"Parameter {name!r} is given {count} times: give it once")
 
 
-def check_query(request: Request) -> None:
-    """Refuse parameters in the query, where they are to be in the body."""
+def check_query(request: Request, known: Collection[str]) -> None:
+    """Refuse parameters in the query that are to be in the body; others are passed over there."""
     for name in request.query_params:
-        raise Unsupported(f"Unknown parameter {name[:40]!r} in the query: send it in the body")
+        if name in known:
+            raise Unsupported(f"Parameter {name!r} is in the query: send it in the body")
 
 
 def _of_json(body: bytes) -> dict[str, str]:

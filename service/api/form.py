@@ -29,9 +29,10 @@ class Format(str, Enum):
 
 async def only_known(request: Request) -> None:
     """Refuse what the route's form does not have: FastAPI would pass over it."""
-    check_query(request)
+    known = _names(request.scope["route"].dependant)
+    check_query(request, known)
     form = await request.form()  # which FastAPI has read
-    check_names((name for name, _ in form.multi_items()), _names(request.scope["route"].dependant))
+    check_names((name for name, _ in form.multi_items()), known)
 
 
 def _names(dependant: Dependant) -> set[str]:

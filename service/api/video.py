@@ -90,7 +90,7 @@ async def start(request: Request, context: Wisp) -> Response:
     One clip is cut out at a time. The result is kept for a day, or until newer ones need its room.
     """
     context.clips.check()
-    check_query(request)
+    check_query(request, _PROPERTIES)
     visitor = client(request.scope)
     owner = keeper(request.headers, visitor, context.settings.public)
     form = await receive(request, context.files, visitor, len(_FILES))

@@ -255,7 +255,8 @@ def test_settings_that_cannot_be(monkeypatch, environment, message):
 
 
 def test_a_misspelt_variable_is_found_with_the_one_that_was_meant():
-    names = ("WISP_PUBILC", "WISP_XYZ", "WISP_HOME", "WISP_MODELS_URL", "wisp_port", "PATH")
+    names = ["WISP_PUBILC", "WISP_XYZ", "WISP_HOME", "WISP_MODELS_URL", "wisp_port", "PATH"]
+    names += ["WISP_SERVICE_HOST", "WISP_PORT_8000_TCP_ADDR", "WISP_PORT_8000_TCP"]
     assert strangers(names) == {"WISP_PUBILC": "WISP_PUBLIC", "WISP_XYZ": ""}
 
 

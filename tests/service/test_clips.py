@@ -139,7 +139,7 @@ def test_files_that_are_missing_empty_or_too_many(client, clip):
 def test_no_wish_is_passed_over(client, clip):
     for url, fields, message in (
         (URL, [("fit", "fill"), ("fit", "fit")], "'fit' is given twice"),
-        (f"{URL}?fit=fit", [], "'fit' in the query"),
+        (f"{URL}?fit=fit", [], "'fit' is in the query"),
     ):
         parts = [("file", ("a.mp4", clip)), *((name, (None, text)) for name, text in fields)]
         answer = client.post(url, files=parts)

@@ -226,6 +226,7 @@ def test_no_wish_is_passed_over(client, photo):
     twice = client.post(URL, files=[("image_file", photo), ("image_file", photo)])
     assert twice.status_code == 400 and "given 2 times" in twice.json()["errors"][0]["title"]
     for body in ({"files": {"image_file": photo}}, {"json": {"image_url": "https://a.b/c"}}):
+        assert "in the query" not in client.post(f"{URL}?utm_source=mail", **body).text
         queried = client.post(f"{URL}?size=full", **body)
         assert queried.status_code == 400 and "in the query" in queried.json()["errors"][0]["title"]
 

@@ -282,7 +282,7 @@ def test_frames_whose_times_start_over_are_told_of(tmp_path):
     report = cut(joined, tmp_path / "b.mkv")
     assert report.frames == 5
     (note,) = report.notes
-    assert note.startswith("5 frames left out, whose times start over")
+    assert note.startswith("5 frames left out, as times start over")
 
 
 def test_frames_of_another_size_are_told_of(tmp_path):

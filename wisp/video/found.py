@@ -41,17 +41,21 @@ class Found:
         notes = []
         if self.late:
             notes.append(
-                f"{self.late} frames left out, whose times start over or overlap with others: "
+                f"{_frames(self.late)} left out, as times start over or overlap: "
                 "ffmpeg -i IN OUT.mp4 makes them go on"
             )
         if self.resized:
-            notes.append(f"{self.resized} frames of another size were brought to the first one's")
+            notes.append(f"{_frames(self.resized)} of another size, brought to that of the first")
         if self.missing:
             notes.append(
                 f"the pictures end {self.missing:.1f} s before the length that the clip says: "
                 "is the file whole?"
             )
         return tuple(notes)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def said_length(container: Any, stream: Any) -> float:
