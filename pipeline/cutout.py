@@ -258,7 +258,7 @@ class Cutout:
         if mask.size > _LARGE:
             trim()
         coarse = shown.mask
-        return Result(
+        made = Result(
             photo,
             alpha,
             colours,
@@ -270,6 +270,7 @@ class Cutout:
             sight.cells,
             sight.looks,
         )
+        return replace(made, confidence=0.0) if made.empty else made
 
     def retouch(self, result: Result, *strokes: Stroke, refine: bool = True) -> Result:
         """Correct a result with a brush: see :mod:`pipeline.retouch`. It stays as it is itself."""

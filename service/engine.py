@@ -236,7 +236,7 @@ class Engine:
             patches=len(result.tiles),
             seconds={},
             notes=result.photo.notes,
-            confidence=0.0 if result.empty else round(result.confidence, 3),
+            confidence=round(result.confidence, 3),
             unsure=result.unsure,
             previews=panes.make(result) if job.previews else {},
         )

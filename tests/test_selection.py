@@ -288,6 +288,12 @@ def test_a_mask_of_0_and_1_is_one_of_black_and_white(dtype):
     assert np.array_equal(selection.read_mask(png.getvalue()), labels)
 
 
+def test_of_an_empty_mask_nobody_is_sure():
+    nothing = Cutout(refine=False)(two(), mask=np.zeros((40, 60), np.uint8))
+    assert nothing.empty and nothing.confidence == 0 and not nothing.unsure
+    assert Cutout(refine=False)(two(), mask=np.full((40, 60), 255, np.uint8)).confidence == 1
+
+
 def test_noise_of_black_is_no_mask():
     noise = np.zeros((200, 200), np.uint8)
     noise[::80, ::80] = 1
