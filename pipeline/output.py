@@ -218,6 +218,8 @@ def layer(spec: Layer | os.PathLike[str]) -> Layer | None:
             raise SettingsError(f"a colour is three levels of 0..255, or four, not {spec!r}")
         red, green, blue, *opacity = (int(level) for level in spec)
         return (red, green, blue, opacity[0]) if opacity else (red, green, blue)
+    if isinstance(spec, np.ndarray) and spec.dtype == np.uint8 and spec.shape[2:] == (3,):
+        return spec
     if isinstance(spec, (np.ndarray, Image.Image)):
         return image_io.read(spec).image
     if not isinstance(spec, (str, os.PathLike)):

@@ -204,7 +204,8 @@ def stroked(
     if not all(box.shape):
         return None
     old = copied(result, box)
-    image = transparency.opaque(result.photo)
+    # An exact stroke asks neither colours nor networks.
+    image = result.photo.image if stroke.exact else transparency.opaque(result.photo)
     soft, sure = _drawn(stroke, result, image, box, old.alpha)
     drawn = cv2.resize(soft, old.coarse.shape[::-1], interpolation=cv2.INTER_AREA)
     coarse = _edited(old.coarse, np.clip(drawn, 0, 1), stroke.restore)

@@ -37,7 +37,7 @@ HOLES = ("keep", "fill")
 #: much, and stage 2 redraws only what it is told to doubt.
 DOUBT = 1.0
 _BINARY = 0.02  # share of pixels that are neither black nor white, below which a mask is binary
-_NOISE = 1e-3  # share of pixels
+_NOISE = 1e-3  # share of pixels of 1 among 0 up to which they are noise, and no label
 _ASPECT = 0.02  # by how much the proportions of a mask and its photo may differ
 DISC = 0.025  # radius of a point in a hint, of the view's side: as in training
 #: Value of a box in which points to keep are to be seen. At 0.5, as in training, the box itself

@@ -20,6 +20,7 @@ from pipeline.cli.options import (
     output_options,
     parsed,
     reading_options,
+    refuse_empty,
 )
 from pipeline.cli.run import CLIPBOARD, Task, across_clipboard, on_and_on, once
 from pipeline.cli.selecting import selected, selection_options
@@ -86,8 +87,7 @@ def cut(
         raise click.UsageError(
             f"{address} is an address, not a file: curl -L ADDRESS | wisp cut - > cutout.png"
         )
-    if "" in inputs or out == "":
-        raise click.UsageError("a name is empty: is a variable of the shell not set?")
+    refuse_empty(*inputs, out)
     if bool(inputs) == paste:
         raise click.UsageError("Missing argument 'INPUT...': give photos, or --paste, not both")
     avoid = [folder for folder in (out and Path(out), save_stages) if folder]

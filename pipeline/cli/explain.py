@@ -16,8 +16,8 @@ from pipeline.settings import Settings
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("-o", "--out", metavar="FILE", type=Path, help="Default: PHOTO-inside.png beside it.")
 @click.option("--model", metavar="NAME|FILE", default=Settings.model, help="Stage 1: any U²-Net.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.option("--refiner", metavar="NAME|FILE", default=Settings.refiner, help="Stage 2.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
 def explain(photo: Path, out: Path | None, overwrite: bool, model: str, refiner: str) -> None:
     """Show what happens inside the networks, as a labelled picture (PNG).
 

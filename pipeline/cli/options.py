@@ -106,6 +106,12 @@ OPTIONS = (
 )
 
 
+def refuse_empty(*names: str | None) -> None:
+    """Refuse an empty name of a file or folder: it would stand for the working folder."""
+    if "" in names:
+        raise click.UsageError("a name is empty: is a variable of the shell not set?")
+
+
 def with_options(options: Iterable[Callable[[Function], Function]], function: Function) -> Function:
     """Give a command several options, in this order."""
     for option in reversed(tuple(options)):

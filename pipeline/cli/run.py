@@ -191,7 +191,7 @@ def on_and_on(task: Task, folders: Sequence[str], planned: Callable[[], Sequence
     return 1 if failed else 0
 
 
-def _report_or_none(path: Path) -> bool:
+def _replaceable(path: Path) -> bool:
     """Whether nothing is lost where a report is written there: no file, a pipe, an empty one."""
     if not os.path.isfile(path):
         return True
@@ -209,7 +209,7 @@ def _report(path: Path | None, jobs: Sequence[Job], settings: Settings) -> batch
     if path == batch.STREAM:
         raise click.UsageError("--report is a file; --json writes to standard output")
     pictures = {os.path.realpath(p) for j in jobs for p in (j.source, j.target, j.mask) if p}
-    if os.path.realpath(path) in pictures or not _report_or_none(path):
+    if os.path.realpath(path) in pictures or not _replaceable(path):
         raise click.UsageError(f"{path} is no report of before: choose another name for this one")
     from pipeline.doctor import versions
 

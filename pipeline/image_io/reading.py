@@ -46,6 +46,7 @@ _READERS = (
     (rb".{4}ftyp(he[iv][cmsx]|m[is]f1)", "HEIC", "pillow_heif.as_plugin", "HeifImageFile"),
 )
 _CLIP = "a video"
+_TEXT = "the file was opened as text: open it in binary mode"
 # Pictures that people do pass, named so that the message can be of use.
 _OTHERS = (
     (rb"%PDF", "a PDF document"),
@@ -128,16 +129,15 @@ def read(
 
 
 def _from_stream(stream: BinaryIO, max_pixels: int, seconds: float | None) -> Photo:
-    text = UnreadableImage("the file was opened as text: open it in binary mode")
     if not getattr(stream, "seekable", lambda: False)():
         data = stream.read()
         if isinstance(data, str):
-            raise text
+            raise UnreadableImage(_TEXT)
         stream = io.BytesIO(data)
     start = stream.tell()
     head = stream.read(_HEAD)
     if not isinstance(head, bytes):
-        raise text
+        raise UnreadableImage(_TEXT)
     if not head:
         raise UnreadableImage("the file is empty")
     if start:  # some decoders seek to absolute positions

@@ -78,8 +78,8 @@ def _file(name: str, known: Any) -> Path:
     if path.is_file():
         return path
     names = ", ".join(sorted(known))
-    close = difflib.get_close_matches(name, known, 1, cutoff=0.7)
     if path.suffix == ".onnx":
         raise ModelMissing(f"there is no file {name}; models by name are {names}")
+    close = difflib.get_close_matches(name, known, 1, cutoff=0.7)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ModelMissing(f"no model {name!r}: {hint}Give a path to an .onnx file, or one of {names}")

@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     output_options,
     parsed,
     reading_options,
+    refuse_empty,
 )
 from pipeline.models.providers import usable_cores
 from pipeline.output import DEFAULT_FORMAT
@@ -128,8 +129,7 @@ def _run(request: Request, settings: Settings, output: Output) -> int:
     from wisp.scale.summary import Wish
     from wisp.scale.workers import inline, processes
 
-    if "" in (request.source, request.target):
-        raise click.UsageError("a name is empty: is a variable of the shell not set?")
+    refuse_empty(request.source, request.target)
     quiet, part = request.quiet, _part(request.shard)
     out = open_place(request.target)
     source = open_source(request.source, request.column, request.name_column, avoid=out.address)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from pipeline import Output
-from pipeline.cli.options import chosen_settings, network_options
+from pipeline.cli.options import chosen_settings, network_options, refuse_empty
 from pipeline.cli.selecting import hint_options, selected
 from pipeline.cli.terminal import hush_libraries, on_terminal, say
 from pipeline.errors import ImageError, SettingsError, UnsupportedFormat, WispError
@@ -85,8 +85,7 @@ def video(
     hush_libraries()
     compact()
     settings, wanted = chosen_settings(ctx, SETTINGS), selected(ctx).selection
-    if "" in (clip, out):
-        raise click.UsageError("a name is empty: is a variable of the shell not set?")
+    refuse_empty(clip, out)
     if resume and wanted.hinted and is_sequence(Path(out)):
         raise click.UsageError("where a box or points say what to cut, pictures are made in one go")
     choices = {
