@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline import coarse, image_io, models
 from pipeline.errors import ImageError, ModelError, ModelInvalid, SettingsError
-from pipeline.models import own, store
+from pipeline.models import kernels, own, store
 from pipeline.models.catalogue import CoarseModel
 
 KINDS = ("int8", "fp16")
@@ -172,6 +172,7 @@ def write_int8(source: Path, target: Path, feeds: Iterable[dict[str, NDArray[np.
         model = onnx.load(str(ready))
         for number, node in enumerate(model.graph.node):  # what is left out is named; not all are
             node.name = f"{number} {node.name}"
+        kernels.widen(model)
         onnx.save(model, str(ready))
         quantize_static(
             str(ready),

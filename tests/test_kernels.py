@@ -1,0 +1,59 @@
+"""Convolutions filled up to the widths that INT8 kernels take."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper
+
+from pipeline.models import kernels
+from tests import networks
+
+WIDTHS = (1, 3, 15)
+
+
+def convolution(path, out: int, kernel: int = 3, groups: int = 1, bias: bool = True):
+    """Write two convolutions that share their weights, and what is added to the first."""
+    rng = np.random.default_rng(out)
+    pads = [kernel // 2] * 4
+    nodes = [
+        helper.make_node("Conv", ["x", "w", *["b"] * bias], [name], pads=pads, group=groups)
+        for name in ("one", "two")
+    ]
+    nodes.append(helper.make_node("Add", ["one", "two"], ["y"]))
+    weights = {
+        "w": rng.normal(size=(out, 6 // groups, kernel, kernel)).astype(np.float32),
+        "b": rng.normal(size=out).astype(np.float32),
+    }
+    if not bias:
+        del weights["b"]
+    ends = [networks.value("x", ["N", 6, 9, 11])], [networks.value("y", ["N", out, 9, 11])]
+    return onnx.load(networks.save(path, nodes, *ends, weights))
+
+
+def answer(model: onnx.ModelProto) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    x = np.random.default_rng(0).normal(size=(2, 6, 9, 11)).astype(np.float32)
+    return session.run(["y"], {"x": x})[0]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("out", WIDTHS)
+def test_answers_stay_the_same(tmp_path, out, bias):
+    model = convolution(tmp_path / "a.onnx", out, bias=bias)
+    before = answer(model)
+    kernels.widen(model)
+    onnx.checker.check_model(model, full_check=True)
+    widths = {tensor.dims[0] for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    assert widths == {kernels.OUTPUTS}
+    np.testing.assert_allclose(answer(model), before, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", [{"out": 16}, {"out": 1, "kernel": 1}, {"out": 6, "groups": 2}])
+def test_what_needs_no_copy_stays(tmp_path, case):
+    model = convolution(tmp_path / "a.onnx", **case)
+    before = model.SerializeToString()
+    kernels.widen(model)
+    assert model.SerializeToString() == before
