@@ -16,6 +16,7 @@ import click
 
 from pipeline import __version__, image_io
 from pipeline.errors import ModelMissing, ProviderMissing, SettingsError, WispError
+from pipeline.memory import compact
 
 _PLUGINS = "wisp.commands"  # entry-point group for subcommands that other packages add
 
@@ -131,6 +132,7 @@ def _plugins() -> dict[str, Any]:
 @click.version_option(__version__, prog_name="wisp", message="%(prog)s %(version)s")
 def main() -> None:
     """Remove the background of photos, and keep every wisp of hair."""
+    compact()
 
 
 @main.command()

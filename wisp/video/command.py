@@ -18,7 +18,6 @@ from pipeline.cli.options import chosen_settings, network_options, refuse_empty
 from pipeline.cli.selecting import hint_options, selected
 from pipeline.cli.terminal import hush_libraries, on_terminal, say
 from pipeline.errors import ImageError, SettingsError, UnsupportedFormat, WispError
-from pipeline.memory import compact
 
 _EVERY = 10.0  # seconds between the lines of progress in a pipe
 
@@ -83,7 +82,6 @@ def video(
     from wisp.video.sources import is_sequence
 
     hush_libraries()
-    compact()
     settings, wanted = chosen_settings(ctx, SETTINGS), selected(ctx).selection
     refuse_empty(clip, out)
     if resume and wanted.hinted and is_sequence(Path(out)):
