@@ -174,6 +174,11 @@ class Output:
         return "png" if clear and not self.only_mask else "jpg"
 
     @property
+    def shows_photo(self) -> bool:
+        """Whether the photo itself is drawn, beside the matte and its colours."""
+        return self.opaque or isinstance(self.background, str)
+
+    @property
     def ending(self) -> str:
         """The ending of the file's name, with its dot."""
         return FORMATS[self.file_format][0]

@@ -27,6 +27,7 @@ from pipeline import (
     batch,
     files,
     image_io,
+    render,
 )
 from pipeline.batch import STREAM, Job, Outcome, State
 from pipeline.selection import Selection
@@ -361,6 +362,40 @@ def test_process_writes_the_cutout_and_its_stages(tmp_path, photo):
     assert stages == ["a.alpha.png", "a.coarse.png", "a.foreground.png", "a.roi.png"]
     for path in (tmp_path / "stages/sub").iterdir():
         assert image_io.read(path).image.shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        {},
+        {"crop": True},
+        {"background": "white"},
+        {"background": encoded(np.full((8, 8, 3), 70, np.uint8), "PNG"), "shadow": 0.5},
+        {"background": "blur"},
+        {"background": "blur", "scale": 0.5},
+        {"opaque": True},
+        {"binary": True, "only_mask": True},
+        {"background": "white", "format": "zip"},
+    ],
+    ids=lambda looks: " ".join(looks),
+)
+def test_what_a_file_needs_of_the_photo_is_kept(tmp_path, photo, monkeypatch, looks):
+    """The photo's pixels make room for the file's, and the file is as it would be with them."""
+    fill(tmp_path, "a.png", data=encoded(photo, "PNG"))
+    output, drawn = Output(**looks), []
+
+    def spied(result, *rest):
+        drawn.append(result)
+        return draw(result, *rest)
+
+    draw = render.to_bytes
+    expected = draw(fake_cutout(tmp_path / "a.png"), output)
+    monkeypatch.setattr(render, "to_bytes", spied)
+    target = tmp_path / f"b{output.ending}"
+    batch.process(Job(tmp_path / "a.png", target), fake_cutout, output)
+    assert target.read_bytes() == expected
+    assert (drawn[0].photo.image.strides == (0, 0, 0)) is not output.shows_photo
+    assert output.shows_photo is ("opaque" in looks or looks.get("background") == "blur")
 
 
 def test_a_photo_without_subject_is_written_and_said_so(tmp_path, photo):

@@ -6,8 +6,11 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from pipeline import compose, files, image_io, pieces, render
 from pipeline.batch.finished import mark, photo_digest
@@ -73,6 +76,8 @@ def process(
         ):
             name = job.name.with_name(f"{job.name.name}.{stage}.png")
             files.write(stages / name, image_io.encode(picture), parents=True)
+    if not output.shows_photo:
+        result = _without_photo(result)
     if job.target == STREAM:
         _to_standard_output(render.to_bytes(result, output))
     else:
@@ -93,6 +98,12 @@ def process(
         notes,
         confidence=result.confidence,
     )
+
+
+def _without_photo(result: Result) -> Result:
+    """Let go of the photo's pixels: those of 24 megapixels are 72 MB, beside the file's."""
+    nothing = np.broadcast_to(np.uint8(0), result.photo.image.shape)
+    return replace(result, photo=replace(result.photo, image=nothing))
 
 
 def _subjects(result: Result) -> Iterator[tuple[int, Result]]:
