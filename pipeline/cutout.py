@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -96,11 +97,13 @@ class Cutout:
             raise SettingsError(f"give Settings, or keywords: Cutout(model={settings!r})")
         self.settings = s = changed(settings or Settings(), changes)
         card = models.coarse_model(s.model)
-        self._stage1, self.model = models.open_coarse(card, s.providers, s.threads)
-        self._stage2: models.Refiner | None = None
-        if s.refine:
-            refiner = models.refiner_model(s.refiner)
-            self._stage2 = models.open_refiner(refiner, s.providers, s.threads)
+        refiner = models.refiner_model(s.refiner) if s.refine else None
+        opened = s.providers, s.threads
+        # Both at once, each on a core: opening them is a fifth of a command's time for one photo.
+        with enough_memory(), ThreadPoolExecutor(1) as pool:
+            second = pool.submit(models.open_refiner, refiner, *opened) if refiner else None
+            self._stage1, self.model = models.open_coarse(card, *opened)
+            self._stage2 = second.result() if second else None
 
     def __reduce__(self) -> tuple[type[Cutout], tuple[Settings]]:
         """Pickle as the settings: another process opens the models itself."""
