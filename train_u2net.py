@@ -34,6 +34,7 @@ from u2net import dataset, export, weights
 from u2net.dataset import Prepared
 from u2net.guided import Guided
 from u2net.inner import Inner
+from u2net.last import Last
 from u2net.network import WIDTHS, U2Net, normalise
 from u2net.phases import Blocks, Chain, Phase, Whole
 from u2net.prepare import prepare
@@ -47,6 +48,7 @@ PHASES: dict[str, type[Phase]] = {
     "whole": Whole,
     "inner": Inner,
     "guided": Guided,
+    "last": Last,
 }
 
 

@@ -5,7 +5,7 @@
 
 A call of ``Cutout`` on one photo, warm: medians of the whole and of both stages, the processor's
 time, and the peak memory. The others are compared with the first version. ``--compact`` measures
-them as the service and the video command run: with two heaps of glibc, not one a thread.
+them as commands and the service run: with two heaps of glibc, not one a thread.
 """
 
 from __future__ import annotations

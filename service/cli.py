@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.errors import SettingsError
-from pipeline.memory import compact
 
 if TYPE_CHECKING:
     import uvicorn
@@ -60,7 +59,6 @@ def run(settings: ServiceSettings) -> None:
     for name, near in strangers(os.environ).items():
         hint = f": did you mean {near}?" if near else ""
         log.warning("no part of Wisp has a variable %s%s", name, hint)
-    compact()
     with taken(settings.data) as tell:
         from service.app import create_app  # here, where it takes seconds
 

@@ -42,9 +42,12 @@ SMALL = Widths(encoder=((16, 64),) * 6, decoder=((16, 64),) * 5)  # U²-Net-P: 1
 DEEP = Widths(
     encoder=(*SMALL.encoder[:4], (64, 64), (64, 64)), decoder=((64, 64), *SMALL.decoder[1:])
 )
+#: The same with half the channels outside its last block, De_1, which with its map is half of a
+#: pass.
+SLIM = Widths(encoder=DEEP.encoder, decoder=(*DEEP.decoder[:-1], (16, 32)))
 TINY = Widths(encoder=((4, 8),) * 6, decoder=((4, 8),) * 5)  # for tests
 
-WIDTHS = {"full": FULL, "p": SMALL, "deep": DEEP, "tiny": TINY}
+WIDTHS = {"full": FULL, "p": SMALL, "deep": DEEP, "slim": SLIM, "tiny": TINY}
 
 # RSU-7, 6, 5, 4, 4F, 4F going down, and the mirror image going up. 0 stands for RSU-4F.
 _HEIGHTS_DOWN = (7, 6, 5, 4, 0, 0)
@@ -256,7 +259,7 @@ def with_hints(model: U2Net) -> U2Net:
 
 @torch.no_grad()
 def widened(model: U2Net, widths: Widths, like: U2Net | None = None) -> U2Net:
-    """A folded network with more channels inside its blocks that answers as ``model`` does.
+    """A folded network with more channels in its blocks that answers as ``model`` does.
 
     The new channels find what they find in ``like``, a folded network of ``widths``, or else
     something at random; what reads them is zero (after Chen et al., "Net2Net", ICLR 2016, who copy
@@ -265,8 +268,10 @@ def widened(model: U2Net, widths: Widths, like: U2Net | None = None) -> U2Net:
     if model.widths == widths:
         return model
     grown = copy.deepcopy(like) if like else U2Net(widths, norm=False, hints=model.hints)
-    outside = {k: v for k, v in model.state_dict().items() if k.startswith(("side.", "out."))}
-    grown.load_state_dict(outside, strict=False)
+    outside = model.state_dict()
+    for name, weight in grown.state_dict().items():
+        if name.startswith(("side.", "out.")):
+            weight.zero_()[tuple(slice(n) for n in outside[name].shape)] = outside[name]
     for old_block, new_block in zip(model.blocks, grown.blocks, strict=True):
         for old, new in zip(old_block.layers, new_block.layers, strict=True):
             if not like:
@@ -281,6 +286,43 @@ def widened(model: U2Net, widths: Widths, like: U2Net | None = None) -> U2Net:
             old_bias, new_bias = cast(Tensor, old.conv.bias), cast(Tensor, new.conv.bias)
             new_bias[:count] = old_bias
     return grown
+
+
+@torch.no_grad()
+def narrowed(model: U2Net, widths: Widths) -> U2Net:
+    """A folded network with fewer channels outside its decoders, to be trained further.
+
+    Those stay that count most, by the size of the weights that make them and that read them.
+    """
+    state = model.state_dict()
+
+    def pick(layer: str, outputs: Tensor | None, inputs: Tensor | None) -> None:
+        for name in (f"{layer}.weight", f"{layer}.bias"):
+            if outputs is not None:
+                state[name] = state[name][outputs]
+            if inputs is not None and name.endswith("weight"):
+                state[name] = state[name][:, inputs]
+
+    below = torch.arange(len(model.blocks[DEPTH - 1].cin.conv.weight))
+    for k, (_, count) in enumerate(widths.decoder):
+        block, side = model.blocks[DEPTH + k], DEPTH - 2 - k
+        ends = block.layers[0], block.layers[-1]
+        made = torch.stack([layer.conv.weight.abs().sum((1, 2, 3)) for layer in ends]).sum(0)
+        read = state[f"side.{side}.weight"].abs().sum((0, 2, 3))
+        if side:  # the first inputs of a decoder are what the one before it says
+            after = state[f"decoder.{k + 1}.cin.conv.weight"][:, : len(read)]
+            read = read + after.abs().sum((0, 2, 3))
+        kept = (made * read).topk(count).indices.sort().values
+        inputs = block.cin.conv.weight.shape[1]
+        above = torch.arange(model.widths.decoder[k - 1][1] if k else len(below), inputs)
+        pick(f"decoder.{k}.cin.conv", kept, torch.cat((below, above)))
+        pick(f"decoder.{k}.enc.0.conv", None, kept)
+        pick(f"decoder.{k}.dec.{len(block.dec) - 1}.conv", kept, None)
+        pick(f"side.{side}", None, kept)
+        below = kept
+    slim = U2Net(widths, norm=False, hints=model.hints)
+    slim.load_state_dict(state)
+    return slim
 
 
 @torch.no_grad()

@@ -13,7 +13,18 @@ from torch import Tensor
 
 from pipeline.errors import ModelInvalid, ModelMissing
 from training import checkpoint
-from u2net.network import DEEP, SMALL, WIDTHS, U2Net, Widths, fused, unfused, widened, with_hints
+from u2net.network import (
+    DEPTH,
+    SMALL,
+    WIDTHS,
+    U2Net,
+    Widths,
+    fused,
+    narrowed,
+    unfused,
+    widened,
+    with_hints,
+)
 
 
 def load(path: Path) -> U2Net:
@@ -43,12 +54,24 @@ def load_onnx(path: Path) -> U2Net:
             for t in graph.initializer
         }
         hinted = weights["encoder.1.cin.conv.weight"].shape[1] > SMALL.encoder[0][1]
-        deep = weights["encoder.5.enc.0.conv.weight"].shape[0] > SMALL.encoder[-1][0]
-        model = U2Net(DEEP if deep else SMALL, norm=False, hints=hinted)
+        model = U2Net(_widths(weights), norm=False, hints=hinted)
         model.load_state_dict(weights)
     except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
         raise ModelInvalid(f"{path} is no U²-Net-P with folded normalisations: {error}") from error
     return model.eval().requires_grad_(False)
+
+
+def _widths(weights: dict[str, Tensor]) -> Widths:
+    """Read off how wide the blocks of a file are."""
+
+    def width(block: str) -> tuple[int, int]:
+        inside, outside, *_ = weights[f"{block}.enc.0.conv.weight"].shape
+        return inside, outside
+
+    return Widths(
+        tuple(width(f"encoder.{k}") for k in range(DEPTH)),
+        tuple(width(f"decoder.{k}") for k in range(DEPTH - 1)),
+    )
 
 
 def torch_name(onnx_name: str) -> str:
@@ -84,9 +107,12 @@ def adapt(model: U2Net, widths: Widths, folded: bool, hints: bool, photos: Tenso
     """Return ``model`` with its normalisations folded, or unfolded, for a training to go on from.
 
     Unfolded ones are measured on normalised ``photos`` (B, 3, H, W). ``hints`` asks for a folded
-    network that can be told them; a folded one may be widened to ``widths``.
+    network that can be told them; a folded one may be widened to ``widths``, or its
+    decoders narrowed.
     """
     if folded:
-        model = widened(fused(model), widths)
+        model = fused(model)
+        fewer = widths.decoder[-1][1] < model.widths.decoder[-1][1]
+        model = narrowed(model, widths) if fewer else widened(model, widths)
         return with_hints(model) if hints else model
     return model if model.normalised else unfused(model.to(photos.device), photos)
