@@ -57,3 +57,11 @@ def test_what_needs_no_copy_stays(tmp_path, case):
     before = model.SerializeToString()
     kernels.widen(model)
     assert model.SerializeToString() == before
+
+
+def test_models_of_an_old_operator_set_stay(tmp_path):
+    model = convolution(tmp_path / "a.onnx", 1)
+    model.opset_import[0].version = 9
+    before = model.SerializeToString()
+    kernels.widen(model)
+    assert model.SerializeToString() == before

@@ -15,16 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 OUTPUTS = 16  # channels that the kernel makes at a time (mlas/lib/convsym.cpp)
+_OPSET = 10  # the first in which Slice is told its ends as here
 
 
 def widen(model: Any) -> None:
     """Fill up the outputs of an ONNX model's convolutions to :data:`OUTPUTS`, in place.
 
-    Its answers stay the same, bit for bit. Left as they are: kernels of one pixel, which need no
-    copy, and convolutions in groups.
+    Its answers stay the same. Left as they are: kernels of one pixel, which need no copy,
+    convolutions in groups, and models of an operator set before the tenth.
     """
     from onnx import helper, numpy_helper
 
+    if any(entry.version < _OPSET for entry in model.opset_import if not entry.domain):
+        return
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
 
