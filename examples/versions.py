@@ -45,7 +45,7 @@ FIGURES = ("call, s", "stage 1, s", "stage 2, s", "processor, s", "peak, MB")
 @click.argument("versions", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--photo", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--rounds", default=9)
-@click.option("--compact", is_flag=True, help="As the service and the video command run.")
+@click.option("--compact", is_flag=True, help="As commands and the service run.")
 def main(versions: tuple[Path, ...], photo: Path, rounds: int, compact: bool) -> None:
     """Time VERSIONS, checkouts of this repository, on one photo."""
     workers = [
