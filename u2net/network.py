@@ -290,36 +290,21 @@ def widened(model: U2Net, widths: Widths, like: U2Net | None = None) -> U2Net:
 
 @torch.no_grad()
 def narrowed(model: U2Net, widths: Widths) -> U2Net:
-    """A folded network with fewer channels outside its decoders, to be trained further.
+    """A folded network with fewer channels outside its last block, De_1, to be trained further.
 
     Those stay that count most, by the size of the weights that make them and that read them.
     """
+    block, read = model.blocks[-1], model.get_parameter("side.0.weight").abs().sum((0, 2, 3))
+    ends = block.layers[0], block.layers[-1]
+    made = torch.stack([layer.conv.weight.abs().sum((1, 2, 3)) for layer in ends]).sum(0)
+    kept = (made * read).topk(widths.decoder[-1][1]).indices.sort().values
     state = model.state_dict()
-
-    def pick(layer: str, outputs: Tensor | None, inputs: Tensor | None) -> None:
+    last = f"decoder.{DEPTH - 2}"
+    for layer in (f"{last}.cin.conv", f"{last}.dec.{len(block.dec) - 1}.conv"):
         for name in (f"{layer}.weight", f"{layer}.bias"):
-            if outputs is not None:
-                state[name] = state[name][outputs]
-            if inputs is not None and name.endswith("weight"):
-                state[name] = state[name][:, inputs]
-
-    below = torch.arange(len(model.blocks[DEPTH - 1].cin.conv.weight))
-    for k, (_, count) in enumerate(widths.decoder):
-        block, side = model.blocks[DEPTH + k], DEPTH - 2 - k
-        ends = block.layers[0], block.layers[-1]
-        made = torch.stack([layer.conv.weight.abs().sum((1, 2, 3)) for layer in ends]).sum(0)
-        read = state[f"side.{side}.weight"].abs().sum((0, 2, 3))
-        if side:  # the first inputs of a decoder are what the one before it says
-            after = state[f"decoder.{k + 1}.cin.conv.weight"][:, : len(read)]
-            read = read + after.abs().sum((0, 2, 3))
-        kept = (made * read).topk(count).indices.sort().values
-        inputs = block.cin.conv.weight.shape[1]
-        above = torch.arange(model.widths.decoder[k - 1][1] if k else len(below), inputs)
-        pick(f"decoder.{k}.cin.conv", kept, torch.cat((below, above)))
-        pick(f"decoder.{k}.enc.0.conv", None, kept)
-        pick(f"decoder.{k}.dec.{len(block.dec) - 1}.conv", kept, None)
-        pick(f"side.{side}", None, kept)
-        below = kept
+            state[name] = state[name][kept]
+    for name in (f"{last}.enc.0.conv.weight", "side.0.weight"):
+        state[name] = state[name][:, kept]
     slim = U2Net(widths, norm=False, hints=model.hints)
     slim.load_state_dict(state)
     return slim

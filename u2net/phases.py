@@ -12,6 +12,10 @@
     End to end on the seven maps and the ground truth, with the features as hints.
 ``inner`` (:mod:`u2net.inner`)
     The blocks of low resolution, on features that lie ready on disk.
+``guided`` (:mod:`u2net.guided`)
+    All blocks but the first, on targets that lie ready, with hints and without.
+``last`` (:mod:`u2net.last`)
+    The last block alone, narrower, on the maps of the network that it comes from.
 """
 
 from __future__ import annotations

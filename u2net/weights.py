@@ -108,7 +108,7 @@ def adapt(model: U2Net, widths: Widths, folded: bool, hints: bool, photos: Tenso
 
     Unfolded ones are measured on normalised ``photos`` (B, 3, H, W). ``hints`` asks for a folded
     network that can be told them; a folded one may be widened to ``widths``, or its
-    decoders narrowed.
+    last block narrowed.
     """
     if folded:
         model = fused(model)
