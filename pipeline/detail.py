@@ -14,7 +14,7 @@ they were enlarged and have lost what the photo holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -123,10 +123,13 @@ def carried(
     shape = (mask.shape[0], mask.shape[1])
     full = image.copy()
     if changed.shape == shape:
-        for box, place in _blocks(changed, shape):
+
+        def correct(box: Box, place: Box) -> None:
             near, where = place.area, changed[box.area].view(np.uint8)
             made = foreground.explained(image[near], alpha[near], colours[near])
             cv2.copyTo(made[box.within(place).area], where, full[box.area])
+
+        _for_blocks(correct, changed, shape, threads)
         return alpha, full
     matte, weight = mask, _weight(changed)
 
@@ -147,10 +150,20 @@ def carried(
         explained += photo
         full[here] = cv2.convertScaleAbs(explained)
 
-    with ThreadPoolExecutor(threads or usable_cores()) as pool:
-        for _ in pool.map(carry, *zip(*_blocks(changed, shape), strict=True)):
-            pass
+    _for_blocks(carry, changed, shape, threads)
     return matte, full
+
+
+def _for_blocks(
+    work: Callable[[Box, Box], None],
+    changed: NDArray[np.bool_],
+    shape: tuple[int, int],
+    threads: int,
+) -> None:
+    """Do some work for every block of :func:`_blocks`, ``threads`` of them at a time."""
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
+        for _ in pool.map(work, *zip(*_blocks(changed, shape), strict=True)):
+            pass
 
 
 def _explaining(photo: Map, front: Map, behind: Map, likely: Map) -> Map:

@@ -70,10 +70,12 @@ def follow(
         alpha, colours = blend.blend(colours, alpha, shallow, ahead, redraw(image, alpha, ahead))
         tiles = np.unique(np.concatenate([tiles, ahead]), axis=0)
         covered = covered | _covered(ahead, mask.shape)
-    off |= _endless(alpha, leaving, first)
+    if number:  # something was followed
+        off |= _endless(alpha, leaving, first)
     if off.any():
-        alpha = np.where(off, mask, alpha)
-        colours = np.where(off[..., None], image, colours)
+        alpha, colours = alpha.copy(), colours.copy()
+        cv2.copyTo(mask, off.view(np.uint8), alpha)
+        cv2.copyTo(image, off.view(np.uint8), colours)
     return alpha, colours, tiles
 
 

@@ -25,6 +25,7 @@ would disagree; that of a batch gained nothing that could be measured.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import gt
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +62,22 @@ class Shape:
     guided_filter: bool = False
     #: Most convolutions compute in INT8 (:mod:`refiner.fake_quant`).
     int8: bool = False
+    #: Channels inside each residual block, in the order in which they run; (): as many as outside.
+    #: A long training leaves most of them dead, and :mod:`refiner.prune` takes those out.
+    hidden: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.hidden and len(self.hidden) != 2 * self.middle + self.bottom:
+            raise SettingsError(
+                f"hidden is a number of channels for each residual block, of which there are "
+                f"{2 * self.middle + self.bottom}, not {len(self.hidden)}"
+            )
+
+    @property
+    def inside(self) -> tuple[int, ...]:
+        """Channels inside each residual block."""
+        half, bottom = (2 * self.width,) * self.middle, (4 * self.width,) * self.bottom
+        return self.hidden or (*half, *bottom, *half)
 
 
 class Generator(nn.Module):
@@ -73,14 +90,19 @@ class Generator(nn.Module):
         super().__init__()
         self.shape = s = shape or Shape()
         w = s.width
+        inside = iter(s.inside)
+
+        def blocks(count: int, channels: int) -> nn.Sequential:
+            return nn.Sequential(*(Residual(channels, next(inside), s.int8) for _ in range(count)))
+
         self.stem = conv(STEM, w)
         self.down1 = conv(w, 2 * w, stride=2, int8=s.int8)
-        self.middle1 = nn.Sequential(*(Residual(2 * w, s.int8) for _ in range(s.middle)))
+        self.middle1 = blocks(s.middle, 2 * w)
         self.down2 = conv(2 * w, 4 * w, stride=2, int8=s.int8)
         self.attend = Attention(4 * w) if s.attention else nn.Identity()
-        self.bottom = nn.Sequential(*(Residual(4 * w, s.int8) for _ in range(s.bottom)))
+        self.bottom = blocks(s.bottom, 4 * w)
         self.up2 = conv(4 * w, 2 * w, kernel=1)
-        self.middle2 = nn.Sequential(*(Residual(2 * w, s.int8) for _ in range(s.middle)))
+        self.middle2 = blocks(s.middle, 2 * w)
         self.up1 = conv(2 * w, w, kernel=1)
         # The last convolution answers for the coefficients; as 2×2 sub-pixels, for r; and, where
         # there is a guided filter, for its strength.
@@ -129,8 +151,9 @@ class Generator(nn.Module):
 def grow(small: Generator, shape: Shape) -> Generator:
     """Build a generator of ``shape`` that answers as ``small`` does.
 
-    Attention and further blocks in the bottleneck begin as nothing: a training goes on with
-    more than it began with. Raises :class:`pipeline.errors.SettingsError` for any other change.
+    Attention, further blocks in the bottleneck and further channels inside of the blocks begin as
+    nothing: a training goes on with more than it began with. Raises
+    :class:`pipeline.errors.SettingsError` for any other change.
     """
     before = small.shape
     more = replace(
@@ -138,19 +161,20 @@ def grow(small: Generator, shape: Shape) -> Generator:
         attention=shape.attention or before.attention,
         bottom=max(shape.bottom, before.bottom),
         guided_filter=shape.guided_filter or before.guided_filter,
+        hidden=shape.hidden,
     )
-    if more != shape:
-        raise SettingsError(
-            f"The first weights are those of a generator of another shape: {before}"
-        )
     large = Generator(shape)
-    state = small.state_dict()
-    for name in ("head.weight", "head.bias"):
-        lacking = len(large.state_dict()[name]) - len(state[name])
-        state[name] = torch.cat(
-            [state[name], state[name].new_zeros(lacking, *state[name].shape[1:])]
-        )
-    large.load_state_dict(state, strict=False)
+    state = large.state_dict()
+    for name, value in small.state_dict().items():
+        place = state.get(name)
+        if more != shape or place is None or any(map(gt, value.shape, place.shape)):
+            raise SettingsError(
+                f"The first weights are those of a generator of another shape: {before}"
+            )
+        new = place.clone() if ".body.0." in name else torch.zeros_like(place)
+        new[tuple(map(slice, value.shape))] = value
+        state[name] = new
+    large.load_state_dict(state)
     for block in list(large.bottom.children())[before.bottom :]:
         assert isinstance(block, Residual)
         block.zero()
@@ -201,13 +225,13 @@ def conv(
 class Residual(nn.Module):
     """x + conv(relu(conv x)); the second convolution starts small, so that depth costs nothing."""
 
-    def __init__(self, channels: int, int8: bool = False) -> None:
+    def __init__(self, channels: int, inside: int, int8: bool = False) -> None:
         super().__init__()
-        first = conv(channels, channels, int8=int8)
+        first = conv(channels, inside, int8=int8)
         if int8:  # the second one's input is rounded already
-            second: nn.Conv2d = QuantConv2d(channels, channels, 3, 1, 1, quantize_input=False)
+            second: nn.Conv2d = QuantConv2d(inside, channels, 3, 1, 1, quantize_input=False)
         else:
-            second = nn.Conv2d(channels, channels, 3, padding=1)
+            second = nn.Conv2d(inside, channels, 3, padding=1)
         with torch.no_grad():
             second.weight.mul_(0.3)
         rounding = [FakeQuantize()] if int8 else []

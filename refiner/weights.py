@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,18 @@ def _load_onnx(path: Path, is_global: bool) -> Generator:
             )
             for tensor in graph.initializer
         })  # fmt: skip
-        generator = Generator(
-            Shape(
-                width=len(weights["stem.0.weight"]),
-                middle=_count(weights, "middle1"),
-                bottom=_count(weights, "bottom"),
-                attention=any(name.startswith("attend.") for name in weights),
-                guided_filter=len(weights["head.bias"]) == COEFFICIENTS + 4 + 1,
-            )
+        shape = Shape(
+            width=len(weights["stem.0.weight"]),
+            middle=_count(weights, "middle1"),
+            bottom=_count(weights, "bottom"),
+            attention=any(name.startswith("attend.") for name in weights),
+            guided_filter=len(weights["head.bias"]) == COEFFICIENTS + 4 + 1,
         )
+        # Blocks are in the file in the order in which they run.
+        inside = tuple(len(value) for name, value in weights.items() if ".body.0.0.w" in name)
+        if inside != shape.inside:
+            shape = replace(shape, hidden=inside)
+        generator = Generator(shape)
         generator.load_state_dict(weights)
     except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
         raise ModelInvalid(
