@@ -30,6 +30,7 @@ from refiner.export import export
 from refiner.network import Generator, grow
 from refiner.phases import Adversarial, Reconstruction
 from refiner.prepare import prepare
+from refiner.prune import prune_file
 from refiner.settings import Settings
 from refiner.validate import validate
 from refiner.weights import load_generator
@@ -168,13 +169,15 @@ def main(
 
     if int(os.environ.get("LOCAL_RANK", 0)):
         return  # one of several processes exports
-    # The last phase of each generator is its result.
-    last_local, last_global = (
-        [out / n / "last.pt" for n in folders if (phases[n].smoothing > 0) == is_global][-1:]
+    # The last phase of each generator is its result, without what it does not need.
+    local, global_ = (
+        [out / n / "pruned.pt" for n in folders if (phases[n].smoothing > 0) == is_global][-1:]
         for is_global in (False, True)
     )
+    for pruned in (*local, *global_):
+        prune_file(pruned.with_name("last.pt"), pruned, folders[pruned.parent.name])
     for path, int8 in (("refiner.onnx", None), ("refiner_int8.onnx", [*folders.values()][-1])):
-        export(last_local or last_global, out / path, last_local and last_global, int8=int8)
+        export(local or global_, out / path, local and global_, int8=int8)
         click.echo(f"{out / path}: {(out / path).stat().st_size:,} bytes")
 
 

@@ -3,10 +3,10 @@
     python -m refiner.prune RUN/local/last.pt pruned.pt --data RUN/data/local
 
 A long training leaves most channels inside of the residual blocks dead: their ReLU opens for no
-patch any more. And of those alive, some say what others say. So each block keeps the few that count
-most, and its second convolution is fitted anew, by least squares, to give back what the whole block
-gave (He, Zhang and Sun, 2017, "Channel pruning for accelerating very deep neural networks", section
-3.1, with the channels chosen by how much they add in place of LASSO). Nothing is trained.
+patch any more. Each block keeps the few that count most, and its second convolution is fitted anew,
+by least squares, to give back what the whole block gave (He, Zhang and Sun, 2017, "Channel pruning
+for accelerating very deep neural networks", section 3.1, with the channels chosen by how much they
+add in place of LASSO). Nothing is trained.
 """
 
 from __future__ import annotations
