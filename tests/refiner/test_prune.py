@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -36,7 +37,8 @@ def with_dead_channels() -> Generator:
                 first, second = convolutions(block)
                 second.weight.mul_(3)
                 dead = torch.randperm(first.out_channels)[ALIVE:]
-                first.weight[dead], first.bias[dead] = 0, -1.0
+                first.weight[dead] = 0
+                cast(torch.Tensor, first.bias)[dead] = -1.0
     return net
 
 
