@@ -174,9 +174,10 @@ def main(
         [out / n / "pruned.pt" for n in folders if (phases[n].smoothing > 0) == is_global][-1:]
         for is_global in (False, True)
     )
-    for pruned in (*local, *global_):
-        prune_file(pruned.with_name("last.pt"), pruned, folders[pruned.parent.name])
-    for path, int8 in (("refiner.onnx", None), ("refiner_int8.onnx", [*folders.values()][-1])):
+    data_of = {pruned: folders[pruned.parent.name] for pruned in (*local, *global_)}
+    for pruned, patches in data_of.items():
+        prune_file(pruned.with_name("last.pt"), pruned, patches)
+    for path, int8 in (("refiner.onnx", ()), ("refiner_int8.onnx", [*data_of.values()])):
         export(local or global_, out / path, local and global_, int8=int8)
         click.echo(f"{out / path}: {(out / path).stat().st_size:,} bytes")
 

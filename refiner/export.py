@@ -153,21 +153,25 @@ def export(
     path: Path,
     global_: Sequence[Path] = (),
     half: bool = False,
-    int8: Path | None = None,
+    int8: Sequence[Path] = (),
 ) -> float:
     """Write the ONNX file, whole or not at all; return its difference from FP32.
 
     Of several checkpoints, it is their :func:`refiner.weights.model_soup`. The global generator is
-    put beside the local one, if given; with ``int8``, a folder of shards, both are
-    :func:`calibrate` d. The difference is the largest of all pixels; in INT8 the mean, for there a
-    few pixels may fall the other way. Raises ``ModelInvalid`` where it exceeds :data:`TOLERANCE`,
-    or a file is no checkpoint.
+    put beside the local one, if given. With ``int8``, a folder of shards for each, or one for both,
+    they are :func:`calibrate` d. The difference is the largest of all pixels; in INT8 the mean, for
+    there a few pixels may fall the other way. Raises ``ModelInvalid`` where it exceeds
+    :data:`TOLERANCE`, or a file is no checkpoint.
     """
     generators = [model_soup(local)]
     if global_:
         generators.append(model_soup(global_, is_global=True))
     with files.placing(path) as part:
-        traced = [_convert(generator, part, half, int8) for generator in generators]
+        folders = [*int8, *int8[-1:]] if int8 else [None, None]
+        traced = [
+            _convert(generator, part, half, folder)
+            for generator, folder in zip(generators, folders, strict=False)
+        ]
         model = join(*traced) if global_ else traced[0]
         onnx.checker.check_model(model)
         onnx.save(model, str(part))
@@ -215,11 +219,17 @@ File = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--half", is_flag=True, help="Compute in FP16, too: for GPUs.")
 @click.option(
     "--int8",
+    multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Compute in INT8, for CPUs: ranges are taken from the shards of this folder.",
+    help="Compute in INT8, for CPUs: ranges are taken from the shards of this folder; given twice, "
+    "those of the global generator from the second.",
 )
 def main(
-    local: tuple[Path, ...], path: Path, global_: tuple[Path, ...], half: bool, int8: Path | None
+    local: tuple[Path, ...],
+    path: Path,
+    global_: tuple[Path, ...],
+    half: bool,
+    int8: tuple[Path, ...],
 ) -> None:
     """Export the generator of LOCAL (checkpoints or ONNX files) to the ONNX file PATH.
 

@@ -107,7 +107,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner_int8.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="1063f3633dcac79a3670fad0c2d51fae740999fbedd3768f04f7f0e932fb15ce",
+        sha256="22d95e48c602ee216eb8c0ee4a45cac82838aa0e5750e0f119c34e00489dc1b7",
         purpose="hair, fur and other edges; the default",
         fp32_variant="wisp-fp32",
     ),
@@ -115,7 +115,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="88051a19e3e7cfa36b6caf3550ee9af6b47aa4cf01276c0dd50a7cf7797ed09d",
+        sha256="02a7a631ac193edacaa74858f09e3f8d37e0e74f982abb94c96fe1ae0569bf19",
         purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
     # Less exact, for who may not ship what was trained on pictures for research.

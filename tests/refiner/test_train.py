@@ -322,7 +322,7 @@ def test_an_int8_export_computes_in_int8(tmp_path: Path, shards: Path) -> None:
     files, path = [saved(tmp_path / "last.pt", net)], tmp_path / "refiner.onnx"
     fp32 = export.export(files, path, files)
     size = path.stat().st_size
-    assert 0 < export.export(files, path, files, int8=shards) <= 2 / 255
+    assert 0 < export.export(files, path, files, int8=[shards]) <= 2 / 255
     assert fp32 <= 2 / 255 and path.stat().st_size != size
     opened = models.open_refiner(models.refiner_model(str(path)), ("CPUExecutionProvider",), 1)
     probe = export.probe()
