@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models import Session, watch
+from pipeline.models import Session, lanes
 from pipeline.patches import extract
 
 INPUT, OUTPUT = "patches", "refined"
@@ -57,25 +57,24 @@ def redraw(
     batch: int,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
-    """Redraw patch after patch, ``batch`` of them at a time: a large photo has hundreds.
+    """Redraw patch after patch, a few of them at a time: a large photo has hundreds.
 
-    ``image``, ``mask`` and ``origins`` are those of :func:`pipeline.patches.extract`. Yields what
-    :func:`run` makes of each, (4, 128, 128). ``on_progress`` is called after each batch with the
+    ``image``, ``mask`` and ``origins`` are those of :func:`pipeline.patches.extract`; ``batch`` is
+    the most patches a run, of a session with :class:`pipeline.models.lanes.Lanes` fewer. Yields
+    what :func:`run` makes of each, (4, 128, 128). ``on_progress`` is called after each run with the
     share of the patches that is done, 0..1.
     """
-    compute = watch.carried(partial(run, session))
-    with ThreadPoolExecutor(1) as pool:
-        # The next batch is computed while the caller blends this one.
-        ahead = (
-            pool.submit(compute, extract(image, mask, origins[start : start + batch]))
-            for start in range(0, len(origins), batch)
-        )
-        coming = next(ahead, None)
-        done = 0
-        while coming:
-            redrawn = coming.result()
-            done += len(redrawn)
-            if on_progress:
-                on_progress(done / len(origins))
-            coming = next(ahead, None)
-            yield from redrawn
+    count = 1
+    if isinstance(session, lanes.Lanes):
+        count = session.count
+        batch = min(batch, lanes.MOST, max(1, math.ceil(len(origins) / count)))
+    parts = (
+        extract(image, mask, origins[start : start + batch])
+        for start in range(0, len(origins), batch)
+    )
+    done = 0
+    for redrawn in lanes.side_by_side(partial(run, session), parts, count):
+        done += len(redrawn)
+        if on_progress:
+            on_progress(done / len(origins))
+        yield from redrawn

@@ -20,8 +20,8 @@ from pipeline.models.opening import open_refiner
 CPU = ("CPUExecutionProvider",)
 
 
-class Doubling:
-    """Doubles what it is fed, and notes how many at a time it was asked for, and how much."""
+class Turning:
+    """Answers with what it is fed, alpha first, and notes how much at a time it was asked for."""
 
     def __init__(self, check: Callable[[], None] = lambda: None) -> None:
         self.lengths: list[int] = []
@@ -38,66 +38,66 @@ class Doubling:
         time.sleep(0.02)
         with self.lock:
             self.now -= 1
-        factor = 2 if inputs["afar"] else 1
-        return [inputs["patches"] * factor, inputs["patches"] + 1]
+        return [inputs["patches"][:, [3, 0, 1, 2]]]
+
+
+def strip(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A photo of so many tiles beside one another, its mask, and the tiles."""
+    photo, mask = np.zeros((128, 128 * count, 3), np.uint8), np.zeros((128, 128 * count))
+    for number in range(count):
+        mask[:, 128 * number :] = number / count
+    return photo, mask.astype(np.float32), np.array([(0, 128 * n) for n in range(count)])
 
 
 @pytest.mark.parametrize(
-    "length, lengths", [(1, [1]), (2, [1, 1]), (5, [1, 2, 2]), (7, [1, 2, 2, 2]), (8, [2, 2, 2, 2])]
+    "count, lengths", [(1, [1]), (2, [1, 1]), (5, [1, 2, 2]), (7, [1, 2, 2, 2]), (8, [2, 2, 2, 2])]
 )
-def test_the_parts_of_a_batch_come_back_in_their_order(length: int, lengths: list[int]) -> None:
-    session = Doubling()
-    patches = np.arange(length * 4, dtype=np.float32).reshape(length, 4)
-    one, two = Lanes(session, 3).run(["a", "b"], {"patches": patches, "afar": np.array(True)})
-    assert np.array_equal(one, patches * 2) and np.array_equal(two, patches + 1)
+def test_patches_come_back_in_their_order(count: int, lengths: list[int]) -> None:
+    session = Turning()
+    redrawn = list(generator.redraw(Lanes(session, 3), *strip(count), 8))
+    assert [patch[0].mean() for patch in redrawn] == pytest.approx(np.arange(count) / count)
     assert sorted(session.lengths) == lengths
     assert session.most == min(len(lengths), 3)
 
 
-def test_what_a_part_raises_is_raised() -> None:
+def test_what_a_run_raises_is_raised() -> None:
     def refuse() -> None:
         raise ValueError("no")
 
-    feed = {"patches": np.zeros((4, 1), np.float32), "afar": np.array(False)}
     with pytest.raises(ValueError, match="no"):
-        Lanes(Doubling(refuse), 2).run(["a"], feed)
+        list(generator.redraw(Lanes(Turning(refuse), 2), *strip(4), 8))
 
 
 def test_the_bundled_generator_answers_alike_in_lanes() -> None:
-    patches = np.random.default_rng(0).random((5, 4, 128, 128), np.float32)
+    photo, mask, tiles = strip(5)
+    photo[:] = np.random.default_rng(0).integers(0, 256, photo.shape)
     alone, shared = (
-        open_refiner(REFINERS["wisp"], CPU, threads).local_generator for threads in (1, 2)
+        list(generator.redraw(opened.local_generator, photo, mask, tiles, 8))
+        for opened in (open_refiner(REFINERS["wisp"], CPU, threads) for threads in (1, 2))
     )
-    assert np.array_equal(generator.run(alone, patches), generator.run(shared, patches))
+    assert np.array_equal(alone, shared)
 
 
 def test_all_lanes_end_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """The threads that work for a watched one are watched by the same."""
     monkeypatch.setattr(watch, "_TICK", 0.001)
     shared = open_refiner(REFINERS["wisp"], CPU, 2).local_generator
-    patches = np.zeros((64, 4, 128, 128), np.float32)
     with pytest.raises(ModelTooSlow), models.watched(models.within(0.0)):
-        generator.run(shared, patches)
+        list(generator.redraw(shared, *strip(64), 8))
 
 
-def test_the_next_batch_is_computed_while_one_is_blended() -> None:
-    photo, mask = np.zeros((128, 640, 3), np.uint8), np.zeros((128, 640), np.float32)
-    origins = np.array([(0, 128 * n) for n in range(5)])
-    started: list[int] = []
-
-    class Same:
-        def run(self, outputs: Sequence[str], inputs: dict[str, Any]) -> Sequence[Any]:
-            started.append(len(inputs["patches"]))
-            return [inputs["patches"]]
-
-    shares: list[float] = []
-    redrawn = generator.redraw(Same(), photo, mask, origins, 2, shares.append)
+@pytest.mark.parametrize(("count", "ahead"), [(1, 2), (2, 4)])
+def test_further_runs_wait_for_a_lane_while_one_is_blended(count: int, ahead: int) -> None:
+    session, shares = Turning(), list[float]()
+    lanes = Lanes(session, count) if count > 1 else session
+    redrawn = generator.redraw(lanes, *strip(20), 2, shares.append)
     next(redrawn)
     deadline = time.monotonic() + 30
-    while len(started) < 2 and time.monotonic() < deadline:
+    while len(session.lengths) < ahead and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert started == [2, 2]  # the second batch, and not yet the third
-    assert len(list(redrawn)) == 4 and shares == [0.4, 0.8, 1.0]
+    time.sleep(0.1)
+    assert session.lengths == [2] * ahead  # and no more, before another is taken
+    assert len(list(redrawn)) == 19 and shares == pytest.approx([n / 10 for n in range(1, 11)])
 
 
 def test_a_watch_is_carried_to_other_threads_and_taken_back() -> None:

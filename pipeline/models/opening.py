@@ -28,16 +28,21 @@ class Refiner:
 
     session: Session
     has_both: bool = False
+    lanes: int = 1  # runs that go on side by side
 
     @property
     def local_generator(self) -> Session:
         """Redraws a patch at full size."""
-        return _Generator(self.session, is_global=False) if self.has_both else self.session
+        return self._generator(is_global=False)
 
     @property
     def global_generator(self) -> Session:
         """Corrects the mask in the reduced photo."""
-        return _Generator(self.session, is_global=True) if self.has_both else self.session
+        return self._generator(is_global=True)
+
+    def _generator(self, is_global: bool) -> Session:
+        session = _Generator(self.session, is_global) if self.has_both else self.session
+        return Lanes(session, self.lanes) if self.lanes > 1 else session
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ def open_refiner(card: RefinerModel, providers: Sequence[str], threads: int) -> 
             f"{card.path}: stage 2 needs float32 'patches' in and 'refined' out, each "
             f"(N, 4, 128, 128) with N free, and at most a bool 'afar' in; this network has {listed}"
         )
-    return Refiner(Lanes(network, lanes) if lanes > 1 else network, two)
+    return Refiner(network, two, lanes)
 
 
 def _fitting(card: Card, bundled: dict[str, Card], providers: Sequence[str]) -> Card:
