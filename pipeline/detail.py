@@ -124,7 +124,9 @@ def carried(
     full = image.copy()
     if changed.shape == shape:
 
-        def correct(box: Box, place: Box) -> None:
+        def correct(block: Box, _: Box) -> None:
+            box = _extent(changed, block)
+            place = box.grown(foreground.SAID, shape)
             near, where = place.area, changed[box.area].view(np.uint8)
             made = foreground.explained(image[near], alpha[near], colours[near])
             cv2.copyTo(made[box.within(place).area], where, full[box.area])
@@ -226,6 +228,20 @@ def _blocks(changed: NDArray[np.bool_], shape: tuple[int, int]) -> Iterator[tupl
             place = below(box, shape, changed.shape).grown(2 * _SPARE + 1, changed.shape)
             if changed[place.area].any():
                 yield box, place
+
+
+def _extent(changed: NDArray[np.bool_], box: Box) -> Box:
+    """Return the least box of all that has changed in a box; at least one pixel."""
+    inside = changed[box.area]
+    down, across = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
+    if not down.size:
+        return Box(box.top, box.left, box.top + 1, box.left + 1)
+    return Box(
+        box.top + int(down[0]),
+        box.left + int(across[0]),
+        box.top + int(down[-1]) + 1,
+        box.left + int(across[-1]) + 1,
+    )
 
 
 def _changed(shown: Shown, alpha: Map, colours: Image) -> NDArray[np.bool_]:
