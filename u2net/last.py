@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.errors import SettingsError
 from training.precision import autocast
 from u2net import losses
 from u2net.guided import Guided
@@ -22,11 +23,16 @@ from u2net.phases import Log
 class Last(Guided):
     """De_1 and its map, on the features and the maps of the teacher: the network it comes from."""
 
-    def __init__(self, model: U2Net, *rest: Any) -> None:
+    def __init__(self, model: U2Net, teacher: U2Net, *rest: Any) -> None:
+        if not teacher.hints:
+            raise SettingsError(
+                "The phase 'last' learns from the network that it narrows, and what is given as "
+                "the teacher takes no hints: give the result of the phase before, as both."
+            )
         model.requires_grad_(False)
         for layers in (model.blocks[-1], model.side[0]):
             layers.requires_grad_(True)
-        super().__init__(model, *rest)
+        super().__init__(model, teacher, *rest)
 
     def part(
         self,

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="training needs the train extra")
 onnx = pytest.importorskip("onnx", reason="training needs the train extra")
 
 import train_u2net  # noqa: E402
+from pipeline.errors import SettingsError  # noqa: E402
 from u2net import export, weights  # noqa: E402
 from u2net.network import DEEP, SLIM, U2Net, narrowed, widened  # noqa: E402
 from u2net.settings import Settings  # noqa: E402
@@ -83,3 +84,11 @@ def test_a_narrow_one_is_made_wide_again_and_answers_alike(wide):
     with torch.no_grad():
         for ours, theirs in zip(again(x, planes), slim(x, planes), strict=True):
             assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_teacher_without_hints_is_refused(wide, prepared, tmp_path):
+    begin, plain = tmp_path / "wide.onnx", tmp_path / "plain.onnx"
+    export.write_fp32(wide, begin, size=64)
+    export.write_fp32(U2Net(norm=False).eval(), plain, size=64)
+    with pytest.raises(SettingsError, match="takes no hints"):
+        train_u2net.train(LAST, prepared, plain, tmp_path / "run", init=begin, quiet=True)
