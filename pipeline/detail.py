@@ -14,9 +14,11 @@ they were enlarged and have lost what the photo holds.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -163,9 +165,23 @@ def _for_blocks(
     threads: int,
 ) -> None:
     """Do some work for every block of :func:`_blocks`, ``threads`` of them at a time."""
-    with ThreadPoolExecutor(threads or usable_cores()) as pool:
-        for _ in pool.map(work, *zip(*_blocks(changed, shape), strict=True)):
-            pass
+    pool = _threads(threads or usable_cores())
+    for _ in pool.map(work, *zip(*_blocks(changed, shape), strict=True)):
+        pass
+
+
+@lru_cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Return threads that stay, for all photos.
+
+    One that ends holds a lock of OpenCV for a moment, while what it kept for the thread is freed. A
+    process that is forked in that moment finds the lock taken for ever.
+    """
+    return ThreadPoolExecutor(count, "wisp-carry")
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork either
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def _explaining(photo: Map, front: Map, behind: Map, likely: Map) -> Map:

@@ -1,5 +1,6 @@
 """What stage 2 makes of a reduced photo, carried back to the photo."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,19 @@ def test_one_thread_or_several_make_the_same():
     flat = np.full_like(shown.mask, 0.5)
     one, more = (detail.carried(photo, truth.copy(), shown, flat, shown.image, n) for n in (1, 3))
     assert np.array_equal(one[0], more[0]) and np.array_equal(one[1], more[1])
+
+
+def test_the_threads_stay_and_a_forked_child_has_its_own():
+    """One that ended would hold a lock of OpenCV's for a moment, which a fork would keep."""
+    ours = detail._threads(2)
+    assert list(ours.map(abs, [-1, 2])) == [1, 2] and detail._threads(2) is ours
+    if not hasattr(os, "fork"):
+        return
+    child = os.fork()
+    if not child:
+        fresh = detail._threads(2)
+        os._exit(0 if fresh is not ours and list(fresh.map(abs, [-1, 2])) == [1, 2] else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_colours_are_those_that_explain_the_photo():
