@@ -163,14 +163,15 @@ def grow(small: Generator, shape: Shape) -> Generator:
         guided_filter=shape.guided_filter or before.guided_filter,
         hidden=shape.hidden,
     )
+    other = SettingsError(f"The first weights are those of a generator of another shape: {before}")
+    if more != shape:
+        raise other
     large = Generator(shape)
     state = large.state_dict()
     for name, value in small.state_dict().items():
-        place = state.get(name)
-        if more != shape or place is None or any(map(gt, value.shape, place.shape)):
-            raise SettingsError(
-                f"The first weights are those of a generator of another shape: {before}"
-            )
+        place = state[name]
+        if any(map(gt, value.shape, place.shape)):
+            raise other
         new = place.clone() if ".body.0." in name else torch.zeros_like(place)
         new[tuple(map(slice, value.shape))] = value
         state[name] = new

@@ -33,9 +33,8 @@ STEP = 16  # channels: CPUs compute the outputs of an INT8 convolution by sixtee
 TOLERANCE = 1e-4
 PATCHES = 256  # a fit is of: 64 thousand pixels of the bottleneck for some thousand unknowns
 _BATCH = 16  # patches at a time
-_RIDGE = (
-    1e-4  # of the mean square of the channels: those that are nearly alike have no solution else
-)
+#: Of the channels' mean square: without it, channels that are nearly alike have no solution.
+_RIDGE = 1e-4
 
 
 @dataclass
@@ -68,7 +67,7 @@ def prune(generator: Generator, patches: Tensor, tolerance: float = TOLERANCE) -
     patches
         What it is used on, (N, 4, 128, 128) float32 in 0..1: some hundreds.
     tolerance
-        Share of a block's change, squared, that may be lost.
+        Share of the variance of a block's answers that may be lost.
     """
     state = generator.state_dict()
     names = [name for name, part in generator.named_modules() if isinstance(part, Residual)]
