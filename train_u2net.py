@@ -34,10 +34,10 @@ from u2net import dataset, export, weights
 from u2net.dataset import Prepared
 from u2net.guided import Guided
 from u2net.inner import Inner
-from u2net.last import Last
 from u2net.network import WIDTHS, U2Net, normalise
 from u2net.phases import Blocks, Chain, Phase, Whole
 from u2net.prepare import prepare
+from u2net.relearn import Relearn
 from u2net.samples import Pool
 from u2net.settings import Data, Settings
 from u2net.validate import validate
@@ -48,7 +48,7 @@ PHASES: dict[str, type[Phase]] = {
     "whole": Whole,
     "inner": Inner,
     "guided": Guided,
-    "last": Last,
+    "relearn": Relearn,
 }
 
 

@@ -6,7 +6,7 @@ Both have the input ``input`` (N, 3, H, W) float32 and the outputs ``d0`` .. ``d
 (N, 1, H, W) float32 in 0..1 (d0 is the fused map), with a free N, and H and W free in steps of 32:
 a second look at a photo is at a smaller size (:mod:`pipeline.views`). A network that can be told
 what to cut has a second input ``hints`` (N, 2, H, W) float32 in 0..1 (:mod:`u2net.hints`); zeros
-say nothing. With ``--elder`` the weights are the mean (:func:`u2net.network.mean`) of the new ones
+say nothing. With ``--elder`` the weights are the mean (:func:`u2net.widths.mean`) of the new ones
 and of those that the training went on from.
 """
 
@@ -29,8 +29,9 @@ from pipeline.cli.command import Command
 from pipeline.models import quantize
 from u2net import weights
 from u2net.dataset import Prepared, evenly
-from u2net.network import DEPTH, HINTS, U2Net, fused, mean, normalise
+from u2net.network import DEPTH, HINTS, U2Net, fused, normalise
 from u2net.settings import SIZE
+from u2net.widths import mean
 
 OUTPUTS = [f"d{k}" for k in range(DEPTH + 1)]
 CALIBRATION = 64  # photos for the ranges of INT8, spread over all sources

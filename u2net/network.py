@@ -42,9 +42,11 @@ SMALL = Widths(encoder=((16, 64),) * 6, decoder=((16, 64),) * 5)  # U²-Net-P: 1
 DEEP = Widths(
     encoder=(*SMALL.encoder[:4], (64, 64), (64, 64)), decoder=((64, 64), *SMALL.decoder[1:])
 )
-#: The same with half the channels outside its last block, De_1, which with its map is half of a
-#: pass.
-SLIM = Widths(encoder=DEEP.encoder, decoder=(*DEEP.decoder[:-1], (16, 32)))
+#: The same with half the channels outside of what works at full size, En_1 and De_1, and of De_2,
+#: which De_1 reads enlarged: that was three quarters of a pass.
+SLIM = Widths(
+    encoder=((16, 32), *DEEP.encoder[1:]), decoder=(*DEEP.decoder[:-2], (16, 32), (16, 32))
+)
 TINY = Widths(encoder=((4, 8),) * 6, decoder=((4, 8),) * 5)  # for tests
 
 WIDTHS = {"full": FULL, "p": SMALL, "deep": DEEP, "slim": SLIM, "tiny": TINY}
@@ -173,6 +175,15 @@ class U2Net(nn.Module):
         """Whether it has batch normalisations, or they are folded into its convolutions."""
         return any(isinstance(layer, nn.BatchNorm2d) for layer in self.modules())
 
+    def parts(self, k: int) -> list[int]:
+        """How many channels block ``k`` reads of each thing that it is fed, in their order."""
+        outs = [outside for _, outside in (*self.widths.encoder, *self.widths.decoder)]
+        if k == 0:
+            return [3]
+        if k < DEPTH:
+            return [outs[k - 1]] + [HINTS] * self.hints
+        return [outs[k - 1], outs[2 * DEPTH - 2 - k]]
+
     @staticmethod
     def block_level(k: int) -> int:
         """The level (0: full size .. 5: a 32nd) that block ``k`` works at."""
@@ -255,73 +266,6 @@ def with_hints(model: U2Net) -> U2Net:
         # The channels of the hints are the last ones: what is told begins without an effect.
         weight.zero_()[tuple(slice(n) for n in old[name].shape)] = old[name]
     return grown
-
-
-@torch.no_grad()
-def widened(model: U2Net, widths: Widths, like: U2Net | None = None) -> U2Net:
-    """A folded network with more channels in its blocks that answers as ``model`` does.
-
-    The new channels find what they find in ``like``, a folded network of ``widths``, or else
-    something at random; what reads them is zero (after Chen et al., "Net2Net", ICLR 2016, who copy
-    channels instead).
-    """
-    if model.widths == widths:
-        return model
-    grown = copy.deepcopy(like) if like else U2Net(widths, norm=False, hints=model.hints)
-    outside = model.state_dict()
-    for name, weight in grown.state_dict().items():
-        if name.startswith(("side.", "out.")):
-            weight.zero_()[tuple(slice(n) for n in outside[name].shape)] = outside[name]
-    for old_block, new_block in zip(model.blocks, grown.blocks, strict=True):
-        for old, new in zip(old_block.layers, new_block.layers, strict=True):
-            if not like:
-                nn.init.kaiming_normal_(new.conv.weight, nonlinearity="relu")
-                nn.init.zeros_(new.conv.bias)  # type: ignore[arg-type]
-            # A decoder's layer reads two features, one behind the other.
-            parts = 2 if any(layer is new for layer in new_block.dec) else 1
-            count = len(old.conv.weight)
-            ours, theirs = (conv.weight.unflatten(1, (parts, -1)) for conv in (new.conv, old.conv))
-            ours[:count] = 0
-            ours[:count, :, : theirs.shape[2]] = theirs
-            old_bias, new_bias = cast(Tensor, old.conv.bias), cast(Tensor, new.conv.bias)
-            new_bias[:count] = old_bias
-    return grown
-
-
-@torch.no_grad()
-def narrowed(model: U2Net, widths: Widths) -> U2Net:
-    """A folded network with fewer channels outside its last block, De_1, to be trained further.
-
-    Those stay that count most, by the size of the weights that make them and that read them.
-    """
-    block, read = model.blocks[-1], model.get_parameter("side.0.weight").abs().sum((0, 2, 3))
-    ends = block.layers[0], block.layers[-1]
-    made = torch.stack([layer.conv.weight.abs().sum((1, 2, 3)) for layer in ends]).sum(0)
-    kept = (made * read).topk(widths.decoder[-1][1]).indices.sort().values
-    state = model.state_dict()
-    last = f"decoder.{DEPTH - 2}"
-    for layer in (f"{last}.cin.conv", f"{last}.dec.{len(block.dec) - 1}.conv"):
-        for name in (f"{layer}.weight", f"{layer}.bias"):
-            state[name] = state[name][kept]
-    for name in (f"{last}.enc.0.conv.weight", "side.0.weight"):
-        state[name] = state[name][:, kept]
-    slim = U2Net(widths, norm=False, hints=model.hints)
-    slim.load_state_dict(state)
-    return slim
-
-
-@torch.no_grad()
-def mean(elder: U2Net, newer: U2Net, share: float) -> U2Net:
-    """A folded network of the weights (1 - share) · elder + share · newer.
-
-    What learned more and what it went on from are better together than either (Wortsman et al.,
-    "Robust fine-tuning of zero-shot models", CVPR 2022). ``newer`` may have more channels.
-    """
-    joined = copy.deepcopy(newer)
-    first = widened(elder, newer.widths, like=newer).state_dict()
-    for name, weight in joined.state_dict().items():
-        weight.copy_(torch.lerp(first[name].to(weight), weight, share))
-    return joined
 
 
 @torch.no_grad()

@@ -14,8 +14,8 @@
     The blocks of low resolution, on features that lie ready on disk.
 ``guided`` (:mod:`u2net.guided`)
     All blocks but the first, on targets that lie ready, with hints and without.
-``last`` (:mod:`u2net.last`)
-    The last block alone, narrower, on the maps of the network that it comes from.
+``relearn`` (:mod:`u2net.relearn`)
+    The blocks that were narrowed, on the maps of the network that they come from.
 """
 
 from __future__ import annotations

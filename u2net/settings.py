@@ -36,8 +36,8 @@ class Settings:
 
     #: "blocks": each fed by the teacher; "chain": each fed by the student; "inner": those of low
     #: resolution, on prepared features; "whole": end to end (``u2net.phases``); "guided": all but
-    #: the first, on targets that lie ready, with hints (``u2net.guided``); "last": the last block
-    #: alone, on the maps of the network that it comes from (``u2net.last``).
+    #: the first, on targets that lie ready, with hints (``u2net.guided``); "relearn": those that
+    #: were narrowed, on the maps of the network that they come from (``u2net.relearn``).
     phase: str = "whole"
     #: ``u2net.network.WIDTHS``; "p" has the teacher's channels, as the loss on features needs.
     widths: str = "p"

@@ -15,16 +15,14 @@ from pipeline.errors import ModelInvalid, ModelMissing
 from training import checkpoint
 from u2net.network import (
     DEPTH,
-    SMALL,
     WIDTHS,
     U2Net,
     Widths,
     fused,
-    narrowed,
     unfused,
-    widened,
     with_hints,
 )
+from u2net.widths import fewer, narrowed, widened
 
 
 def load(path: Path) -> U2Net:
@@ -53,8 +51,9 @@ def load_onnx(path: Path) -> U2Net:
             torch_name(t.name): torch.from_numpy(numpy_helper.to_array(t).copy())
             for t in graph.initializer
         }
-        hinted = weights["encoder.1.cin.conv.weight"].shape[1] > SMALL.encoder[0][1]
-        model = U2Net(_widths(weights), norm=False, hints=hinted)
+        widths = _widths(weights)
+        hinted = weights["encoder.1.cin.conv.weight"].shape[1] > widths.encoder[0][1]
+        model = U2Net(widths, norm=False, hints=hinted)
         model.load_state_dict(weights)
     except Exception as error:  # onnx and torch raise several kinds; all mean the wrong file
         raise ModelInvalid(f"{path} is no U²-Net-P with folded normalisations: {error}") from error
@@ -107,12 +106,12 @@ def adapt(model: U2Net, widths: Widths, folded: bool, hints: bool, photos: Tenso
     """Return ``model`` with its normalisations folded, or unfolded, for a training to go on from.
 
     Unfolded ones are measured on normalised ``photos`` (B, 3, H, W). ``hints`` asks for a folded
-    network that can be told them; a folded one may be widened to ``widths``, or its
-    last block narrowed.
+    network that can be told them; a folded one may be widened to ``widths``, or narrowed by
+    the ``photos``.
     """
     if folded:
         model = fused(model)
-        fewer = widths.decoder[-1][1] < model.widths.decoder[-1][1]
-        model = narrowed(model, widths) if fewer else widened(model, widths)
+        narrow = bool(fewer(widths, model))
+        model = narrowed(model, widths, photos) if narrow else widened(model, widths)
         return with_hints(model) if hints else model
     return model if model.normalised else unfused(model.to(photos.device), photos)

@@ -16,10 +16,11 @@ import train_u2net  # noqa: E402
 from u2net import cases, export, samples, weights  # noqa: E402
 from u2net.dataset import Prepared  # noqa: E402
 from u2net.evaluate import open_network  # noqa: E402
-from u2net.network import DEEP, SMALL, TINY, U2Net, mean, widened, with_hints  # noqa: E402
+from u2net.network import DEEP, SMALL, TINY, U2Net, with_hints  # noqa: E402
 from u2net.prepare import find_held, held, read_pieces, tenth  # noqa: E402
 from u2net.samples import Pool  # noqa: E402
 from u2net.settings import Data, Settings  # noqa: E402
+from u2net.widths import mean, widened  # noqa: E402
 
 GUIDED = Settings(
     phase="guided", folded=True, hinted=0.7, size=64, steps=2, batch=4, warmup=1, validate_every=2
