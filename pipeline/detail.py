@@ -40,6 +40,7 @@ _GRID = 320  # px: where the subject lies is asked of a mask of this side
 #: do not hold.
 _NOISE = 20.0
 _SPARE = 4  # px around a change over which it fades in
+_REACH = 2 * _SPARE + 1  # px: as far as a change has a say, of what stage 2 was shown
 _BLOCK = 256  # px of the photo's own that are carried back at a time: they stay in the cache
 _SUM, _THREE = np.ones((1, 3), np.float32), np.ones((3, 3), np.uint8)
 
@@ -89,7 +90,10 @@ def enlarged(region: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bo
 
 
 def below(box: Box, shape: tuple[int, ...], size: tuple[int, ...]) -> Box:
-    """Return the least box of what stage 2 saw at ``size`` that shows all of one of the photo."""
+    """Return the least box of a picture of ``size`` that shows all of one in another, of ``shape``.
+
+    So of what stage 2 saw, for one of the photo.
+    """
     down, across = (small / large for small, large in zip(size, shape, strict=True))
     return Box(
         math.floor(box.top * down),
@@ -234,16 +238,19 @@ def _sampled(
 
 
 def _blocks(changed: NDArray[np.bool_], shape: tuple[int, int]) -> Iterator[tuple[Box, Box]]:
-    """Yield the blocks of a photo of ``shape`` in which something has changed, and their places.
+    """Yield the boxes of a photo of ``shape`` in which something has changed, and their places.
 
-    A place is that in what stage 2 was shown, with what fades in from around it.
+    A box is a block, as far as a change reaches in it. A place is that in what stage 2 was shown,
+    with what fades in from around it.
     """
     for top in range(0, shape[0], _BLOCK):
         for left in range(0, shape[1], _BLOCK):
-            box = Box(top, left, min(top + _BLOCK, shape[0]), min(left + _BLOCK, shape[1]))
-            place = below(box, shape, changed.shape).grown(2 * _SPARE + 1, changed.shape)
+            block = Box(top, left, min(top + _BLOCK, shape[0]), min(left + _BLOCK, shape[1]))
+            place = below(block, shape, changed.shape).grown(_REACH, changed.shape)
             if changed[place.area].any():
-                yield box, place
+                reached = _extent(changed, place).grown(_REACH, changed.shape)
+                box = block.common(below(reached, changed.shape, shape))
+                yield box, below(box, shape, changed.shape).grown(_REACH, changed.shape)
 
 
 def _extent(changed: NDArray[np.bool_], box: Box) -> Box:

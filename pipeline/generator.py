@@ -64,14 +64,12 @@ def redraw(
     what :func:`run` makes of each, (4, 128, 128). ``on_progress`` is called after each run with the
     share of the patches that is done, 0..1.
     """
-    count = 1
-    if isinstance(session, lanes.Lanes):
-        count = session.count
-        batch = min(batch, lanes.MOST, max(1, math.ceil(len(origins) / count)))
-    parts = (
-        extract(image, mask, origins[start : start + batch])
-        for start in range(0, len(origins), batch)
-    )
+    count = session.count if isinstance(session, lanes.Lanes) else 1
+    most = min(batch, lanes.MOST) if count > 1 else batch
+    rounds = math.ceil(len(origins) / (count * most))
+    # As many parts as lanes in each round, so that none has nothing to do in the last one.
+    shares = np.array_split(origins, max(1, min(rounds * count, len(origins))))
+    parts = (extract(image, mask, share) for share in shares if len(share))
     done = 0
     for redrawn in lanes.side_by_side(partial(run, session), parts, count):
         done += len(redrawn)

@@ -74,6 +74,15 @@ class Box:
             min(shape[1], self.right + across),
         )
 
+    def common(self, other: Box) -> Box:
+        """Return what lies in another box as well."""
+        return Box(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
     def within(self, outer: Box) -> Box:
         """Return the box in the coordinates of another that holds it."""
         return Box(

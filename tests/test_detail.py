@@ -156,6 +156,24 @@ def test_one_thread_or_several_make_the_same():
     assert np.array_equal(one[0], more[0]) and np.array_equal(one[1], more[1])
 
 
+def test_where_nothing_changes_nothing_need_be_carried(monkeypatch):
+    """A block is carried as far as a change has a say in it; more of it comes out the same."""
+    photo, truth = two_tone((900, 1200))
+    shown = detail.show(photo, truth, (300, 400))
+    alpha = shown.mask.copy()
+    alpha[90:110, 130:190] = 0.5
+    few = list(detail._blocks(alpha != shown.mask, truth.shape))
+    one = detail.carried(photo, truth.copy(), shown, alpha, shown.image)
+    monkeypatch.setattr(detail, "_extent", lambda changed, box: box)
+    all_ = list(detail._blocks(alpha != shown.mask, truth.shape))
+    more = detail.carried(photo, truth.copy(), shown, alpha, shown.image)
+    assert np.abs(one[0] - more[0]).max() < 1e-5
+    assert np.abs(one[1].astype(int) - more[1]).max() <= 1
+    assert (
+        sum(np.prod(box.shape) for box, _ in few) < sum(np.prod(box.shape) for box, _ in all_) / 3
+    )
+
+
 def test_the_threads_stay_and_a_forked_child_has_its_own():
     """One that ended would hold a lock of OpenCV's for a moment, which a fork would keep."""
     ours = detail._threads(2)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from skimage import data
 
-from pipeline import Cutout, ModelInvalid, Settings, models
+from pipeline import Cutout, ModelInvalid, Settings, coarse, models
 from pipeline.cli.explain import explain
 from pipeline.explain import blocks, inspect, onnx_file
 from pipeline.explain.figure import WIDTH, draw
@@ -106,7 +106,8 @@ def test_what_is_seen_is_what_the_cutout_did(tmp_path):
     assert inside.change == pytest.approx(expected, abs=1e-6)
     assert inside.confidence == pytest.approx(1)  # its mirror image says the same
     whole = Image.fromarray(data.astronaut())
-    view = np.asarray(whole.resize((64, 64), Image.Resampling.LANCZOS, reducing_gap=3), int)
+    lanczos = Image.Resampling.LANCZOS
+    view = np.asarray(whole.resize((64, 64), lanczos, reducing_gap=coarse.GAP), int)
     assert np.abs(inside.view - view * (255 / view.max())).max() <= 1
 
 

@@ -50,7 +50,8 @@ def strip(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "count, lengths", [(1, [1]), (2, [1, 1]), (5, [1, 2, 2]), (7, [1, 2, 2, 2]), (8, [2, 2, 2, 2])]
+    "count, lengths",
+    [(1, [1]), (2, [1, 1]), (5, [1, 2, 2]), (7, [1, 1, 1, 1, 1, 2]), (8, [1, 1, 1, 1, 2, 2])],
 )
 def test_patches_come_back_in_their_order(count: int, lengths: list[int]) -> None:
     session = Turning()

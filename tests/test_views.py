@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 
 from pipeline import ModelInvalid, coarse, views
-from pipeline.models.catalogue import CoarseModel
+from pipeline.models.catalogue import COARSE, CoarseModel
 from pipeline.views import Box
 from tests.networks import Function
 
@@ -154,3 +155,14 @@ def test_any_shape(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     sight = views.see(Function(lambda batch: batch.mean(1, keepdims=True)), CARD, image)
     assert sight.mask.shape == shape and np.isfinite(sight.mask).all()
+
+
+@pytest.mark.parametrize("larger", [1, 2, 4])
+def test_a_large_photo_is_seen_as_a_small_one(larger):
+    """By whole pixels first and then by Lanczos: a grey level or so from Lanczos alone."""
+    photo = Image.fromarray(data.astronaut()).resize((512 * larger, 512 * larger))
+    size = (64 * larger, 64 * larger)
+    card = replace(COARSE["wisp"], size=size, scale_by_max=False, mean=(0.0,) * 3, std=(1.0,) * 3)
+    seen = 255 * coarse.prepare(np.asarray(photo), card)[0].transpose(1, 2, 0)
+    exact = np.asarray(photo.resize(size, Image.Resampling.LANCZOS), float)
+    assert np.abs(seen - exact).mean() < 1.5
