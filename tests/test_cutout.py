@@ -20,10 +20,12 @@ from pipeline import (
     coarse,
     compose,
     models,
+    multiscale,
 )
 from tests import networks
 from tests.conftest import fake_cutout
 from tests.tiles import covered
+from wisp.video.tiles import TileMemory
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,22 @@ def test_the_looks_ask_one_generator_and_the_tiles_the_other(nets):
     assert two.alpha[two.roi].mean() > 0.9 > two.coarse[two.roi].mean()
 
 
+def test_what_is_sure_is_corrected_less(nets, monkeypatch):
+    """But not a mask of somebody else's, nor a frame of a clip."""
+    told: list[float] = []
+
+    def correct(session, image, mask, edge, batch, confidence):
+        told.append(confidence)
+        return mask
+
+    monkeypatch.setattr(multiscale, "correct", correct)
+    cutout = make(nets)
+    result = cutout(data.astronaut())
+    cutout(data.astronaut(), mask=result.alpha)
+    cutout(data.astronaut(), tiles=TileMemory())
+    assert told == [result.confidence, 0, 0] and result.confidence > 0
+
+
 def test_progress_is_told_stage_by_stage(nets):
     steps: list[tuple[str, float]] = []
     cutout = make(nets)
@@ -147,7 +165,8 @@ def test_progress_calls_the_work_off(nets):
     cutout._stage2 = models.Refiner(spy)
     with pytest.raises(Enough):
         cutout(data.astronaut(), progress=stop)
-    assert spy.batches[:2] == [1, 8] and len(spy.batches) < 4  # the look, one, and one under way
+    assert spy.batches[0] == 1 < spy.batches[1] <= 8  # the look, one,
+    assert len(spy.batches) < 4  # and one under way
     assert len(cutout(data.astronaut()).tiles) > spy.batches[-1]  # and it goes on as before
 
 

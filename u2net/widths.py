@@ -180,14 +180,14 @@ def _chosen(moments: Tensor, weight: Tensor, count: int) -> Tensor:
     mean = moments[-1, :-1]
     scale = weight.double().sqrt()
     left = (moments[:-1, :-1] - mean[:, None] * mean) * scale[:, None] * scale
-    chosen = []
+    chosen: list[int] = []
     for _ in range(count):
-        best = int(left.diagonal().argmax())
+        size = left.diagonal().clone()
+        size[chosen] = -1  # none twice, where no other says anything
+        best = int(size.argmax())
         chosen.append(best)
         column = left[:, best] / left[best, best].clamp_min(1e-12).sqrt()
         left = left - column[:, None] * column
-        left[chosen] = 0
-        left[:, chosen] = 0
     return torch.tensor(sorted(chosen))
 
 

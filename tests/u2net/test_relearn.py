@@ -55,7 +55,7 @@ def test_what_can_be_told_from_the_rest_is_not_missed(wide, photos):
     for ours, theirs in zip(slim(x, planes)[:3], wide(x, planes)[:3], strict=True):
         assert (ours - theirs).abs().mean() < 0.02 * theirs.std()
     assert [slim.get_parameter(f"side.{k}.weight").shape[1] for k in range(3)] == [32, 32, 64]
-    assert slim.get_parameter("encoder.1.cin.conv.weight").shape[1] == 32 + 2
+    assert slim.get_parameter("encoder.1.cin.conv.weight").shape[1] == 48 + 2
 
 
 @torch.no_grad()
