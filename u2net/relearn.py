@@ -34,6 +34,13 @@ class Relearn(Guided):
         learning = tuple(_learning(model, teacher))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(learning))
+        narrower = widths.fewer(model.widths, teacher)
+        #: Blocks that learn what goes to blocks that do not: they have the teacher's own channels.
+        self.alike = [
+            k
+            for k in range(len(model.blocks))
+            if f"{widths.block(k)}." in learning and k not in narrower
+        ]
         super().__init__(model, teacher, *rest)
 
     def part(
@@ -48,12 +55,15 @@ class Relearn(Guided):
         """Do one worker's part of a step; ``target``, ``weight`` and ``clicks`` are not asked."""
         with autocast(x.device):
             with torch.no_grad():
-                wanted = [d.float().sigmoid() for d in self.teacher(x, planes)[:MAPS]]
-            maps = model(x, planes)[:MAPS]
-        loss = losses.map_loss(maps, wanted, self.s.overlap)
-        loss.backward()
+                theirs = self.teacher.features(x, planes)
+                wanted = [d.float().sigmoid() for d in self.teacher.heads(theirs)[:MAPS]]
+            features = model.features(x, planes)
+            maps = model.heads(features)[:MAPS]
+        drawn = losses.map_loss(maps, wanted, self.s.overlap)
+        handed_on = sum(losses.feature_loss(features[k], theirs[k]) for k in self.alike)
+        (drawn + handed_on).backward()
         apart = (maps[0].detach().float().sigmoid() - wanted[0]).abs().mean()
-        return {"maps": loss.item(), "apart": apart.item()}
+        return {"maps": drawn.item(), "handed_on": float(handed_on), "apart": apart.item()}
 
 
 def _learning(model: U2Net, teacher: U2Net) -> set[str]:
