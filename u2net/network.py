@@ -42,11 +42,9 @@ SMALL = Widths(encoder=((16, 64),) * 6, decoder=((16, 64),) * 5)  # U²-Net-P: 1
 DEEP = Widths(
     encoder=(*SMALL.encoder[:4], (64, 64), (64, 64)), decoder=((64, 64), *SMALL.decoder[1:])
 )
-#: The same with fewer channels outside of what works at full size, En_1 and De_1, and of De_2,
-#: which De_1 reads enlarged: that was three quarters of a pass.
-SLIM = Widths(
-    encoder=((16, 48), *DEEP.encoder[1:]), decoder=(*DEEP.decoder[:-2], (16, 32), (16, 32))
-)
+#: The same with half the channels outside its last block, De_1, which with its map is half of a
+#: pass.
+SLIM = Widths(encoder=DEEP.encoder, decoder=(*DEEP.decoder[:-1], (16, 32)))
 TINY = Widths(encoder=((4, 8),) * 6, decoder=((4, 8),) * 5)  # for tests
 
 WIDTHS = {"full": FULL, "p": SMALL, "deep": DEEP, "slim": SLIM, "tiny": TINY}

@@ -60,10 +60,12 @@ class Relearn(Guided):
             features = model.features(x, planes)
             maps = model.heads(features)[:MAPS]
         drawn = losses.map_loss(maps, wanted, self.s.overlap)
-        handed_on = sum(losses.feature_loss(features[k], theirs[k]) for k in self.alike)
+        handed_on = torch.zeros((), device=x.device)
+        for k in self.alike:
+            handed_on = handed_on + losses.feature_loss(features[k], theirs[k])
         (drawn + handed_on).backward()
         apart = (maps[0].detach().float().sigmoid() - wanted[0]).abs().mean()
-        return {"maps": drawn.item(), "handed_on": float(handed_on), "apart": apart.item()}
+        return {"maps": drawn.item(), "handed_on": handed_on.item(), "apart": apart.item()}
 
 
 def _learning(model: U2Net, teacher: U2Net) -> set[str]:

@@ -1,10 +1,8 @@
 """Change how many channels a network has, so that it answers as before or nearly so.
 
-More channels begin without a say. Fewer are enough where a block hands on what can mostly be told
-from the rest of it, as the blocks at full and at half size do, which are most of a pass: of the 64
-channels of En_1 and De_2 some 45 hold 99 % of the variance. So a block keeps the channels that say
-most, and what is lost is foretold from these: what reads them is changed accordingly. Nothing is
-trained here; :mod:`u2net.relearn` goes on from it.
+More channels begin without a say. With fewer, a block keeps those that say most, and what is lost
+is foretold from these: what reads them is changed accordingly. Nothing is trained here;
+:mod:`u2net.relearn` goes on from it.
 """
 
 from __future__ import annotations

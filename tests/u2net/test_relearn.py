@@ -16,7 +16,8 @@ import train_u2net  # noqa: E402
 from pipeline.errors import SettingsError  # noqa: E402
 from u2net import dataset, export, weights  # noqa: E402
 from u2net.dataset import Prepared  # noqa: E402
-from u2net.network import DEEP, SLIM, U2Net, normalise  # noqa: E402
+from u2net.network import DEEP, SLIM, U2Net, Widths, normalise  # noqa: E402
+from u2net.relearn import Relearn  # noqa: E402
 from u2net.settings import Settings  # noqa: E402
 from u2net.widths import narrowed, widened  # noqa: E402
 
@@ -25,8 +26,10 @@ RELEARN = Settings(
     validate_every=2,
 )  # fmt: skip
 
-#: En_1, De_2 and De_1 are narrower; En_2 reads the first, and the maps d1 and d2 the others.
-LEARN = ("encoder.0.", "encoder.1.", "decoder.3.", "decoder.4.", "side.0.", "side.1.")
+#: De_1 is narrower, and d1 reads it.
+LEARN = ("decoder.4.", "side.0.")
+#: Narrower in En_1 too, behind which hints are read, and in De_2, which De_1 reads enlarged.
+NARROW = Widths(((16, 48), *DEEP.encoder[1:]), (*DEEP.decoder[:-2], (16, 32), (16, 32)))
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def doubled(model: U2Net) -> None:
 @torch.no_grad()
 def test_what_can_be_told_from_the_rest_is_not_missed(wide, photos):
     doubled(wide)
-    slim, x, planes = narrowed(wide, SLIM, photos), photos[:2], torch.rand(2, 2, 64, 96)
+    slim, x, planes = narrowed(wide, NARROW, photos), photos[:2], torch.rand(2, 2, 64, 96)
     for ours, theirs in zip(slim(x, planes)[:3], wide(x, planes)[:3], strict=True):
         assert (ours - theirs).abs().mean() < 0.02 * theirs.std()
     assert [slim.get_parameter(f"side.{k}.weight").shape[1] for k in range(3)] == [32, 32, 64]
@@ -60,8 +63,8 @@ def test_what_can_be_told_from_the_rest_is_not_missed(wide, photos):
 
 @torch.no_grad()
 def test_foretelling_is_better_than_leaving_out(wide, photos):
-    slim = narrowed(wide, SLIM, photos)
-    cut = U2Net(SLIM, norm=False, hints=True)
+    slim = narrowed(wide, NARROW, photos)
+    cut = U2Net(NARROW, norm=False, hints=True)
     state = {
         name: weight[tuple(slice(n) for n in cut.state_dict()[name].shape)]
         for name, weight in wide.state_dict().items()
@@ -106,16 +109,16 @@ def test_it_comes_closer_to_the_wide_one(wide, photos, prepared, tmp_path):
 
 
 def test_a_file_says_how_wide_it_is(wide, photos, tmp_path: Path):
-    slim = narrowed(wide, SLIM, photos)
+    slim = narrowed(wide, NARROW, photos)
     export.write_fp32(slim, tmp_path / "slim.onnx", size=64)
     read = weights.load(tmp_path / "slim.onnx")
-    assert read.widths == SLIM and read.hints
+    assert read.widths == NARROW and read.hints
     for name, weight in read.state_dict().items():
         assert torch.equal(weight, slim.state_dict()[name])
 
 
 def test_a_narrow_one_is_made_wide_again_and_answers_alike(wide, photos):
-    slim = narrowed(wide, SLIM, photos)
+    slim = narrowed(wide, NARROW, photos)
     again = widened(slim, DEEP).eval()
     x, planes = torch.randn(1, 3, 64, 96), torch.rand(1, 2, 64, 96)
     with torch.no_grad():
@@ -129,3 +132,18 @@ def test_a_teacher_without_hints_is_refused(wide, prepared, tmp_path):
     export.write_fp32(U2Net(norm=False).eval(), plain, size=64)
     with pytest.raises(SettingsError, match="takes no hints"):
         train_u2net.train(RELEARN, prepared, plain, tmp_path / "run", init=begin, quiet=True)
+
+
+def test_what_is_handed_on_to_blocks_that_stay_is_taught(wide, photos):
+    """Of the blocks that read what is narrower, those with all of their channels."""
+    slim = narrowed(wide, NARROW, photos)
+    phase = Relearn(slim, wide, None, None, RELEARN)
+    learn = {name for name, weight in slim.named_parameters() if weight.requires_grad}
+    parts = ("encoder.0.", "encoder.1.", "decoder.3.", "decoder.4.", "side.0.", "side.1.")
+    assert learn == {name for name in slim.state_dict() if name.startswith(parts)}
+    assert phase.alike == [1]
+    x, planes = photos[..., :64], torch.zeros(4, 2, 64, 64)
+    log = phase.part(slim, x, x, x, planes, torch.zeros(4))
+    phase.close()
+    assert log["handed_on"] > 0
+    assert all((weight.grad is not None) == weight.requires_grad for weight in slim.parameters())
