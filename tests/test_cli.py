@@ -121,6 +121,14 @@ def test_a_photo_alone_is_cut(run, jpeg):
     assert run("nonsense").exit_code == 2
 
 
+def test_a_photo_whose_name_begins_with_a_dash(run, jpeg):
+    Path("-dash.jpg").write_bytes(jpeg)
+    for arguments in (("--", "-dash.jpg"), ("cut", "--", "-dash.jpg")):
+        assert run(*arguments).exit_code == 0
+        Path("-dash-cutout.png").unlink()
+    assert run("-", "-o", "-out.png", stdin=jpeg).exit_code == 0 and Path("-out.png").exists()
+
+
 def test_crop(run, jpeg):
     Path("a.jpg").write_bytes(jpeg)
     run("cut", "a.jpg", "-o", "b.png", "--crop")

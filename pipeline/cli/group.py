@@ -76,7 +76,8 @@ class _Group(click.Group):
         name = args[0]
         photo = name == "-" or bool(image_io.PICTURE.fullmatch(name)) or os.path.exists(name)
         if photo and name not in self.list_commands(ctx):
-            args = ["cut", *args]
+            # A dash is here only after "--", which click has taken away: cut needs it too.
+            args = ["cut", *(["--"] if name.startswith("-") and name != "-" else []), *args]
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
