@@ -11,7 +11,7 @@ from typing import Any
 from eval import stats
 from eval.metrics import METRICS
 from eval.results import SCHEMA, higher_is_better
-from pipeline.errors import WispError
+from pipeline.errors import WispError, quoted
 
 
 class CompareError(WispError):
@@ -85,7 +85,7 @@ def read_bounds(texts: Iterable[str]) -> dict[str, Bound]:
         except ValueError:
             share = -1.0
         if share < 0 or figure.partition("@")[0] not in METRICS:
-            raise CompareError(f"{text!r} is no bound: write FIGURE=AMOUNT, such as psnr=0.1")
+            raise CompareError(f"{quoted(text)} is no bound: write FIGURE=AMOUNT, such as psnr=0.1")
         relative = amount.endswith("%")
         bounds[figure] = Bound(share / 100 if relative else share, relative)
     return bounds

@@ -10,6 +10,7 @@ from PIL import Image
 from eval.builtin import builtin
 from eval.layouts import LAYOUTS, Layout
 from eval.scenes import Composite, Dataset, DatasetError, Photo
+from pipeline.errors import quoted
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 BUILTIN = "builtin"
@@ -34,7 +35,7 @@ def find(
         raise DatasetError(f"{name} is neither 'builtin' nor a folder")
     if layout is not None:
         if layout not in LAYOUTS:
-            raise DatasetError(f"no layout {layout!r}: there are {', '.join(LAYOUTS)}")
+            raise DatasetError(f"no layout {quoted(layout)}: there are {', '.join(LAYOUTS)}")
         return published(LAYOUTS[layout], root, backgrounds)
     if backgrounds is not None:
         return cutouts(root, backgrounds)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.errors import quoted
+
 if TYPE_CHECKING:
     from eval.methods import Spec
 
@@ -70,7 +72,9 @@ class Request:
         """Return the label of the method that the others are compared with."""
         labels = [spec.label for spec in specs]
         if self.against is not None and self.against not in labels:
-            raise click.UsageError(f"--against {self.against!r} is none of {', '.join(labels)}")
+            raise click.UsageError(
+                f"--against {quoted(self.against)} is none of {', '.join(labels)}"
+            )
         return self.against or next((s.label for s in specs if s.kind == "wisp"), labels[0])
 
 
@@ -78,7 +82,7 @@ def size(ctx: click.Context, param: click.Parameter, text: str) -> tuple[int, in
     """Read WIDTHxHEIGHT as height and width."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
-        raise click.UsageError(f"--size is WIDTHxHEIGHT, at least 64x64, not {text!r}")
+        raise click.UsageError(f"--size is WIDTHxHEIGHT, at least 64x64, not {quoted(text)}")
     return int(height), int(width)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline import compose
 from pipeline.colour import RGB, colour
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 
 Picture = NDArray[np.uint8]
 Matte = NDArray[np.float32]
@@ -52,7 +52,8 @@ def gradient(spec: str) -> Gradient:
             raise ValueError
     except (ValueError, SettingsError):
         raise SettingsError(
-            f"a gradient looks like gradient:white,#c8d0d8 (then ,45deg or ,radial), not {spec!r}"
+            "a gradient looks like gradient:white,#c8d0d8 (then ,45deg or ,radial), "
+            f"not {quoted(spec)}"
         ) from None
     angle = None if parts[-1] == "radial" else float(match[1]) if match[1] else 180.0
     return Gradient((start[0], start[1], start[2]), (end[0], end[1], end[2]), angle)

@@ -7,7 +7,7 @@ import re
 
 from PIL import ImageColor
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 
 RGB = tuple[int, int, int]
 RGBA = tuple[int, int, int, int]
@@ -30,7 +30,7 @@ def colour(text: str) -> RGB | RGBA | None:
     """
     name = text.strip().lower()
     if len(name) > _LONGEST:
-        raise SettingsError(f"{name[:64]!r}… is no colour: it is too long")
+        raise SettingsError(f"{quoted(name)} is no colour: it is too long")
     if name in ("", "transparent", "none"):
         return None
     try:
@@ -38,7 +38,7 @@ def colour(text: str) -> RGB | RGBA | None:
     except (ValueError, OverflowError, IndexError):
         close = difflib.get_close_matches(name, ImageColor.colormap, 1)
         hint = f"did you mean {close[0]}?" if close else "use a name, or hex digits as 1e90ff"
-        raise SettingsError(f"{text!r} is no colour: {hint}") from None
+        raise SettingsError(f"{quoted(text)} is no colour: {hint}") from None
     if opacity < 255:
         return (red, green, blue, opacity) if opacity else None
     return red, green, blue

@@ -32,7 +32,7 @@ from pipeline import (
     strands,
     transparency,
 )
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 from pipeline.looks import Looks
 from pipeline.memory import enough_memory, trim
 from pipeline.result import Result
@@ -94,7 +94,7 @@ class Cutout:
         needs, or a provider is not there.
         """
         if not isinstance(settings, Settings | None):
-            raise SettingsError(f"give Settings, or keywords: Cutout(model={settings!r})")
+            raise SettingsError(f"give Settings, or keywords: Cutout(model={quoted(settings)})")
         self.settings = s = changed(settings or Settings(), changes)
         card = models.coarse_model(s.model)
         refiner = models.refiner_model(s.refiner) if s.refine else None

@@ -23,6 +23,14 @@ The message says what was wrong and what to do about it, in one line.
 
 from __future__ import annotations
 
+_LONGEST = 120  # characters: tells which value it was, and a message stays one line
+
+
+def quoted(value: object) -> str:
+    """Quote what is refused as Python writes it, and only the beginning where it is very long."""
+    written = repr(value)
+    return written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…"
+
 
 class WispError(Exception):
     """Base of all errors that Wisp raises on purpose."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 
 Colours = NDArray[np.uint8]
 Matte = NDArray[np.float32]
@@ -30,10 +30,12 @@ def margins(text: str, width: int, height: int) -> tuple[int, int, int, int]:
     Returns (top, right, bottom, left) in pixels. Raises :class:`SettingsError` for anything else.
     """
     if not isinstance(text, str):
-        raise SettingsError(f"margin is text such as 20px or 5%, not {text!r}")
+        raise SettingsError(f"margin is text such as 20px or 5%, not {quoted(text)}")
     values = text.split()
     if not 1 <= len(values) <= 4:
-        raise SettingsError(f"margin must be one to four values such as 20px or 5%, not {text!r}")
+        raise SettingsError(
+            f"margin must be one to four values such as 20px or 5%, not {quoted(text)}"
+        )
     top = values[0]
     right = values[1] if len(values) > 1 else top
     bottom = values[2] if len(values) > 2 else top
@@ -46,7 +48,7 @@ def margins(text: str, width: int, height: int) -> tuple[int, int, int, int]:
 def _margin(text: str, side: int) -> int:
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)(px|%)?", text)
     if not match:
-        raise SettingsError(f"margin must look like 20px or 5%, not {text!r}")
+        raise SettingsError(f"margin must look like 20px or 5%, not {quoted(text)}")
     number = float(match[1])
     return round(number / 100 * side if match[2] == "%" else number)
 

@@ -20,7 +20,7 @@ from PIL import Image
 from pipeline import image_io, sizes
 from pipeline.background import FITS, Backdrop, Gradient, gradient
 from pipeline.colour import RGB, RGBA, colour
-from pipeline.errors import SettingsError, UnsupportedFormat
+from pipeline.errors import SettingsError, UnsupportedFormat, quoted
 from pipeline.id_photo import ID_PHOTOS, id_size
 from pipeline.layout import margins
 
@@ -99,7 +99,7 @@ class Output:
     def __post_init__(self) -> None:
         if self.format not in (None, *FORMATS, "auto"):
             known = ", ".join((*FORMATS, "auto"))
-            raise SettingsError(f"format must be one of {known}, not {self.format!r}")
+            raise SettingsError(f"format must be one of {known}, not {quoted(self.format)}")
         if self.quality is not None:
             if not 1 <= self.quality <= 100:
                 raise SettingsError(f"quality must lie within 1..100, not {self.quality}")
@@ -115,7 +115,7 @@ class Output:
         if self.id_photo is not None:
             self._check_id_photo(self.id_photo)
         if self.fit not in FITS:
-            raise SettingsError(f"fit must be one of {', '.join(FITS)}, not {self.fit!r}")
+            raise SettingsError(f"fit must be one of {', '.join(FITS)}, not {quoted(self.fit)}")
         if not 0 <= self.shadow <= 1:
             raise SettingsError(f"shadow must lie within 0..1, not {self.shadow}")
         if self.linear and self.background is None:
@@ -148,7 +148,7 @@ class Output:
 
     def _check_id_photo(self, name: str) -> None:
         if name not in ID_PHOTOS:
-            raise SettingsError(f"an ID photo is one of {', '.join(ID_PHOTOS)}, not {name!r}")
+            raise SettingsError(f"an ID photo is one of {', '.join(ID_PHOTOS)}, not {quoted(name)}")
         if self.crop or self.only_mask or self.scale is not None or self.position is not None:
             raise SettingsError(
                 "an ID photo has its own size: without crop, scale, position and only_mask"
@@ -220,7 +220,7 @@ def layer(spec: Layer | os.PathLike[str]) -> Layer | None:
         if len(spec) not in (3, 4) or not all(
             isinstance(level, Real) and 0 <= float(level) <= 255 for level in spec
         ):
-            raise SettingsError(f"a colour is three levels of 0..255, or four, not {spec!r}")
+            raise SettingsError(f"a colour is three levels of 0..255, or four, not {quoted(spec)}")
         red, green, blue, *opacity = (int(level) for level in spec)
         return (red, green, blue, opacity[0]) if opacity else (red, green, blue)
     if isinstance(spec, np.ndarray) and spec.dtype == np.uint8 and spec.shape[2:] == (3,):
@@ -266,7 +266,7 @@ def percent(text: str) -> float:
     """Understand "50%" as 0.5. Raises :class:`SettingsError` outside of 0%..100%."""
     match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]+)?)%", text.strip())
     if not match or float(match[1]) > 100:
-        raise SettingsError(f"{text[:20]!r} must be a percentage within 0%..100%")
+        raise SettingsError(f"{quoted(text)} must be a percentage within 0%..100%")
     return float(match[1]) / 100
 
 

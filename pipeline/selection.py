@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import coarse, image_io, pieces, prompted, views
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 from pipeline.models import CoarseModel, Prompted, Session
 from pipeline.points import CELLS, Point, text, under
 from pipeline.settings import Settings
@@ -83,11 +83,11 @@ class Selection:
             if not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
                 raise SettingsError(f"box {text(self.box)} has no area: it is x0,y0,x1,y1")
         if self.keep not in KEEP:
-            raise SettingsError(f"keep is {' or '.join(KEEP)}, not {self.keep!r}")
+            raise SettingsError(f"keep is {' or '.join(KEEP)}, not {quoted(self.keep)}")
         if self.holes not in HOLES:
-            raise SettingsError(f"holes is {' or '.join(HOLES)}, not {self.holes!r}")
+            raise SettingsError(f"holes is {' or '.join(HOLES)}, not {quoted(self.holes)}")
         if not isinstance(self.smallest_hole, Real) or not 0 <= float(self.smallest_hole) <= 1:
-            raise SettingsError(f"smallest_hole must lie within 0..1, not {self.smallest_hole!r}")
+            raise SettingsError(f"smallest_hole is within 0..1, not {quoted(self.smallest_hole)}")
         if self.mask is not None and (self.box or self.points or self.not_points):
             raise SettingsError("a mask says all: leave box and points out, or the mask")
 
@@ -116,9 +116,9 @@ def _numbers(values: Any, count: int, name: str, form: str) -> tuple[Any, ...]:
     try:
         numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"{name} is {form}, in numbers, not {values!r}") from error
+        raise SettingsError(f"{name} is {form}, in numbers, not {quoted(values)}") from error
     if len(numbers) != count or not all(math.isfinite(v) and v >= 0 for v in numbers):
-        raise SettingsError(f"{name} is {form}, none below 0, not {values!r}")
+        raise SettingsError(f"{name} is {form}, none below 0, not {quoted(values)}")
     return numbers
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class Settings:
         ):
             value = getattr(self, name)
             if not isinstance(value, Real) or not low <= float(value) <= high:
-                raise SettingsError(f"{name} must lie within {low}..{high}, not {value!r}")
+                raise SettingsError(f"{name} must lie within {low}..{high}, not {quoted(value)}")
         if isinstance(self.providers, str):
-            raise SettingsError(f"providers is a tuple of names, not {self.providers!r}")
+            raise SettingsError(f"providers is a tuple of names, not {quoted(self.providers)}")
         if not self.providers:
             raise SettingsError("providers is empty: name at least CPUExecutionProvider")
 
@@ -96,5 +96,5 @@ def changed(settings: Settings, changes: dict[str, Any]) -> Settings:
     known = [field.name for field in fields(Settings)]
     for name in changes:
         if name not in known:
-            raise SettingsError(f"no setting {name!r}: there are {', '.join(known)}")
+            raise SettingsError(f"no setting {quoted(name)}: there are {', '.join(known)}")
     return replace(settings, **changes)

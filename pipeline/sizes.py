@@ -19,7 +19,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 from pipeline.id_photo import ID_PHOTOS
 
 SMALLEST, LARGEST = 10, 10_000  # px of a side
@@ -59,7 +59,7 @@ def preset(spec: str | tuple[int, int]) -> Preset:
     try:
         width, height = (int(side) for side in spec)
     except (TypeError, ValueError):
-        raise SettingsError(f"size is width and height, as 1600x1200, not {spec!r}") from None
+        raise SettingsError(f"size is width and height, as 1600x1200, not {quoted(spec)}") from None
     if not all(SMALLEST <= side <= LARGEST for side in (width, height)):
         raise SettingsError(
             f"the sides of a size lie within {SMALLEST}..{LARGEST} px, not {width}x{height}"
@@ -75,7 +75,7 @@ def _named(name: str) -> Preset:
         raise SettingsError(f"{name} is an ID photo, and no size: ask for the ID photo {name}")
     close = difflib.get_close_matches(name, known, 1)
     hint = f": did you mean {close[0]}?" if close else f", nor one of {', '.join(known)}"
-    raise SettingsError(f"size {name[:40]!r} is not as 1600x1200{hint}")
+    raise SettingsError(f"size {quoted(name)} is not as 1600x1200{hint}")
 
 
 def presets() -> dict[str, Preset]:

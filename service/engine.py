@@ -26,7 +26,7 @@ from pipeline import (
     render,
     selection,
 )
-from pipeline.errors import ModelInvalid, ModelMissing, SettingsError
+from pipeline.errors import ModelInvalid, ModelMissing, SettingsError, quoted
 from pipeline.explain.figure import draw
 from pipeline.image_io import sandbox
 from pipeline.looks import Looks
@@ -90,7 +90,7 @@ class Engine:
         name = name or self.default
         # What is open need not be looked for: with each stroke that took as long as drawing it.
         if name not in self._loaded and name not in (known := self.names()):
-            raise ModelMissing(f"no model {name[:64]!r}: use one of {', '.join(known)}")
+            raise ModelMissing(f"no model {quoted(name)}: use one of {', '.join(known)}")
         return name
 
     def checksum(self, name: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import compose, image_io
+from pipeline.errors import quoted
 from pipeline.result import Result
 from service.errors import BadRequest
 
@@ -32,13 +33,13 @@ def rectangle(text: str, width: int, height: int) -> tuple[int, int, int, int]:
     )
     if max(x1, x2) > width or max(y1, y2) > height:
         raise BadRequest(
-            f"roi {text!r} reaches outside of the picture, which is {width}x{height} px",
+            f"roi {quoted(text)} reaches outside of the picture, which is {width}x{height} px",
             code="roi_exceeds_bounds",
         )
     left, right = sorted((x1, x2))
     top, bottom = sorted((y1, y2))
     if left == right or top == bottom:
-        raise BadRequest(f"roi {text!r} has no area", code="roi_region_empty")
+        raise BadRequest(f"roi {quoted(text)} has no area", code="roi_region_empty")
     return left, top, right, bottom
 
 
@@ -52,7 +53,7 @@ def corners(text: str) -> list[tuple[float, bool]]:
     sides = [(float(match[1]), match[2] == "%") for match in matches if match]
     if len(values) != 4 or len(sides) != 4:
         raise BadRequest(
-            f"roi must be 'x1 y1 x2 y2', each in px or %, not {text[:64]!r}", code="invalid_roi"
+            f"roi must be 'x1 y1 x2 y2', each in px or %, not {quoted(text)}", code="invalid_roi"
         )
     return sides
 

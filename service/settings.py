@@ -14,7 +14,7 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 from pipeline.settings import Settings
 
 _REDIS = ("redis://", "rediss://", "unix://")
@@ -214,12 +214,14 @@ class ServiceSettings(BaseSettings):
         if not 0 <= self.port <= 65535:
             raise _Wrong("port", f"must lie within 0..65535, not {self.port}")
         if self.cache not in ("disk", "off") and not self.cache.startswith(_REDIS):
-            raise _Wrong("cache", f"must be disk, off or a redis:// URL, not {self.cache!r}")
+            raise _Wrong("cache", f"must be disk, off or a redis:// URL, not {quoted(self.cache)}")
         if self.rate:
             try:
                 parse_rate(self.rate)
             except ValueError as error:
-                raise _Wrong("rate", f"must look like 60/minute, not {self.rate!r}") from error
+                raise _Wrong(
+                    "rate", f"must look like 60/minute, not {quoted(self.rate)}"
+                ) from error
         for proxy in self.proxies:
             try:
                 ip_network(proxy)
@@ -228,13 +230,15 @@ class ServiceSettings(BaseSettings):
                 raise _Wrong("proxies", reason) from error
         for host in self.hosts:
             if not re.fullmatch(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", host):
-                raise _Wrong("hosts", f"must be names in small letters, without port: {host!r}")
+                raise _Wrong(
+                    "hosts", f"must be names in small letters, without port: {quoted(host)}"
+                )
         for origin in self.frames:
             if not re.fullmatch(r"\*|https?://(\*\.)?[A-Za-z0-9.-]+(:\d+)?", origin):
-                raise _Wrong("frames", f"must be origins such as https://a.org: {origin!r}")
+                raise _Wrong("frames", f"must be origins such as https://a.org: {quoted(origin)}")
         for origin in self.cors:  # also those of apps: capacitor://localhost
             if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/]+", origin):
-                raise _Wrong("cors", f"must be origins such as https://a.org: {origin!r}")
+                raise _Wrong("cors", f"must be origins such as https://a.org: {quoted(origin)}")
         if "*" in self.cors and self.api_keys:
             raise _Wrong("cors", "must name the origins: * together with API keys is too open")
         return self
@@ -276,7 +280,7 @@ def _first(error: ValidationError) -> _Wrong:
         return _Wrong(name, f"must be at least {wrong['ctx']['ge']:g}, not {value}")
     if kind == "extra_forbidden":
         return _Wrong(name, "is no setting")
-    return _Wrong(name, f"must be {_KINDS.get(kind, wrong['msg'])}, not {value!r}")
+    return _Wrong(name, f"must be {_KINDS.get(kind, wrong['msg'])}, not {quoted(value)}")
 
 
 _KINDS = {

@@ -17,6 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
+from pipeline.errors import quoted
 from service.budget import Hold
 from service.errors import BadRequest, StorageFull, TooLarge
 from service.files import Files, refusal
@@ -241,7 +242,7 @@ class Form:
             if len(self._fields) >= _MOST_FIELDS:
                 raise TooLarge(f"more than {_MOST_FIELDS} fields in the form")
             if field in self._fields:
-                raise BadRequest(f"Parameter {field[:40]!r} is given twice: give it once")
+                raise BadRequest(f"Parameter {quoted(field)} is given twice: give it once")
             self._field_name, self._fields[field] = field, b""
             return
         if len(self.written) >= self._most:

@@ -129,6 +129,17 @@ def test_a_photo_whose_name_begins_with_a_dash(run, jpeg):
     assert run("-", "-o", "-out.png", stdin=jpeg).exit_code == 0 and Path("-out.png").exists()
 
 
+@pytest.mark.parametrize("option", [
+    "background", "box", "format", "id-photo", "jobs", "margin", "mask", "model", "shadow", "size",
+    "smallest-hole",
+])  # fmt: skip
+def test_a_very_long_value_is_not_repeated_whole(run, jpeg, option):
+    Path("a.jpg").write_bytes(jpeg)
+    crop = ["--crop"] if option == "margin" else []
+    result = run("cut", "a.jpg", *crop, f"--{option}", "xy" * 3000)
+    assert result.exit_code == 2 and "xyxyxy" in result.stderr and len(result.stderr) < 500
+
+
 def test_crop(run, jpeg):
     Path("a.jpg").write_bytes(jpeg)
     run("cut", "a.jpg", "-o", "b.png", "--crop")

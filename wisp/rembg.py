@@ -22,6 +22,7 @@ from PIL import Image
 
 import wisp  # which makes sure of our own "pipeline"
 from pipeline import compose, image_io, models, render
+from pipeline.errors import quoted
 from pipeline.selection import EVERYTHING, Point, Selection
 
 Data = bytes | Image.Image | NDArray[np.uint8]
@@ -110,9 +111,9 @@ def new_session(
 
 def _stand_in(name: str) -> str:
     if name not in MODELS:
-        raise Refused(f"no model {name!r}: `wisp models` names those that there are")
+        raise Refused(f"no model {quoted(name)}: `wisp models` names those that there are")
     warnings.warn(
-        f"rembg's model {name!r} is not here: the bundled one stands in for it", stacklevel=3
+        f"rembg's model {quoted(name)} is not here: the bundled one stands in for it", stacklevel=3
     )
     return "wisp"
 

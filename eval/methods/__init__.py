@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from eval.methods import classic, external, rembg, wisp
 from eval.methods.protocol import Input, Kind, Method, MethodError, Options, Outside
+from pipeline.errors import quoted
 
 __all__ = [
     "KINDS",
@@ -75,12 +76,12 @@ def parse(text: str, defaults: Options | None = None) -> list[Spec]:
             name, rest = "", piece
         if name:
             if name not in KINDS:
-                raise MethodError(f"no method {name!r}: there are {', '.join(KINDS)}")
+                raise MethodError(f"no method {quoted(name)}: there are {', '.join(KINDS)}")
             specs.append((name, {}))
         if rest:
             key, equals, value = rest.partition("=")
             if not equals or not specs:
-                raise MethodError(f"{piece!r} is not METHOD:key=value")
+                raise MethodError(f"{quoted(piece)} is not METHOD:key=value")
             specs[-1][1][key.strip()] = value.strip()
     return distinct([_spec(name, options, defaults or {}) for name, options in specs])
 
@@ -90,7 +91,7 @@ def distinct(specs: list[Spec]) -> list[Spec]:
     labels = [spec.label for spec in specs]
     for label in labels:
         if labels.count(label) > 1:
-            raise MethodError(f"two methods are called {label!r}: name one with as=NAME")
+            raise MethodError(f"two methods are called {quoted(label)}: name one with as=NAME")
     return specs
 
 
@@ -100,7 +101,7 @@ def _spec(name: str, options: dict[str, str], defaults: Options) -> Spec:
     for key in options:
         if key not in allowed:
             takes = ", ".join(allowed) or "no options"
-            raise MethodError(f"{name} takes no {key!r}: it takes {takes}")
+            raise MethodError(f"{name} takes no {quoted(key)}: it takes {takes}")
     if not label:  # of a path, the file's name says enough
         shown = ", ".join(
             f"{k}={v.replace(chr(92), '/').split('/')[-1]}" for k, v in options.items()

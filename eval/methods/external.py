@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eval.methods.protocol import Input, Kind, Method, MethodError, Options, Outside
+from pipeline.errors import quoted
 
 
 def pixels_of(path: Path) -> NDArray:
@@ -31,7 +32,7 @@ def pixels_of(path: Path) -> NDArray:
 def _command(options: Options) -> Method:
     line = options.get("run", "")
     if "{in}" not in line or "{out}" not in line:
-        raise MethodError(f"a command names its {{in}} and its {{out}}: {line!r} does not")
+        raise MethodError(f"a command names its {{in}} and its {{out}}: {quoted(line)} does not")
 
     def run(photo: Input) -> Outside:
         suffix = (Image.open(io.BytesIO(photo.data)).format or "png").lower()
@@ -88,7 +89,7 @@ def timed(words: list[str], log: Path) -> tuple[float, float]:
 def _folder(options: Options) -> Method:
     root = Path(options.get("path", ""))
     if not options.get("path") or not root.is_dir():
-        raise MethodError(f"{options.get('path', '')!r} is not a folder of results")
+        raise MethodError(f"{quoted(options.get('path', ''))} is not a folder of results")
 
     def run(photo: Input) -> Outside:
         file = result_file(root, photo.name)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from eval.methods.colours import multilevel
 from eval.methods.protocol import Input, Kind, Method, MethodError, Options
 from pipeline import Cutout, Settings, models, views
+from pipeline.errors import quoted
 
 SWITCH = {"on": True, "off": False, "yes": True, "no": False, "1": True, "0": False}
 
@@ -21,7 +22,7 @@ def settings(options: Options) -> Settings:
     default = Settings()
     refine = options.get("refine", "on")
     if refine not in SWITCH:
-        raise MethodError(f"refine is on or off, not {refine!r}")
+        raise MethodError(f"refine is on or off, not {quoted(refine)}")
     try:
         return Settings(
             model=options.get("model", default.model),
@@ -58,7 +59,7 @@ def _opened(model: str, looks: int) -> Callable[[NDArray[np.uint8]], views.Sight
 def _looks(options: Options) -> int:
     looks = options.get("views", str(Settings.views))
     if looks not in ("1", "2"):
-        raise MethodError(f"views is 1 or 2, not {looks!r}")
+        raise MethodError(f"views is 1 or 2, not {quoted(looks)}")
     return int(looks)
 
 
@@ -87,7 +88,7 @@ def _colours(name: str):
         return estimate
     if name == "ml":
         return multilevel()
-    raise MethodError(f"foreground is own, photo, blur or ml, not {name!r}")
+    raise MethodError(f"foreground is own, photo, blur or ml, not {quoted(name)}")
 
 
 KINDS = {

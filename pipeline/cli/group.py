@@ -9,16 +9,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from importlib import import_module
 from typing import Any
 
 import click
 
 from pipeline import __version__, image_io
-from pipeline.errors import ModelMissing, ProviderMissing, SettingsError, WispError
+from pipeline.errors import ModelMissing, ProviderMissing, SettingsError, WispError, quoted
 from pipeline.memory import compact
 
 _PLUGINS = "wisp.commands"  # entry-point group for subcommands that other packages add
+_VALUE = re.compile(r"'[^'\s]{100,}'")  # which click repeats whole
 
 #: Our own commands, each loaded only when it is called: where it is, and its line of help.
 _LAZY = {
@@ -96,6 +98,12 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            said = error.format_message()
+            short = _VALUE.sub(lambda value: quoted(value[0][1:-1]), said)
+            if short == said:
+                raise
+            raise click.UsageError(short, error.ctx) from error
         except WispError as error:
             wrong = isinstance(error, (SettingsError, ModelMissing, ProviderMissing))
             raise (_WrongUsage if wrong else click.ClickException)(str(error)) from error

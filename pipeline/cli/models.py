@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipeline.errors import ModelMissing
+from pipeline.errors import ModelMissing, quoted
 from pipeline.models import (
     Prompted,
     checksum,
@@ -68,7 +68,7 @@ def download(names: Sequence[str], quiet: bool) -> None:
     """Fetch public models; what broke off goes on where it was."""
     for name in names:
         if name not in PUBLIC:
-            raise ModelMissing(f"no public model {name!r}: one of {', '.join(PUBLIC)}")
+            raise ModelMissing(f"no public model {quoted(name)}: one of {', '.join(PUBLIC)}")
     for name in names:
         for half in filter(None, (name, PUBLIC[name].decoder)):
             click.echo(store.ensure(half, quiet))
@@ -104,7 +104,7 @@ def _here(names: Sequence[str]) -> Iterator[tuple[str, CoarseModel | RefinerMode
     cards += [*own.imported(CoarseModel).items(), *own.imported(RefinerModel).items()]
     for name in names:
         if name not in dict(cards):
-            raise ModelMissing(f"no model {name!r}: `wisp models` lists them")
+            raise ModelMissing(f"no model {quoted(name)}: `wisp models` lists them")
     return ((name, card) for name, card in cards if name in names or not names)
 
 

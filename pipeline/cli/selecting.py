@@ -14,7 +14,7 @@ import click
 from pipeline import image_io
 from pipeline.batch import STREAM, Job
 from pipeline.cli.options import with_options
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 from pipeline.selection import HOLES, KEEP, Selection
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -36,7 +36,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: Any) -> None:
             for text in (value if several else [value] if value is not None else [])
         ]
     except ValueError as error:
-        raise click.BadParameter(f"{param.metavar}, in numbers, not {value!r}") from error
+        raise click.BadParameter(f"{param.metavar}, in numbers, not {quoted(value)}") from error
     if numbers:
         _keep(ctx, param, tuple(numbers) if several else numbers[0])
 
@@ -45,7 +45,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> Non
     if value is not None:
         match = re.fullmatch(r"(\d+(?:\.\d*)?)%", value)
         if not match:
-            raise click.BadParameter(f"a share of the photo, such as 0.5%, not {value!r}")
+            raise click.BadParameter(f"a share of the photo, such as 0.5%, not {quoted(value)}")
         _keep(ctx, param, float(match[1]) / 100)
 
 

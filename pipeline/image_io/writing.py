@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 from pipeline.errors import (
     OutputError,
     SettingsError,
+    quoted,
 )
 
 _ROWS = 128  # whose colours are swapped at a time
@@ -60,7 +61,7 @@ def encode(
         The format cannot hold the image.
     """
     if format not in FORMATS:
-        raise SettingsError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+        raise SettingsError(f"format must be one of {', '.join(FORMATS)}, not {quoted(format)}")
     if format == "jpg" and image.ndim == 3 and image.shape[2] == 4:
         raise SettingsError("JPEG holds no transparency: give a background, or write png or webp")
     limit = {"webp": 16383, "jpg": 65500}.get(format)

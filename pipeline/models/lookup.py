@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ModelMissing
+from pipeline.errors import ModelMissing, quoted
 from pipeline.models import own, store
 from pipeline.models.catalogue import (
     COARSE,
@@ -75,11 +75,13 @@ def refiner_model(name: str) -> RefinerModel:
 
 def _file(name: str, known: Any) -> Path:
     path = Path(os.path.expanduser(name))
-    if path.is_file():
+    if os.path.isfile(path):  # and not a method of Path, which raises for a name too long for one
         return path
     names = ", ".join(sorted(known))
     if path.suffix == ".onnx":
         raise ModelMissing(f"there is no file {name}; models by name are {names}")
     close = difflib.get_close_matches(name, known, 1, cutoff=0.7)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ModelMissing(f"no model {name!r}: {hint}Give a path to an .onnx file, or one of {names}")
+    raise ModelMissing(
+        f"no model {quoted(name)}: {hint}Give a path to an .onnx file, or one of {names}"
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline import files
-from pipeline.errors import ModelMissing, SettingsError
+from pipeline.errors import ModelMissing, SettingsError, quoted
 from pipeline.models.catalogue import COARSE, PUBLIC, REFINERS, CoarseModel, RefinerModel
 from pipeline.models.opening import open_coarse, open_refiner
 from pipeline.models.store import (
@@ -95,7 +95,7 @@ def take_in(file: Path, like: str | None, name: str | None, licence: str = "unkn
     name = name or file.stem
     taken = {*COARSE, *PUBLIC, *REFINERS, *imported(CoarseModel), *imported(RefinerModel)}
     if name in taken or model_path(name).exists():
-        raise SettingsError(f"{name!r} is taken: choose another with --name")
+        raise SettingsError(f"{quoted(name)} is taken: choose another with --name")
     if like == "refiner":
         open_refiner(RefinerModel(file, licence, str(file), ""), _CPU, 1)
     elif (like in COARSE or like in PUBLIC) and not {**COARSE, **PUBLIC}[like].decoder:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import ModelInvalid, OutOfMemory, ProviderMissing, SettingsError
+from pipeline.errors import ModelInvalid, OutOfMemory, ProviderMissing, SettingsError, quoted
 from pipeline.memory import enough_memory
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def providers(device: str) -> tuple[str, ...]:
     Raises :class:`SettingsError` for a device that is none of :data:`DEVICES`.
     """
     if device not in DEVICES:
-        raise SettingsError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
+        raise SettingsError(f"device must be one of {', '.join(DEVICES)}, not {quoted(device)}")
     return DEVICES[device]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import coarse, image_io, models
-from pipeline.errors import ImageError, ModelError, ModelInvalid, SettingsError
+from pipeline.errors import ImageError, ModelError, ModelInvalid, SettingsError, quoted
 from pipeline.models import kernels, own, store
 from pipeline.models.catalogue import CoarseModel
 
@@ -78,7 +78,7 @@ def quantize(name: str, photos: Sequence[Path], kind: str = "int8") -> Report:
         When the model is missing or cannot be converted, or the onnx package is not installed.
     """
     if kind not in KINDS:
-        raise SettingsError(f"a model becomes one of {', '.join(KINDS)}, not {kind!r}")
+        raise SettingsError(f"a model becomes one of {', '.join(KINDS)}, not {quoted(kind)}")
     held_back, used = photos[::4][:MEASURED], [p for i, p in enumerate(photos) if i % 4]
     if not used:
         raise SettingsError(

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import files
-from pipeline.errors import ModelError, ModelInvalid, ModelMissing, OutputError, SettingsError
+from pipeline.errors import (
+    ModelError,
+    ModelInvalid,
+    ModelMissing,
+    OutputError,
+    SettingsError,
+    quoted,
+)
 from pipeline.models.catalogue import COARSE, DECODERS, PUBLIC, REFINERS, CoarseModel, RefinerModel
 from pipeline.models.telling import fetching, megabytes, tell
 
@@ -47,7 +54,7 @@ def model_path(name: str) -> Path:
     Raises :class:`SettingsError` for what can be no name: it would lead out of the folder.
     """
     if not name or not name.isprintable() or any(c in name for c in "/\\:"):
-        raise SettingsError(f"{name!r} is no name for a model")
+        raise SettingsError(f"{quoted(name)} is no name for a model")
     return home() / "models" / f"{name}.onnx"
 
 
@@ -61,7 +68,7 @@ def download_url(name: str) -> str:
     if not mirror:
         return PUBLIC[name].url
     if not mirror.startswith(("http://", "https://")):
-        raise SettingsError(f"WISP_MODELS_URL must begin with http:// or https://: {mirror!r}")
+        raise SettingsError(f"WISP_MODELS_URL must begin with http(s)://, not {quoted(mirror)}")
     return f"{mirror.rstrip('/')}/{name}.onnx"
 
 
@@ -221,7 +228,7 @@ def remove(name: str) -> list[Path]:
     if name in PUBLIC and PUBLIC[name].decoder:
         gone += _deleted(PUBLIC[name].decoder)
     if not gone:
-        raise ModelMissing(f"there is no downloaded or imported model {name!r} in {target.parent}")
+        raise ModelMissing(f"no model {quoted(name)} is downloaded or imported in {target.parent}")
     return gone
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 from service.api.common import held
 from service.body_limit import check_size
 from service.context import Context
@@ -119,20 +119,20 @@ def check_names(names: Iterable[str], known: Collection[str]) -> None:
     counts = Counter(iter(names))  # of a mapping it would take the counts
     unknown = counts.keys() - set(known)
     if unknown:
-        name = min(unknown)[:40]
-        close = difflib.get_close_matches(name, known, 1)
+        name = min(unknown)
+        close = difflib.get_close_matches(name[:40], known, 1)
         hint = f": did you mean {close[0]!r}?" if close else ""
-        raise Unsupported(f"Unknown parameter {name!r}{hint}")
+        raise Unsupported(f"Unknown parameter {quoted(name)}{hint}")
     for name, count in counts.items():
         if count > 1:
-            raise BadRequest(f"Parameter {name!r} is given {count} times: give it once")
+            raise BadRequest(f"Parameter {quoted(name)} is given {count} times: give it once")
 
 
 def check_query(request: Request, known: Collection[str]) -> None:
     """Refuse parameters in the query that are to be in the body; others are passed over there."""
     for name in request.query_params:
         if name in known:
-            raise Unsupported(f"Parameter {name!r} is in the query: send it in the body")
+            raise Unsupported(f"Parameter {quoted(name)} is in the query: send it in the body")
 
 
 def _of_json(body: bytes) -> dict[str, str]:

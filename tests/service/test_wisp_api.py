@@ -306,6 +306,12 @@ def test_no_wish_is_passed_over(client, photo, path, field):
     assert twice.status_code == 400 and f"'{field}' is given 2 times" in twice.json()["detail"]
 
 
+@pytest.mark.parametrize("field", ["background", "margin", "model", "size", "xy" * 3000])
+def test_a_very_long_value_is_not_repeated_whole(client, photo, field):
+    answer = post(client, photo, crop="true", **{field: "xy" * 3000})
+    assert answer.status_code == 400 and len(answer.json()["detail"]) < 500
+
+
 def test_a_misspelt_field_is_told_its_name(client, photo):
     answer = post(client, photo, modle="wisp").json()
     assert answer["detail"] == "Unknown parameter 'modle': did you mean 'model'?"

@@ -17,7 +17,7 @@ from mcp.types import CallToolResult, InputRequiredResult, ListRootsResult, Tool
 from pydantic import Field
 
 from pipeline import Cutout, Output, Settings, WispError, __version__, image_io
-from pipeline.errors import ModelMissing, SettingsError
+from pipeline.errors import ModelMissing, SettingsError, quoted
 from pipeline.models import listing
 from pipeline.output import Layer, format_of, paint
 from pipeline.sizes import SHOPS
@@ -178,7 +178,7 @@ def _cutout(model: str) -> Cutout:
     """Open a model by name. No file's path, and no download: those are the user's to decide."""
     rows = {row["name"]: row for row in listing() if row["stage"] == 1}
     if model not in rows:
-        raise ModelMissing(f"no model {model!r}: the tool models lists them")
+        raise ModelMissing(f"no model {quoted(model)}: the tool models lists them")
     if rows[model]["state"] in _ABSENT:
         raise ModelMissing(f"{model} is not here yet: the user runs `wisp models download {model}`")
     return Cutout(model=model)

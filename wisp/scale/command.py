@@ -19,6 +19,7 @@ from pipeline.cli.options import (
     reading_options,
     refuse_empty,
 )
+from pipeline.errors import quoted
 from pipeline.models.providers import usable_cores
 from pipeline.output import DEFAULT_FORMAT
 
@@ -178,7 +179,7 @@ def _part(text: str | None) -> Any:
         return Slice()
     number, slash, total = text.partition("/")
     if not (slash and number.isdigit() and total.isdigit()):
-        raise click.UsageError(f"--shard is K/N, such as 7/200, not {text!r}")
+        raise click.UsageError(f"--shard is K/N, such as 7/200, not {quoted(text)}")
     return Slice(int(number), int(total))
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import image_io
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 from wisp.scale.places import Place, version
 from wisp.scale.reading import MAX_BYTES
 from wisp.scale.sources import (
@@ -51,7 +51,8 @@ def open_packed(place: Place, ending: str, column: str | None, names: str | None
     for wanted in (column, *([names] if names else [])):
         if wanted not in schema.names:
             raise SettingsError(
-                f"there is no column {wanted!r} in {paths[0]}: there are {', '.join(schema.names)}"
+                f"there is no column {quoted(wanted)} in {paths[0]}: "
+                f"there are {', '.join(schema.names)}"
             )
     kind = schema.field(column).type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -59,7 +60,7 @@ def open_packed(place: Place, ending: str, column: str | None, names: str | None
         records = partial(_records, place, paths, [column, *([names] if names else [])])
         return Listed(place.address, lambda: addressed(records(), base, column, names))
     if not _holds_bytes(kind):
-        raise SettingsError(f"column {column!r} holds {kind}: neither addresses nor pictures")
+        raise SettingsError(f"column {quoted(column)} holds {kind}: neither addresses nor pictures")
     return Packed(place.address, partial(_row_groups, place, paths, column, names))
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from fsspec.utils import glob_translate
 
 from pipeline import image_io
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, quoted
 from wisp.scale.places import Place, open_place
 from wisp.scale.reading import MAX_BYTES
 
@@ -170,7 +170,9 @@ def addressed(
         for wanted in (column, *([names] if names else [])):
             if wanted not in record:
                 known = ", ".join(map(str, record))
-                raise SettingsError(f"row {number} has no column {wanted!r}: there are {known}")
+                raise SettingsError(
+                    f"row {number} has no column {quoted(wanted)}: there are {known}"
+                )
         address = str(record[column] or "").strip()
         if not address:
             continue

@@ -17,7 +17,7 @@ from pipeline import Output
 from pipeline.cli.options import chosen_settings, network_options, refuse_empty
 from pipeline.cli.selecting import hint_options, selected
 from pipeline.cli.terminal import hush_libraries, on_terminal, say
-from pipeline.errors import ImageError, SettingsError, UnsupportedFormat, WispError
+from pipeline.errors import ImageError, SettingsError, UnsupportedFormat, WispError, quoted
 
 _EVERY = 10.0  # seconds between the lines of progress in a pipe
 
@@ -131,7 +131,7 @@ def _open(
         raise click.UsageError("raw frames come from standard input: - with --raw rgb24 1920x1080")
     if raw is not None:
         if raw[0] not in RAW:
-            raise click.UsageError(f"raw frames are one of {', '.join(RAW)}, not {raw[0]!r}")
+            raise click.UsageError(f"raw frames are one of {', '.join(RAW)}, not {quoted(raw[0])}")
         source: Any = Raw(sys.stdin.buffer, raw[0], raw_size(raw[1]), rate or Fraction(25))
     else:
         source = open_source(clip, rate)
@@ -181,7 +181,7 @@ def _rate(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if not 0 < rate <= 1000:
-        raise click.UsageError(f"--fps is a number such as 25 or 30000/1001, not {text!r}")
+        raise click.UsageError(f"--fps is a number such as 25 or 30000/1001, not {quoted(text)}")
     return rate
 
 

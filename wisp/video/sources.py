@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import image_io
-from pipeline.errors import ImageError, SettingsError
+from pipeline.errors import ImageError, SettingsError, quoted
 from wisp.video.clip import BT709, Colour, Frame, open_clip
 from wisp.video.errors import ClipError
 
@@ -140,7 +140,7 @@ def raw_size(text: str) -> tuple[int, int]:
     """Understand "1920x1080" as (height, width). Raises :class:`SettingsError` otherwise."""
     match = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", text)
     if not match:
-        raise SettingsError(f"the size of raw frames looks like 1920x1080, not {text!r}")
+        raise SettingsError(f"the size of raw frames looks like 1920x1080, not {quoted(text)}")
     return int(match[2]), int(match[1])
 
 
