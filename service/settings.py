@@ -21,6 +21,7 @@ _REDIS = ("redis://", "rediss://", "unix://")
 _PREFIX = "WISP_"
 #: What Kubernetes sets for a service that is called "wisp".
 _KUBERNETES = re.compile(r"SERVICE_(HOST|PORT)|PORT(_\d+_(TCP|UDP))?$|PORT_\d+_(TCP|UDP)_")
+_PORT = 8000
 #: Variables of the rest of Wisp: where models lie, and where they come from.
 _OTHERS = ("HOME", "MODELS_URL")
 
@@ -31,6 +32,12 @@ def _flag(value: Any) -> Any:
 
 def _choice(value: Any) -> Any:
     return value.strip() or None if isinstance(value, str) else value
+
+
+def _port(value: Any) -> Any:
+    """Take the address that Kubernetes sets in WISP_PORT for such a service for no port at all."""
+    kubernetes = isinstance(value, str) and re.match("(tcp|udp|sctp)://", value)
+    return _PORT if kubernetes else value
 
 
 def _split(value: Any) -> Any:
@@ -69,7 +76,7 @@ class ServiceSettings(BaseSettings):
 
     #: Where to listen: this machine only, unless someone decides otherwise.
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: Annotated[int, BeforeValidator(_port)] = _PORT
 
     #: Strangers use it: no fetching of URLs, and everyone sees only their own history.
     public: Flag = False

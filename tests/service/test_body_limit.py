@@ -260,6 +260,13 @@ def test_a_misspelt_variable_is_found_with_the_one_that_was_meant():
     assert strangers(names) == {"WISP_PUBILC": "WISP_PUBLIC", "WISP_XYZ": ""}
 
 
+def test_the_address_that_kubernetes_sets_is_no_port(monkeypatch):
+    for address in ("tcp://10.0.0.1:8080", "udp://[fd00::1]:80"):
+        monkeypatch.setenv("WISP_PORT", address)
+        assert ServiceSettings().port == 8000
+    assert ServiceSettings(port=9000).port == 9000
+
+
 def test_an_option_is_not_told_as_a_variable():
     with pytest.raises(SettingsError, match="^port must lie"):
         ServiceSettings(port=70000)
