@@ -39,6 +39,7 @@ from pipeline.result import Result
 from pipeline.retouch import Patch, Stroke
 from pipeline.selection import EVERYTHING, MaskSource, Point, Selection
 from pipeline.settings import Settings, changed
+from pipeline.views import Sight
 
 Source = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
 
@@ -82,11 +83,14 @@ _LONG = 20
 class Cutout:
     """Cuts subjects out of photos. Loads its models once; may be called from many threads."""
 
-    def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, for_masks: bool = False, **changes: Any
+    ) -> None:
         """Open the models.
 
         Keywords are fields of :class:`Settings`, and replace those of ``settings``:
-        ``Cutout(model="u2netp", refine=False)``.
+        ``Cutout(model="u2netp", refine=False)``. With ``for_masks`` stage 1 waits, unopened and not
+        fetched, for a photo that comes without a mask.
 
         Raises :class:`pipeline.errors.SettingsError` for a field that there is not, or a value out
         of range.
@@ -96,18 +100,32 @@ class Cutout:
         if not isinstance(settings, Settings | None):
             raise SettingsError(f"give Settings, or keywords: Cutout(model={quoted(settings)})")
         self.settings = s = changed(settings or Settings(), changes)
-        card = models.coarse_model(s.model)
         refiner = models.refiner_model(s.refiner) if s.refine else None
         opened = s.providers, s.threads
         # Both at once, each on a core: opening them is a fifth of a command's time for one photo.
         with enough_memory(), ThreadPoolExecutor(1) as pool:
             second = pool.submit(models.open_refiner, refiner, *opened) if refiner else None
-            self._stage1, self.model = models.open_coarse(card, *opened)
+            self._opened = None if for_masks else self._open_stage1()
             self._stage2 = second.result() if second else None
 
-    def __reduce__(self) -> tuple[type[Cutout], tuple[Settings]]:
+    def _open_stage1(self) -> tuple[models.Session, models.CoarseModel]:
+        card = models.coarse_model(self.settings.model)
+        return models.open_coarse(card, self.settings.providers, self.settings.threads)
+
+    @property
+    def _stage1(self) -> tuple[models.Session, models.CoarseModel]:
+        if self._opened is None:  # two threads may both open it: one of the two is let go then
+            self._opened = self._open_stage1()
+        return self._opened
+
+    @property
+    def model(self) -> models.CoarseModel:
+        """Stage 1's card, as its file has it."""
+        return self._stage1[1]
+
+    def __reduce__(self) -> tuple[Callable[[Settings], Cutout], tuple[Settings]]:
         """Pickle as the settings: another process opens the models itself."""
-        return type(self), (self.settings,)
+        return partial(type(self), for_masks=self._opened is None), (self.settings,)
 
     def __call__(
         self,
@@ -175,11 +193,12 @@ class Cutout:
 
         ``looks`` remembers what stage 1 says, for the next time that the photo is cut out.
         """
-        stage1: models.Session = self._stage1
-        if looks:
-            stage1 = looks.through(stage1, str(self.model.path))
         with enough_memory(), models.watched(models.within(self.settings.network_seconds)):
-            return self._cut(source, wanted, refine, progress or _ignore, tiles, stage1)
+            stage1, card = (None, None) if wanted.mask is not None else self._stage1
+            if looks and stage1 and card:
+                stage1 = looks.through(stage1, str(card.path))
+            see = partial(selection.see, stage1, card)
+            return self._cut(source, wanted, refine, progress or _ignore, tiles, see)
 
     def _cut(
         self,
@@ -188,7 +207,7 @@ class Cutout:
         refine: bool,
         progress: Progress,
         known: Tiles | None,
-        stage1: models.Session,
+        see: Callable[..., tuple[Sight, tuple[str, ...]]],
     ) -> Result:
         s, clock = self.settings, _Clock(progress)
         place, redraw = (
@@ -202,9 +221,7 @@ class Cutout:
                 note = "so long that stage 1 sees little of it: cut it out in parts"
                 photo = replace(photo, notes=(*photo.notes, note))
         with clock("coarse"):
-            sight, notes = selection.see(
-                stage1, self.model, seen, wanted, s.views, s.max_pixels, s.decode_seconds
-            )
+            sight, notes = see(seen, wanted, s.views, s.max_pixels, s.decode_seconds)
             photo = replace(photo, notes=(*photo.notes, *notes))
             mask = sight.mask
             sure = 1.0 if wanted.mask is not None else confidence.of(sight)

@@ -144,8 +144,8 @@ def pixels(values: Sequence[float], shape: tuple[int, int], name: str) -> list[f
 
 
 def see(
-    session: Session,
-    card: CoarseModel,
+    session: Session | None,
+    card: CoarseModel | None,
     image: NDArray[np.uint8],
     wanted: Selection = EVERYTHING,
     looks: int = Settings.views,
@@ -153,6 +153,8 @@ def see(
     seconds: float = Settings.decode_seconds,
 ) -> tuple[Sight, tuple[str, ...]]:
     """Find what is wanted in a photo, (H, W, 3) uint8; return it, and notes for the user.
+
+    Stage 1 and its card may be None where there is a mask.
 
     Raises :class:`SettingsError` for a place outside of the photo or a mask of another one,
     :class:`pipeline.errors.ImageError` for a mask that cannot be read.
@@ -162,6 +164,7 @@ def see(
     if wanted.mask is not None:
         sight = from_mask(read_mask(wanted.mask, max_pixels, seconds), shape)
     else:
+        assert session and card
         frame = _box(wanted, shape)
         keep, drop = (
             [(x, y) for x, y in (pixels(p, shape, "point") for p in points)]

@@ -31,7 +31,7 @@ def run(tmp_path, monkeypatch):
     """Call ``wisp`` in an empty folder, with a cutout that needs no model."""
 
     class Fake:
-        def __init__(self, settings) -> None:
+        def __init__(self, settings, for_masks=False) -> None:
             self.limit = settings.max_pixels
             loaded.append(settings)
 
@@ -540,7 +540,7 @@ from pipeline.cli import run
 from tests.conftest import fake_cutout
 
 class Slow:
-    def __init__(self, settings): pass
+    def __init__(self, settings, for_masks=False): pass
     def cut(self, source, wanted):
         time.sleep(0.1)
         return fake_cutout(source)

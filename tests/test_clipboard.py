@@ -26,7 +26,7 @@ exec cat > "$held"
 
 
 class Fake:
-    def __init__(self, settings: object) -> None: ...
+    def __init__(self, settings: object, for_masks: bool) -> None: ...
 
     def cut(self, source, wanted):
         return fake_cutout(source)

@@ -145,7 +145,7 @@ def test_a_folder_of_odd_and_broken_pictures(tmp_path, monkeypatch, capfd, real)
         arguments += ["--model", str(coarse), "--refiner", str(refiner)]
     else:
         stand_in = SimpleNamespace(cut=fake_cutout)
-        monkeypatch.setattr(cut_command, "Cutout", lambda settings: stand_in)
+        monkeypatch.setattr(cut_command, "Cutout", lambda settings, for_masks: stand_in)
     result = CliRunner().invoke(cli.main, arguments)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
     output = capfd.readouterr()

@@ -21,6 +21,7 @@ from PIL import Image
 
 import wisp
 from pipeline import Cutout, Settings
+from pipeline.errors import ModelMissing
 from pipeline.models import providers
 from tests import networks
 from tests.conftest import encoded, in_time
@@ -118,6 +119,18 @@ def test_a_cutout_is_pickled_as_its_settings(tmp_path, photo):
     assert np.array_equal(other(photo).alpha, cutout(photo).alpha)
 
 
+def test_a_cutout_for_masks_opens_stage_1_for_a_photo_without_one(tmp_path, photo):
+    stage1, mask = networks.stage1(tmp_path / "a.onnx"), np.ones(photo.shape[:2], np.float32)
+    plain = Cutout(model=str(stage1), refine=False)
+    late = pickle.loads(pickle.dumps(Cutout(plain.settings, for_masks=True)))
+    moved = stage1.rename(tmp_path / "away.onnx")
+    assert late(photo, mask=mask).alpha.min() == 1
+    with pytest.raises(ModelMissing, match="there is no file"):
+        late(photo)
+    moved.rename(stage1)
+    assert np.array_equal(late(photo).alpha, plain(photo).alpha)
+
+
 def test_a_session_leaves_the_cores_to_others_while_it_waits(tmp_path):
     path = networks.stage1(tmp_path / "a.onnx")
     options = providers.open_session(path, ("CPUExecutionProvider",), 0).get_session_options()
@@ -163,7 +176,7 @@ from pathlib import Path
 from pipeline.cli import main, run
 
 class Limited(run.Cutout):
-    def __init__(self, settings):
+    def __init__(self, settings, for_masks):
         super().__init__(settings)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + 20_000_000

@@ -8,7 +8,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from pipeline import cli
+from pipeline import cli, models
+from pipeline.errors import ModelMissing
+from pipeline.models import store
+from pipeline.settings import Settings
 from tests import networks
 
 
@@ -61,6 +64,20 @@ def test_a_mask_of_ones_own(run):
     Image.fromarray(mask).save("mine.png")
     assert run("two.png", "-o", "a.png", "--mask", "mine.png").exit_code == 0
     assert alpha("a.png")[40, 150] > 240 > 20 > alpha("a.png")[100, 80]
+
+
+def test_where_a_mask_is_given_stage_1_is_neither_fetched_nor_opened(run, monkeypatch):
+    def never(*arguments: object) -> None:
+        raise ModelMissing("stage 1 is needed")
+
+    monkeypatch.setattr(store, "ensure", never)
+    monkeypatch.setattr(models, "open_coarse", never)
+    Image.new("L", (30, 20), 255).save("mine.png")
+    for model in (Settings.model, "u2net"):
+        command = ["cut", "two.png", "-o", f"{model}.png", "--model", model]
+        assert CliRunner().invoke(cli.main, [*command, "--mask", "mine.png"]).exit_code == 0
+        without = CliRunner().invoke(cli.main, [*command, "--overwrite"])
+        assert without.exit_code != 0 and "stage 1 is needed" in without.output
 
 
 def test_masks_by_name_and_a_photo_without_one(run):

@@ -101,7 +101,7 @@ def onnx_error(text: str) -> Exception:
 )
 def test_too_little_memory_is_one_error(photo, tiny, error):
     cutout = Cutout(Settings(model=tiny, refine=False))
-    cutout._stage1 = Starved(error)  # type: ignore[assignment]
+    cutout._opened = Starved(error), cutout.model
     with pytest.raises(OutOfMemory, match="not enough memory for this photo"):
         cutout(photo)
 

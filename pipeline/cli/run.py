@@ -57,8 +57,12 @@ class Task:
 
     def fetch(self) -> None:
         """Fetch the model here, where nothing else shows a bar."""
-        if self.settings.model in models.PUBLIC:
+        if self.settings.model in models.PUBLIC and not self.wanted.masks:
             models.coarse_model(self.settings.model, self.quiet)
+
+    def cutout(self) -> Cutout:
+        """Open the networks: with masks without stage 1, which they stand in for."""
+        return Cutout(self.settings, for_masks=self.wanted.masks is not None)
 
     def worker(self, cutout: Cutout, digests: dict[Path | None, str]) -> Callable[[Job], Outcome]:
         """Return what does one job."""
@@ -110,7 +114,7 @@ def once(task: Task, planned: Sequence[Job], report: Path | None, alone: bool = 
             terminal.progress(len(planned), len(outcomes), task.quiet) as tell,
         ):
             if todo:
-                work = task.worker(Cutout(task.settings), digests)
+                work = task.worker(task.cutout(), digests)
                 for outcome in batch.run(todo, work, task.jobs):
                     note(outcome)
                     tell(outcome)
@@ -137,7 +141,7 @@ def across_clipboard(task: Task, job: Job, out: str | None, copies: bool) -> int
     def work(job: Job) -> Outcome:
         start = time.perf_counter()
         asked = replace(task.wanted.selection, mask=job.mask)
-        result = Cutout(task.settings).cut(source, wanted=asked)
+        result = task.cutout().cut(source, wanted=asked)
         if out:
             files.write(out, render.to_bytes(result, task.output))
         if copies:
@@ -169,7 +173,7 @@ def on_and_on(task: Task, folders: Sequence[str], planned: Callable[[], Sequence
     from pipeline.cli.arrivals import at_rest
 
     task.fetch()
-    cutout = Cutout(task.settings)
+    cutout = task.cutout()
     failed = False
     terminal.say(task.quiet, f"watching {', '.join(folders)}; Ctrl-C ends it")
     try:
