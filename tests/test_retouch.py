@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from skimage import data
 
 from pipeline import Cutout, patches
 from pipeline.errors import SettingsError
-from pipeline.retouch import MAX_POINTS, Stroke, copied, put, reach
+from pipeline.retouch import MAX_POINTS, Stroke, _blurred, copied, put, reach
 from pipeline.views import Box
 from tests import networks
 
@@ -135,6 +136,16 @@ def test_alpha_stays_within_its_range(cutout, result, restore):
     for width in (0.003, 0.02, 0.07, 0.3):
         after = cutout.retouch(result, replace(ERASE, width=width, restore=restore))
         assert after.alpha.min() >= 0 and after.alpha.max() <= 1
+
+
+def test_a_wide_blur_in_a_smaller_picture_is_the_same():
+    for shape, most in (((900, 1200), 0.34), ((90, 120), 3), ((3, 700), 3), ((700, 1), 3)):
+        line = Stroke(((0.4, 0.35), (0.6, 0.6)), 0.1, restore=True)
+        cover = line.cover(shape, Box(0, 0, *shape))
+        for deviation in (2.0, 11.0, 30.0):
+            whole = cv2.GaussianBlur(cover, (0, 0), deviation, borderType=cv2.BORDER_REPLICATE)
+            difference = np.abs(_blurred(cover, deviation) - whole.reshape(shape))
+            assert difference.max() < most / 255
 
 
 def test_a_brush_as_wide_as_a_very_long_photo():
