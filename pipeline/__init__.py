@@ -14,7 +14,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.2.0"  # first: what is imported below reads it
 
-from pipeline.cutout import Cutout, Progress
+from pipeline.cutout import Cutout
 from pipeline.errors import (
     DiskFull,
     ImageError,
@@ -33,6 +33,7 @@ from pipeline.errors import (
     WispError,
 )
 from pipeline.output import Output
+from pipeline.progress import Progress
 from pipeline.result import Result
 from pipeline.settings import Settings
 

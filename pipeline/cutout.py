@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from typing import Any, BinaryIO, Protocol
@@ -35,6 +33,7 @@ from pipeline import (
 from pipeline.errors import SettingsError, quoted
 from pipeline.looks import Looks
 from pipeline.memory import enough_memory, trim
+from pipeline.progress import Clock, Progress, ignore
 from pipeline.result import Result
 from pipeline.retouch import Patch, Stroke
 from pipeline.selection import EVERYTHING, MaskSource, Point, Selection
@@ -42,16 +41,6 @@ from pipeline.settings import Settings, changed
 from pipeline.views import Sight
 
 Source = str | PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
-
-
-class Progress(Protocol):
-    """Told how far a cutout is. What it raises ends the cutout, and reaches the caller.
-
-    ``stage`` is one of those in :attr:`Result.timings`, ``share`` how much of it is done, 0..1.
-    Each stage is told of as it begins, refine also after each batch of patches.
-    """
-
-    def __call__(self, stage: str, share: float, /) -> None: ...
 
 
 class Tiles(Protocol):
@@ -198,7 +187,7 @@ class Cutout:
             if looks and stage1 and card:
                 stage1 = looks.through(stage1, str(card.path))
             see = partial(selection.see, stage1, card)
-            return self._cut(source, wanted, refine, progress or _ignore, tiles, see)
+            return self._cut(source, wanted, refine, progress or ignore, tiles, see)
 
     def _cut(
         self,
@@ -209,7 +198,7 @@ class Cutout:
         known: Tiles | None,
         see: Callable[..., tuple[Sight, tuple[str, ...]]],
     ) -> Result:
-        s, clock = self.settings, _Clock(progress)
+        s, clock = self.settings, Clock(progress)
         place, redraw = (
             (known.place, known.redraw) if known else (patches.tile_origins, generator.redraw)
         )
@@ -280,19 +269,8 @@ class Cutout:
             compose.keep_opaque(colours, alpha, photo.image)
         if mask.size > _LARGE:
             trim()
-        coarse = shown.mask
-        made = Result(
-            photo,
-            alpha,
-            colours,
-            coarse,
-            edge,
-            tiles,
-            clock.seconds,
-            sure,
-            sight.cells,
-            sight.looks,
-        )
+        found = alpha, colours, shown.mask, edge, tiles
+        made = Result(photo, *found, clock.seconds, sure, sight.cells, sight.looks)
         return replace(made, confidence=0.0) if made.empty else made
 
     def retouch(self, result: Result, *strokes: Stroke, refine: bool = True) -> Result:
@@ -317,20 +295,3 @@ class Cutout:
 
         with enough_memory(), models.watched(models.within(s.network_seconds)):
             return retouch.stroked(result, stroke, redraw if stage2 else None, s)
-
-
-def _ignore(stage: str, share: float, /) -> None:
-    """Stand in where nobody watches."""
-
-
-@dataclass
-class _Clock:
-    progress: Progress
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        self.progress(stage, 0.0)
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = time.perf_counter() - start

@@ -18,11 +18,12 @@ from pipeline import (
     patches,
     transparency,
 )
-from pipeline.cutout import Cutout, Progress, Source
+from pipeline.cutout import Cutout, Source
 from pipeline.errors import ModelInvalid
 from pipeline.explain import onnx_file
 from pipeline.models.catalogue import CoarseModel
 from pipeline.models.providers import open_session
+from pipeline.progress import Progress
 from pipeline.result import Result
 from pipeline.settings import Settings
 
