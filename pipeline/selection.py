@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import coarse, image_io, pieces, prompted, views
+from pipeline import clicks, coarse, image_io, pieces, prompted, views
 from pipeline.errors import SettingsError, quoted
 from pipeline.models import CoarseModel, Prompted, Session
 from pipeline.points import CELLS, Point, text, under
@@ -175,6 +175,8 @@ def see(
             sight = _prompted(session, card, image, hint, looks)
         elif not (keep or drop) or (frame and card.hints):
             sight = views.see(session, card, image, looks, frame, hint)
+            cell = max(1.0, shape[0] / sight.cells[0], shape[1] / sight.cells[1])
+            clicks.heeded(image, sight.mask, keep, drop, cell, DOUBT)
         else:
             sight, notes = under(session, card, image, frame, keep, drop, looks)
         if frame:

@@ -1,0 +1,80 @@
+"""Give a click its way where the network does not heed it.
+
+A network that is told a click changes its mind or does not: of the clicks that correct what is left
+of a mistake it follows one in six. But whoever clicks is sure of that place. So what lies around
+such a click, about as far as the mistake reaches, becomes a dab of the brush: the place itself for
+sure, and of the rest what has its colours (:mod:`pipeline.snap`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import snap
+from pipeline.views import SUBJECT, Box, Map
+
+Point = tuple[float, float]
+
+#: Radius of a dab, of the distance to where the mask is as wanted: the middle of a mistake is at
+#: least so far from there. On 43 held-out photos, a box and three clicks: 21.9 dB with no dab, 22.4
+#: with 1, 22.7 with 1.5 and with 2, 22.4 with 3.
+_REACH = 1.5
+_LEAST = 3.0  # cells
+_MOST = 0.1  # of the photo's longer side: far from all that was found, a click is of its place only
+_SURE = 1 / 3  # of the radius
+_AROUND = 2.0  # times the radius that are looked at: for the colours beside it
+
+
+def heeded(
+    image: NDArray[np.uint8],
+    mask: Map,
+    keep: Sequence[Point],
+    drop: Sequence[Point],
+    cell: float,
+    doubt: float,
+) -> Map:
+    """Change a mask so that each place is as it was said to be; return it.
+
+    Parameters
+    ----------
+    image, mask
+        The photo, (H, W, 3) uint8 RGB, and its mask, (H, W) float32 in 0..1.
+    keep, drop
+        Places (x, y) in pixels.
+    cell
+        Side of one of stage 1's pixels, in the photo's.
+    doubt
+        Deviation of the blur of a dab's border, in cells.
+    """
+    for points, kept in ((keep, True), (drop, False)):
+        for x, y in points:
+            at = min(int(y), mask.shape[0] - 1), min(int(x), mask.shape[1] - 1)
+            if (mask[at] > SUBJECT) != kept:
+                _dab(image, mask, at, kept, cell, doubt)
+    return mask
+
+
+def _dab(
+    image: NDArray[np.uint8], mask: Map, at: tuple[int, int], kept: bool, cell: float, doubt: float
+) -> None:
+    """Put a dab of the brush into a mask, around a place (row, column) that is not as wanted."""
+    wrong = ((mask > SUBJECT) != kept).view(np.uint8)
+    away = float(cv2.distanceTransform(wrong, cv2.DIST_L2, 3)[at])
+    radius = min(max(_REACH * away, _LEAST * cell), _MOST * max(mask.shape))
+    y, x = at
+    box = Box(y, x, y + 1, x + 1).grown(int(_AROUND * radius) + 2, mask.shape)
+    rows, columns = np.ogrid[box.top : box.bottom, box.left : box.right]
+    off = np.hypot(rows - y, columns - x)
+    cover, sure = (
+        np.clip(part * radius - off + 0.5, 0, 1).astype(np.float32) for part in (1, _SURE)
+    )
+    meant = snap.snapped(image[box.area], mask[box.area], cover, sure, kept)
+    border = cv2.BORDER_REPLICATE
+    soft = np.asarray(cv2.GaussianBlur(meant, (0, 0), doubt * cell, borderType=border), np.float32)
+    soft = np.clip(np.maximum(soft.reshape(meant.shape), sure), 0, 1)
+    old = mask[box.area]
+    mask[box.area] = np.maximum(old, soft) if kept else np.minimum(old, 1 - soft)
