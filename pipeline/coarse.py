@@ -13,7 +13,7 @@ from pipeline.models.opening import SMALLEST
 
 #: Longest side of a view that keeps the photo's proportions: a panorama has to end somewhere.
 LONGEST = 2048
-GAP = 1.5  # times the size of a view: more than that of a photo is left for Lanczos to reduce
+GAP = 2.0  # times the size of a view: so much of a photo is left at least for Lanczos to reduce
 
 
 def view(shape: tuple[int, int], card: CoarseModel) -> tuple[int, int]:
@@ -45,7 +45,7 @@ def prepare(image: NDArray[np.uint8], card: CoarseModel) -> NDArray[np.float32]:
         small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
     else:
         lanczos = Image.Resampling.LANCZOS
-        # A large photo by whole pixels first: two fifths of the time, half a grey level apart.
+        # A large photo by whole pixels first: two thirds of the time, a fifth of a grey level apart.
         whole = Image.fromarray(image)
         small = np.asarray(whole.resize((width, height), lanczos, reducing_gap=GAP))
     small = small.astype(np.float32)
