@@ -228,11 +228,8 @@ class Cutout:
             tiles = place(edge) if stage2 else np.empty((0, 2), np.intp)
         with clock("refine"):
             if stage2:
-                # A mask of somebody else's may be sure and coarse; and the frames of a clip, of
-                # which some would be sure and others not, are all corrected alike.
-                trusted = 0.0 if known or wanted.mask is not None else sure
                 corrected = multiscale.correct(
-                    stage2.global_generator, shown.image, shown.mask, edge, s.batch_size, trusted
+                    stage2.global_generator, shown.image, shown.mask, edge, s.batch_size
                 )
                 step = partial(progress, "refine")
                 shallow = roi.find(shown.mask, sight.cells, s.roi_threshold, s.depth)

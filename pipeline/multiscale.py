@@ -44,16 +44,9 @@ SCALES = (Scale(TILE, 4.0), Scale(3 * TILE, 6.0))
 MIN_REDUCTION = 1.6
 
 
-#: Where stage 1 is so confident, the first scale is enough. On 62 held-out photos and composites of
-#: which it is, the second changes nothing (28.43 dB with it and 28.42 without; SAD 12.38 and 12.40,
-#: gradient 11.25 and 11.17), and takes up to a tenth of a call.
-SURE = 0.93
-
-
-def scales(height: int, width: int, confidence: float = 0.0) -> tuple[Scale, ...]:
-    """Return the scales at which a photo of this size is seen, as stage 1 is so confident of it."""
-    wanted = SCALES[:1] if confidence >= SURE else SCALES
-    return tuple(scale for scale in wanted if max(height, width) >= MIN_REDUCTION * scale.side)
+def scales(height: int, width: int) -> tuple[Scale, ...]:
+    """Return the scales at which a photo of this size is seen."""
+    return tuple(scale for scale in SCALES if max(height, width) >= MIN_REDUCTION * scale.side)
 
 
 def correct(
@@ -62,7 +55,6 @@ def correct(
     coarse: NDArray[np.float32],
     roi: NDArray[np.bool_],
     batch: int = Settings.batch_size,
-    confidence: float = 0.0,
 ) -> NDArray[np.float32]:
     """Correct the coarse mask by what the global generator changes in the reduced photo.
 
@@ -75,8 +67,6 @@ def correct(
         edge, (H, W) bool: patches of the second scale are placed there.
     batch
         Patches a generator call, at most.
-    confidence
-        How sure stage 1 is, 0..1: :mod:`pipeline.confidence`.
 
     Returns
     -------
@@ -85,7 +75,7 @@ def correct(
     """
     height, width = coarse.shape
     change = np.zeros((1, 1), np.float32)
-    for scale in scales(height, width, confidence) if roi.any() else ():
+    for scale in scales(height, width) if roi.any() else ():
         size = fitted(height, width, scale.side)
         small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         before = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_AREA), np.float32)

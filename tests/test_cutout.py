@@ -20,12 +20,10 @@ from pipeline import (
     coarse,
     compose,
     models,
-    multiscale,
 )
 from tests import networks
 from tests.conftest import fake_cutout
 from tests.tiles import covered
-from wisp.video.tiles import TileMemory
 
 
 @pytest.fixture(scope="module")
@@ -124,22 +122,6 @@ def test_the_looks_ask_one_generator_and_the_tiles_the_other(nets):
     assert np.array_equal(one.coarse, two.coarse)
     assert np.array_equal(one.alpha, one.coarse)
     assert two.alpha[two.roi].mean() > 0.9 > two.coarse[two.roi].mean()
-
-
-def test_what_is_sure_is_corrected_less(nets, monkeypatch):
-    """But not a mask of somebody else's, nor a frame of a clip."""
-    told: list[float] = []
-
-    def correct(session, image, mask, edge, batch, confidence):
-        told.append(confidence)
-        return mask
-
-    monkeypatch.setattr(multiscale, "correct", correct)
-    cutout = make(nets)
-    result = cutout(data.astronaut())
-    cutout(data.astronaut(), mask=result.alpha)
-    cutout(data.astronaut(), tiles=TileMemory())
-    assert told == [result.confidence, 0, 0] and result.confidence > 0
 
 
 def test_progress_is_told_stage_by_stage(nets):

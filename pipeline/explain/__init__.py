@@ -186,9 +186,7 @@ def _redrawn_tiles(
     refiner = models.refiner_model(settings.refiner)
     stage2 = models.open_refiner(refiner, settings.providers, settings.threads)
     local, batch = stage2.local_generator, settings.batch_size
-    corrected = multiscale.correct(
-        stage2.global_generator, photo, result.coarse, result.roi, batch, result.confidence
-    )
+    corrected = multiscale.correct(stage2.global_generator, photo, result.coarse, result.roi, batch)
     cut = patches.extract(photo, corrected, tiles)
     generator.run(local, cut[:1])  # the first call sets up; that is not part of what a tile costs
     for i, patch in enumerate(cut):
