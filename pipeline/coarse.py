@@ -45,7 +45,7 @@ def prepare(image: NDArray[np.uint8], card: CoarseModel) -> NDArray[np.float32]:
         small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
     else:
         lanczos = Image.Resampling.LANCZOS
-        # A large photo by whole pixels first: two thirds of the time, a fifth of a grey level apart.
+        # A large one by whole pixels first: two thirds of the time, a fifth of a grey level apart.
         whole = Image.fromarray(image)
         small = np.asarray(whole.resize((width, height), lanczos, reducing_gap=GAP))
     small = small.astype(np.float32)
