@@ -33,7 +33,6 @@ DOUBT = 1.0  # cells: deviation of the Gaussian that makes the ramp, as a binary
 SURE = 0.35
 _THICKEST = 32_767  # px: OpenCV draws no thicker line
 _SHIFT = 4  # bits of a pixel's fraction in OpenCV's coordinates
-_NONE = 1 / 512  # what is less than this is nothing, at 8 bits
 
 
 @dataclass(frozen=True)
@@ -208,8 +207,8 @@ def stroked(
     image = result.photo.image if stroke.exact else transparency.opaque(result.photo)
     soft, sure = _drawn(stroke, result, image, box, old.alpha)
     drawn = cv2.resize(soft, old.coarse.shape[::-1], interpolation=cv2.INTER_AREA)
-    coarse = _edited(old.coarse, np.clip(drawn, 0, 1), stroke.restore)
-    matte = _edited(old.alpha, soft, stroke.restore)
+    coarse = snap.edited(old.coarse, np.clip(drawn, 0, 1), stroke.restore)
+    matte = snap.edited(old.alpha, soft, stroke.restore)
     near = _near(soft, _cell(shape, result.cells) * settings.reach)
     if stroke.exact:
         alpha, colours, edge, tiles = matte, old.foreground, old.roi, result.tiles
@@ -217,7 +216,7 @@ def stroked(
         edge, tiles, alpha, colours = _redrawn(result, image, matte, near, old, redraw, settings)
         # Towards the border of what may change, what was there before comes back.
         alpha = np.clip(matte + near * (alpha - matte), 0, 1)
-        alpha = _edited(alpha, sure, stroke.restore)
+        alpha = snap.edited(alpha, sure, stroke.restore)
         colours = np.asarray(cv2.blendLinear(colours, old.foreground, near, 1 - near), np.uint8)
     if result.photo.alpha is not None:
         # What is transparent already stays so, and its colours are straight already.
@@ -239,26 +238,7 @@ def _drawn(
     if stroke.exact:
         return cover, cover
     sure = stroke.cover(shape, box, SURE)
-    cover = snap.snapped(image[box.area], matte, cover, sure, stroke.restore)
-    soft = np.maximum(_blurred(cover, DOUBT * cell), sure)
-    soft = np.minimum(soft, 1)  # the sums of the blur round to more
-    soft[soft < _NONE] = 0
-    return soft, sure
-
-
-def _blurred(cover: Map, deviation: float) -> Map:
-    """Blur with a Gaussian of so many pixels: a wide one as one of 8 in a smaller picture, which
-    takes a sixth of the time, and differs by a third of a level, at the border by up to three."""
-    side = np.array(cover.shape[::-1])
-    size = np.ceil(side / max(1.0, deviation / 8)).astype(int)
-    small = cv2.resize(cover, size.tolist(), interpolation=cv2.INTER_AREA)
-    x, y = deviation * size / side
-    blurred = cv2.GaussianBlur(small, (0, 0), x, None, y, cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.resize(blurred, side.tolist()), np.float32).reshape(cover.shape)
-
-
-def _edited(mask: Map, soft: Map, restore: bool) -> Map:
-    return np.maximum(mask, soft) if restore else np.minimum(mask, 1 - soft)
+    return snap.soft(image[box.area], matte, cover, sure, stroke.restore, DOUBT * cell), sure
 
 
 def _near(soft: Map, distance: float) -> Map:

@@ -9,7 +9,8 @@ from skimage import data
 
 from pipeline import Cutout, patches
 from pipeline.errors import SettingsError
-from pipeline.retouch import MAX_POINTS, Stroke, _blurred, copied, put, reach
+from pipeline.retouch import MAX_POINTS, Stroke, copied, put, reach
+from pipeline.snap import _blurred
 from pipeline.views import Box
 from tests import networks
 

@@ -31,6 +31,11 @@ class Widths:
     encoder: tuple[tuple[int, int], ...]  # En_1 .. En_6
     decoder: tuple[tuple[int, int], ...]  # De_5 .. De_1
 
+    @property
+    def outside(self) -> list[int]:
+        """Channels outside of the eleven blocks, in the order in which they run."""
+        return [outside for _, outside in (*self.encoder, *self.decoder)]
+
 
 FULL = Widths(  # 44.0 M parameters
     encoder=((32, 64), (32, 128), (64, 256), (128, 512), (256, 512), (256, 512)),
@@ -148,18 +153,16 @@ class U2Net(nn.Module):
     def __init__(self, widths: Widths = SMALL, norm: bool = True, hints: bool = False):
         super().__init__()
         self.widths, self.hints = widths, hints
-        ins = [3] + [out + HINTS * hints for _, out in widths.encoder[:-1]]
+        ins = [sum(self.parts(k)) for k in range(2 * DEPTH - 1)]
         self.encoder = nn.ModuleList(
             RSU(h, i, mid, out, norm)
-            for h, i, (mid, out) in zip(_HEIGHTS_DOWN, ins, widths.encoder, strict=True)
+            for h, i, (mid, out) in zip(_HEIGHTS_DOWN, ins[:DEPTH], widths.encoder, strict=True)
         )
-        below = [widths.encoder[-1][1]] + [out for _, out in widths.decoder[:-1]]
-        skips = [out for _, out in reversed(widths.encoder[:-1])]
         self.decoder = nn.ModuleList(
-            RSU(h, b + s, mid, out, norm)
-            for h, b, s, (mid, out) in zip(_HEIGHTS_UP, below, skips, widths.decoder, strict=True)
+            RSU(h, i, mid, out, norm)
+            for h, i, (mid, out) in zip(_HEIGHTS_UP, ins[DEPTH:], widths.decoder, strict=True)
         )
-        outs = [out for _, out in reversed(widths.decoder)] + [widths.encoder[-1][1]]
+        outs = widths.outside[: DEPTH - 2 : -1]  # De_1 .. De_5, En_6
         self.side = nn.ModuleList(nn.Conv2d(out, 1, 3, padding=1) for out in outs)
         self.out = nn.Conv2d(DEPTH, 1, 1)
 
@@ -175,7 +178,7 @@ class U2Net(nn.Module):
 
     def parts(self, k: int) -> list[int]:
         """How many channels block ``k`` reads of each thing that it is fed, in their order."""
-        outs = [outside for _, outside in (*self.widths.encoder, *self.widths.decoder)]
+        outs = self.widths.outside
         if k == 0:
             return [3]
         if k < DEPTH:

@@ -51,7 +51,7 @@ def narrowed(model: U2Net, widths: Widths, photos: Tensor) -> U2Net:
         weight = torch.zeros(len(said) - 1)
         for reader in readers(k):
             weight += _part(state, reader, len(weight)).square().sum((0, 2, 3))
-        keep = _chosen(said, weight, _outside(widths)[k])
+        keep = _chosen(said, weight, widths.outside[k])
         for reader in readers(k):
             _reread(state, reader, said, keep)
         _reread(state, Reader(f"{name}.enc.0.conv"), begun, keep)
@@ -86,8 +86,8 @@ def widened(model: U2Net, widths: Widths, like: U2Net | None = None) -> U2Net:
             if new is new_block.cin:
                 fed = model.parts(k), grown.parts(k)
             else:  # a decoder's layer reads two features, one behind the other
-                count = 2 if any(layer is new for layer in new_block.dec) else 1
-                fed = _halves(old, count), _halves(new, count)
+                features = 2 if any(layer is new for layer in new_block.dec) else 1
+                fed = _halves(old, features), _halves(new, features)
             count = len(old.conv.weight)
             new.conv.weight[:count] = 0
             theirs, ours = (
@@ -122,17 +122,13 @@ def mean(elder: U2Net, newer: U2Net, share: float) -> U2Net:
 
 def fewer(widths: Widths, model: U2Net) -> list[int]:
     """Return the numbers of the blocks with fewer channels outside than those of a network."""
-    pairs = zip(_outside(widths), _outside(model.widths), strict=True)
+    pairs = zip(widths.outside, model.widths.outside, strict=True)
     return [k for k, (ours, theirs) in enumerate(pairs) if ours < theirs]
 
 
 def block(k: int) -> str:
     """Return the name of block ``k``."""
     return f"encoder.{k}" if k < DEPTH else f"decoder.{k - DEPTH}"
-
-
-def _outside(widths: Widths) -> list[int]:
-    return [outside for _, outside in (*widths.encoder, *widths.decoder)]
 
 
 def readers(k: int) -> Iterator[Reader]:
@@ -154,10 +150,8 @@ def _moments(model: U2Net, photos: Tensor) -> list[tuple[Tensor, Tensor]]:
         rsu.cin.register_forward_hook(lambda layer, fed, output: began.append(output))
         for rsu in model.blocks
     ]
-    seen = [
-        torch.zeros(2, width + 1, width + 1, dtype=torch.float64)
-        for width in _outside(model.widths)
-    ]
+    sides = [width + 1 for width in model.widths.outside]
+    seen = [torch.zeros(2, side, side, dtype=torch.float64) for side in sides]
     for photo in photos.split(1):
         began.clear()
         for sums, *pair in zip(seen, model.features(photo), began, strict=True):
