@@ -44,15 +44,48 @@ def prepare(image: NDArray[np.uint8], card: CoarseModel) -> NDArray[np.float32]:
     if card.resampling == "area":
         small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
     else:
+        nearer, box = _reduced(image, (height, width))
         lanczos = Image.Resampling.LANCZOS
-        # A large one by whole pixels first: two thirds of the time, a fifth of a grey level apart.
-        whole = Image.fromarray(image)
-        small = np.asarray(whole.resize((width, height), lanczos, reducing_gap=GAP))
+        small = np.asarray(Image.fromarray(nearer).resize((width, height), lanczos, box))
     small = small.astype(np.float32)
     brightest = max(float(small.max()), 1e-6) if card.scale_by_max else 255.0
     # Doubles, as in the reference implementations: a grey level is lost otherwise.
     normal = (small / brightest - np.array(card.mean)) / np.array(card.std)
     return normal.transpose(2, 0, 1)[None].astype(np.float32)
+
+
+def _reduced(
+    image: NDArray[np.uint8], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], tuple[float, float, float, float]]:
+    """Reduce a large photo by whole pixels, to :data:`GAP` times a size (h, w) or more.
+
+    Lanczos goes on from there, a third of a grey level from what it makes of the whole photo, in a
+    third of the time at 12 megapixels. Returns the photo's own box in it, too: what is left over at
+    the right and below becomes one more pixel. Pillow's ``reducing_gap`` does the same, but takes
+    twice as long, and rounds thirds down.
+    """
+    down, across = (
+        max(1, int(side / seen / GAP)) for side, seen in zip(image.shape[:2], size, strict=True)
+    )
+    box = (0.0, 0.0, image.shape[1] / across, image.shape[0] / down)
+    if (down, across) == (1, 1):
+        return image, box
+    reduced = [
+        cv2.hconcat(
+            [
+                cv2.resize(image[rows, columns], (wide, high), interpolation=cv2.INTER_AREA)
+                for columns, wide in _parts(image.shape[1], across)
+            ]
+        )
+        for rows, high in _parts(image.shape[0], down)
+    ]
+    return np.asarray(cv2.vconcat(reduced), np.uint8), box
+
+
+def _parts(side: int, step: int) -> list[tuple[slice, int]]:
+    """Return what a side is reduced in: whole steps, then what is left; and how many px each is."""
+    whole, left = side // step, side % step
+    return [(slice(0, side - left), whole), *([(slice(side - left, side), 1)] if left else [])]
 
 
 def feed(

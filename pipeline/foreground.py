@@ -79,11 +79,15 @@ def layers(image: Sequence[Map], alpha: Map, said: Sequence[Map]) -> tuple[list[
     def mean(array: NDArray[Any]) -> Map:
         return np.asarray(cv2.blur(array, (SAID, SAID)), np.float32)
 
+    # In place, and by the inverse, here and below: half of the time.
     share = mean(alpha) + _TINY
-    rest = 1 + 2 * _TINY - share
-    parts = [mean(colour * alpha) for colour in said]
-    behind = [(mean(seen) - part) / rest for seen, part in zip(image, parts, strict=True)]
-    return [part / share for part in parts], behind
+    over, under = 1 / share, 1 / (1 + 2 * _TINY - share)
+    in_front, behind = [mean(colour * alpha) for colour in said], [mean(seen) for seen in image]
+    for front, back in zip(in_front, behind, strict=True):
+        back -= front
+        back *= under
+        front *= over
+    return in_front, behind
 
 
 def explained(image: NDArray[np.uint8], alpha: Map, said: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -102,11 +106,13 @@ def explained(image: NDArray[np.uint8], alpha: Map, said: NDArray[np.uint8]) -> 
         (H, W) float32 in 0..1.
     """
     photo, answer, share = channels(image), channels(said), np.sqrt(alpha)
-    fields = zip(photo, answer, *layers(photo, alpha, answer), strict=True)
-    found = [
-        _bytes(likely + share * (corrected(seen, alpha, *means) - likely))
-        for seen, likely, *means in fields
-    ]
+    found = []
+    for seen, likely, *means in zip(photo, answer, *layers(photo, alpha, answer), strict=True):
+        colour = corrected(seen, alpha, *means)
+        colour -= likely
+        colour *= share
+        colour += likely
+        found.append(cv2.convertScaleAbs(colour))  # which rounds
     return np.asarray(cv2.merge(found), np.uint8)
 
 
@@ -165,8 +171,13 @@ def corrected(image: Colours, alpha: Map, in_front: Colours, behind: Colours) ->
     Colours are float32 in 0..255, and ``alpha`` in 0..1 of a shape that goes with theirs:
     (H, W, 3) and (H, W, 1), or a channel and (H, W).
     """
-    rest = image - alpha * in_front - (1 - alpha) * behind
-    return np.clip(in_front + alpha * rest, 0, 255)
+    found = in_front - behind
+    found *= alpha
+    found += behind  # αF + (1 − α)B
+    np.subtract(image, found, out=found)
+    found *= alpha
+    found += in_front
+    return np.clip(found, 0, 255, out=found)
 
 
 def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:

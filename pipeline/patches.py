@@ -41,7 +41,8 @@ def tile_origins(roi: NDArray[np.bool_]) -> NDArray[np.intp]:
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
     padded = np.zeros((rows * _BLOCK, columns * _BLOCK), bool)
     padded[:height, :width] = roi
-    blocks = np.asarray(padded.reshape(rows, _BLOCK, columns, _BLOCK).any((1, 3)))
+    across = padded.reshape(rows, _BLOCK, -1).any(1)  # one axis by one: a tenth of the time
+    blocks = np.asarray(across.reshape(rows, columns, _BLOCK).any(2))
     coverings = [
         _turned(_covering(turned, inner), turned.shape, inner, flips, transposed)
         for transposed in (False, True)
@@ -59,18 +60,23 @@ def _covering(blocks: NDArray[np.bool_], inner: int) -> NDArray[np.intp]:
     The topmost uncovered block fixes a square's top, and of the positions that cover it the one
     with the most uncovered blocks wins. Squares may lie beyond the sides.
     """
-    rows, columns = blocks.shape
-    # Zeros around keep every window inside the array.
-    open_ = np.zeros((rows + inner, columns + 2 * inner), np.uint8)
-    open_[:rows, inner : inner + columns] = blocks
+    # Each row is a number with a bit a block, the leftmost lowest: a fifth of the time. Zeros
+    # around keep every square inside.
+    packed = np.packbits(np.pad(blocks, ((0, inner), (inner, inner))), axis=1, bitorder="little")
+    open_ = [int.from_bytes(row.tobytes(), "little") for row in packed]
+    side, reach = (1 << inner) - 1, 2 * inner - 1
+    square = sum(side << reach * row for row in range(inner))
     corners = []
-    for top in range(rows):
-        while open_[top].any():
-            column = int(open_[top].argmax())
-            band = open_[top : top + inner, column - inner + 1 : column + inner].sum(0)
-            gain = np.convolve(band, np.ones(inner, int), "valid")
-            left = column - inner + 1 + int(gain.size - 1 - gain[::-1].argmax())
-            open_[top : top + inner, left : left + inner] = 0
+    for top in range(len(blocks)):
+        while open_[top]:
+            first = (open_[top] & -open_[top]).bit_length() - inner  # so far left it may lie
+            near = 0  # what a square may cover there, row behind row
+            for row in reversed(open_[top : top + inner]):
+                near = near << reach | (row >> first & (1 << reach) - 1)
+            gains = [(near & square << k).bit_count() for k in range(inner)]
+            left = first + max(range(inner), key=lambda k: (gains[k], k))
+            for row in range(top, top + inner):
+                open_[row] &= ~(side << left)
             corners.append((top, left - inner))
     return np.array(corners, np.intp).reshape(-1, 2)
 

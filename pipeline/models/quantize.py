@@ -185,6 +185,9 @@ def write_int8(source: Path, target: Path, feeds: Iterable[dict[str, NDArray[np.
             reduce_range=True,
             nodes_to_exclude=_heads(model.graph),
         )
+    model = onnx.load(str(target))
+    kernels.fill(model)
+    onnx.save(model, str(target))
 
 
 def _heads(graph: Any) -> list[str]:
