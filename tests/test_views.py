@@ -163,6 +163,21 @@ def test_a_large_photo_is_seen_as_a_small_one(larger):
     photo = Image.fromarray(data.astronaut()).resize((512 * larger, 512 * larger))
     size = (64 * larger, 64 * larger)
     card = replace(COARSE["wisp"], size=size, scale_by_max=False, mean=(0.0,) * 3, std=(1.0,) * 3)
+    card = replace(card, resampling="lanczos")
     seen = 255 * coarse.prepare(np.asarray(photo), card)[0].transpose(1, 2, 0)
     exact = np.asarray(photo.resize(size, Image.Resampling.LANCZOS), float)
     assert np.abs(seen - exact).mean() < 1.5
+
+
+@pytest.mark.parametrize("shape", [(1030, 1939), (3001, 2003), (640, 4000), (700, 200), (100, 90)])
+def test_reducing_by_whole_pixels_is_what_pillow_does(shape):
+    """But for thirds, which Pillow rounds down."""
+    rng = np.random.default_rng(1)
+    image = np.asarray(Image.fromarray(data.coffee()).resize(shape[::-1]))
+    image = np.clip(image + rng.normal(0, 9, image.shape), 0, 255).astype(np.uint8)
+    card = replace(COARSE["wisp"], size=(64, 80), scale_by_max=False, mean=(0.0,) * 3)
+    card = replace(card, resampling="lanczos", std=(1.0,) * 3)
+    seen = 255 * coarse.prepare(image, card)[0].transpose(1, 2, 0)
+    lanczos = Image.Resampling.LANCZOS
+    known = Image.fromarray(image).resize((80, 64), lanczos, reducing_gap=coarse.GAP)
+    assert np.abs(seen - np.asarray(known, float)).max() <= 2
