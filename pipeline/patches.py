@@ -51,7 +51,13 @@ def tile_origins(roi: NDArray[np.bool_]) -> NDArray[np.intp]:
     ]
     corners = min(coverings, key=len) * _BLOCK - MARGIN
     limit = np.array([max(height - TILE, 0), max(width - TILE, 0)])
-    return np.unique(np.clip(corners, 0, limit), axis=0)
+    return distinct(np.clip(corners, 0, limit))
+
+
+def distinct(corners: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return corners of tiles, (N, 2), each once and in order: NumPy's own way loads ``numpy.ma``,
+    which takes a command 6 ms."""
+    return np.array(sorted(set(map(tuple, corners.tolist()))), np.intp).reshape(-1, 2)
 
 
 def _covering(blocks: NDArray[np.bool_], inner: int) -> NDArray[np.intp]:

@@ -276,5 +276,5 @@ def _redrawn(
         shown.image, shown.mask, shallow, origins, redraw(shown.image, shown.mask, origins)
     )
     alpha, colours = detail.carried(image, whole, shown, alpha, colours, settings.threads)
-    tiles = np.unique(np.concatenate([result.tiles, origins]), axis=0)
+    tiles = patches.distinct(np.concatenate([result.tiles, origins]))
     return edge[below.area], tiles, alpha[box.area], colours[box.area]

@@ -68,7 +68,7 @@ def follow(
         if not len(ahead) or len(tiles) + len(ahead) > most or number == _ROUNDS:
             break
         alpha, colours = blend.blend(colours, alpha, shallow, ahead, redraw(image, alpha, ahead))
-        tiles = np.unique(np.concatenate([tiles, ahead]), axis=0)
+        tiles = patches.distinct(np.concatenate([tiles, ahead]))
         covered = covered | _covered(ahead, mask.shape)
     if number:  # something was followed
         off |= _endless(alpha, leaving, first)
@@ -135,7 +135,7 @@ def _endless(alpha: Map, leaving: Region, first: NDArray[np.uint8]) -> Region:
     count, numbers = cv2.connectedComponents(cv2.dilate(beyond, _square(_GAP)))
     rim = np.concatenate([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]])
     without_end = np.zeros(count, bool)
-    without_end[np.unique(np.concatenate([numbers[leaving], rim]))] = True
+    without_end[np.concatenate([numbers[leaving], rim])] = True
     without_end[0] = False
     return np.asarray(without_end[numbers] & (first == 0))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ModelInvalid, OutOfMemory, ProviderMissing, SettingsError, quoted
 from pipeline.memory import enough_memory
+from pipeline.models import ready
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -79,24 +81,16 @@ def open_session(
             f"or choose {', '.join(d for d, names in DEVICES.items() if set(names) <= set(there))}"
         )
     set_up = _OPTIONS if allow_fp16 else _FULL_PRECISION
-    options = onnxruntime.SessionOptions()
-    # By itself onnxruntime counts the cores of the machine, not those of the container.
-    options.intra_op_num_threads = threads or usable_cores()
-    # A thread that waits for work sleeps: one that spins takes the time of the threads that it
-    # waits for, where others compute too (see docs/deploying.md for the figures).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # its errors are raised; to log them too is to say them twice
-    # The arena keeps the largest memory it ever needed; without it a server stays small.
-    options.enable_cpu_mem_arena = False
-    # A pattern lays out all of a run in one block beforehand. Without an arena that is a block of
-    # 100 MB to fetch and give back each time: slower, and half as much again at the peak.
-    options.enable_mem_pattern = False
+
     what = path if isinstance(path, Path) else "this model"
     try:
         with enough_memory(f"not enough memory to open {what}"):
-            session = onnxruntime.InferenceSession(
-                path, options, providers=[(name, set_up.get(name, {})) for name in providers]
-            )
+            session = None
+            if isinstance(path, Path) and tuple(providers) == (_CPU,):
+                session = ready.opened(path, partial(_options, threads))
+            if session is None:
+                chosen = [(name, set_up.get(name, {})) for name in providers]
+                session = onnxruntime.InferenceSession(path, _options(threads), providers=chosen)
     except OutOfMemory:
         raise
     except Exception as error:  # onnxruntime's own types are private, and many
@@ -109,6 +103,24 @@ def open_session(
             f"driver or its libraries are absent or of another version: see {_source(lost)}"
         )
     return session
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # By itself onnxruntime counts the cores of the machine, not those of the container.
+    options.intra_op_num_threads = threads or usable_cores()
+    # A thread that waits for work sleeps: one that spins takes the time of the threads that it
+    # waits for, where others compute too (see docs/deploying.md for the figures).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # its errors are raised; to log them too is to say them twice
+    # The arena keeps the largest memory it ever needed; without it a server stays small.
+    options.enable_cpu_mem_arena = False
+    # A pattern lays out all of a run in one block beforehand. Without an arena that is a block of
+    # 100 MB to fetch and give back each time: slower, and half as much again at the peak.
+    options.enable_mem_pattern = False
+    return options
 
 
 def usable_cores() -> int:
