@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -148,13 +147,12 @@ def carried(
             for field in _fields(shown.image[near], alpha[near], colours[near], weight[near])
         )
         photo = image[here].astype(np.float32)
-        likely, low, high, share = foreground.channels(levels)
+        likely, low, high, share = (np.asarray(field, np.float32) for field in cv2.split(levels))
         made = np.clip(_explaining(photo, front, behind, likely), low, high)
         matte[here] = np.clip(matte[here] + share * (made - matte[here]), 0, 1)
-        # As whole colours: NumPy is slow where the last dimension is of three, and another of one.
-        explained = foreground.corrected(photo, _joined([matte[here]] * 3), front, behind)
+        explained = foreground.corrected(photo, foreground.thrice(matte[here]), front, behind)
         explained -= photo
-        explained *= _joined([share] * 3)
+        explained *= foreground.thrice(share)
         explained += photo
         full[here] = cv2.convertScaleAbs(explained)
 
@@ -206,14 +204,9 @@ def _fields(image: Image, alpha: Map, colours: Image, weight: Map) -> tuple[Map,
     F and B, (h, w, 3); alpha, the least and most of it in 3×3 px, and the weight of the change,
     (h, w, 4).
     """
-    photo, said = foreground.channels(image), foreground.channels(colours)
-    front, behind = foreground.layers(photo, alpha, said)
+    photo, said = image.astype(np.float32), colours.astype(np.float32)
     levels = [alpha, cv2.erode(alpha, _THREE), cv2.dilate(alpha, _THREE), weight]
-    return _joined(front), _joined(behind), _joined(levels)
-
-
-def _joined(planes: Sequence[NDArray[Any]]) -> Map:
-    return np.asarray(cv2.merge(planes), np.float32)
+    return *foreground.layers(photo, alpha, said), np.asarray(cv2.merge(levels), np.float32)
 
 
 def _sampled(
@@ -269,8 +262,8 @@ def _extent(changed: NDArray[np.bool_], box: Box) -> Box:
 
 def _changed(shown: Shown, alpha: Map, colours: Image) -> NDArray[np.bool_]:
     """Return where stage 2 changed anything, (h, w) bool."""
-    apart = cv2.transform(cv2.absdiff(colours, shown.image), _SUM).reshape(alpha.shape)
-    return np.asarray((apart > 0) | (alpha != shown.mask))
+    alike = cv2.inRange(cv2.absdiff(colours, shown.image), (0, 0, 0), (0, 0, 0))
+    return np.asarray((alike.reshape(alpha.shape) == 0) | (alpha != shown.mask))
 
 
 def _weight(changed: NDArray[np.bool_]) -> Map:
