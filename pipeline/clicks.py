@@ -3,13 +3,15 @@
 A network that is told a click changes its mind or does not: of the clicks that correct what is left
 of a mistake it follows one in six. But whoever clicks is sure of that place. So what lies around
 such a click, about as far as the mistake reaches, becomes a dab of the brush: the place itself for
-sure, and of the rest what has its colours (:mod:`pipeline.snap`).
+sure, and of the rest what has its colours (:mod:`pipeline.snap`). So it is in the mask, and in the
+alpha once more: stage 2 takes away again what looks like nothing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -29,20 +31,12 @@ _SURE = 1 / 3  # of the radius
 _AROUND = 2.0  # times the radius that are looked at: for the colours beside it
 
 
-def heeded(
-    image: NDArray[np.uint8],
-    mask: Map,
-    keep: Sequence[Point],
-    drop: Sequence[Point],
-    cell: float,
-    doubt: float,
-) -> Map:
-    """Change a mask so that each place is as it was said to be; return it.
+@dataclass(frozen=True)
+class Clicks:
+    """What was clicked in a photo.
 
-    Parameters
+    Attributes
     ----------
-    image, mask
-        The photo, (H, W, 3) uint8 RGB, and its mask, (H, W) float32 in 0..1.
     keep, drop
         Places (x, y) in pixels.
     cell
@@ -50,16 +44,42 @@ def heeded(
     doubt
         Deviation of the blur of a dab's border, in cells.
     """
-    for points, kept in ((keep, True), (drop, False)):
+
+    keep: Sequence[Point]
+    drop: Sequence[Point]
+    cell: float
+    doubt: float
+
+
+def heeded(image: NDArray[np.uint8], mask: Map, clicks: Clicks) -> Map:
+    """Change a mask so that each place is as it was said to be; return it.
+
+    ``image`` is the photo, (H, W, 3) uint8 RGB, ``mask`` (H, W) float32 in 0..1.
+    """
+    for points, kept in ((clicks.keep, True), (clicks.drop, False)):
         for x, y in points:
             at = min(int(y), mask.shape[0] - 1), min(int(x), mask.shape[1] - 1)
             if (mask[at] > SUBJECT) != kept:
-                _dab(image, mask, at, kept, cell, doubt)
+                _dab(image, mask, at, kept, clicks)
     return mask
 
 
+def held(
+    image: NDArray[np.uint8], alpha: Map, colours: NDArray[np.uint8], clicks: Clicks
+) -> tuple[Map, NDArray[np.uint8]]:
+    """Do the same with what stage 2 made of it, alpha and colours, (H, W, 3) uint8.
+
+    What comes back has the photo's own colours.
+    """
+    held = heeded(image, alpha.copy(), clicks)
+    if (back := held > alpha).any():
+        colours = colours.copy()
+        cv2.copyTo(image, back.view(np.uint8), colours)
+    return held, colours
+
+
 def _dab(
-    image: NDArray[np.uint8], mask: Map, at: tuple[int, int], kept: bool, cell: float, doubt: float
+    image: NDArray[np.uint8], mask: Map, at: tuple[int, int], kept: bool, clicks: Clicks
 ) -> None:
     """Put a dab of the brush into a mask, around a place (row, column) that is not as wanted."""
     most = _MOST * max(mask.shape)
@@ -68,7 +88,7 @@ def _dab(
     wrong = ((mask[near.area] > SUBJECT) != kept).view(np.uint8)
     here = middle.within(near)
     away = float(cv2.distanceTransform(wrong, cv2.DIST_L2, 3)[here.top, here.left])
-    radius = min(max(_REACH * away, _LEAST * cell), most)
+    radius = min(max(_REACH * away, _LEAST * clicks.cell), most)
     box = middle.grown(int(_AROUND * radius) + 2, mask.shape)
     rows, columns = np.ogrid[box.top : box.bottom, box.left : box.right]
     off = np.hypot(rows - at[0], columns - at[1])
@@ -76,5 +96,5 @@ def _dab(
         np.clip(part * radius - off + 0.5, 0, 1).astype(np.float32) for part in (1, _SURE)
     )
     old = mask[box.area]
-    dab = snap.soft(image[box.area], old, cover, sure, kept, doubt * cell)
+    dab = snap.soft(image[box.area], old, cover, sure, kept, clicks.doubt * clicks.cell)
     mask[box.area] = snap.edited(old, dab, kept)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipeline import (
     blend,
+    clicks,
     compose,
     confidence,
     detail,
@@ -252,6 +253,8 @@ class Cutout:
                     )
                 del shallow, corrected, spare
                 alpha, colours = detail.carried(seen, mask, shown, alpha, colours, s.threads)
+                if sight.clicks:
+                    alpha, colours = clicks.held(seen, alpha, colours, sight.clicks)
             else:
                 alpha = mask
             if wanted.box:  # stage 2 may have added to what was found there

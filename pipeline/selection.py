@@ -176,7 +176,8 @@ def see(
         elif not (keep or drop) or (frame and card.hints):
             sight = views.see(session, card, image, looks, frame, hint)
             cell = max(1.0, shape[0] / sight.cells[0], shape[1] / sight.cells[1])
-            clicks.heeded(image, sight.mask, keep, drop, cell, DOUBT)
+            told = clicks.Clicks(keep, drop, cell, DOUBT)
+            sight = replace(sight, mask=clicks.heeded(image, sight.mask, told), clicks=told)
         else:
             sight, notes = under(session, card, image, frame, keep, drop, looks)
         if frame:

@@ -13,7 +13,7 @@ photo is needed to sharpen it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 from pipeline import coarse
 from pipeline.models import CoarseModel, Session
+
+if TYPE_CHECKING:
+    from pipeline.clicks import Clicks
 
 Map = NDArray[np.float32]
 
@@ -116,6 +119,8 @@ class Sight:
         after a single look.
     looks
         How many there were, 1 or 2.
+    clicks
+        That the mask heeds, and the alpha is to heed as well.
     """
 
     mask: Map
@@ -124,6 +129,7 @@ class Sight:
     first: Map
     second: Map
     looks: int
+    clicks: Clicks | None = None
 
 
 def see(

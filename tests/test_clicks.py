@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import clicks
+from pipeline.clicks import Clicks
 from tests.conftest import ellipse
 
 SIZE = (240, 320)
@@ -24,7 +25,7 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
 
 
 def heeded(mask: np.ndarray, keep=(), drop=()) -> np.ndarray:
-    return clicks.heeded(scene()[0], mask.copy(), keep, drop, 1.0, 1.0)
+    return clicks.heeded(scene()[0], mask.copy(), Clicks(keep, drop, 1.0, 1.0))
 
 
 def test_a_click_that_is_heeded_changes_nothing():
@@ -66,3 +67,16 @@ def test_every_place_is_as_it_was_said_to_be(x, y, kept, level):
     after = heeded(mask, keep=[(x, y)] if kept else [], drop=[] if kept else [(x, y)])
     assert (after[int(y), int(x)] > 0.5) == kept
     assert after.dtype == np.float32 and after.min() >= 0 and after.max() <= 1
+
+
+def test_what_stage_2_takes_away_comes_back_with_the_photos_colours():
+    photo, half = scene()
+    black = np.zeros_like(photo)
+    told = Clicks([(170, 120)], [(40, 120)], 1.0, 1.0)
+    alpha, colours = clicks.held(photo, half, black, told)
+    assert alpha[120, 170] > 0.5 > alpha[120, 40] and half[120, 170] == 0
+    back = alpha > half
+    assert np.array_equal(colours[back], photo[back]) and not colours[~back].any()
+    assert not black.any()  # the input stays
+    alike, same = clicks.held(photo, half, black, Clicks([(120, 120)], [(5, 5)], 1.0, 1.0))
+    assert np.array_equal(alike, half) and same is black

@@ -215,6 +215,16 @@ def test_a_network_that_takes_hints_is_given_them(hinted):
     assert clicked.mask[200, 470] > 0.9 > clicked.mask[200, 150]
 
 
+def test_stage_2_does_not_take_a_clicked_place_away(hinted, tmp_path):
+    refiner = str(networks.constant_stage2(tmp_path / "r.onnx", 0.0))
+    cutout = Cutout(model=str(hinted), refiner=refiner)
+    box, place = (100, 100, 500, 300), (110, 200)
+    without = cutout(two(), box=box).alpha
+    alpha = cutout(two(), box=box, points=[place]).alpha
+    assert without[200, 110] < 0.5 < alpha[200, 110]
+    assert cutout(two(), box=box, points=[(300, 200)], not_points=[place]).alpha[200, 110] < 0.5
+
+
 def test_hints_are_drawn_where_the_view_has_them():
     hint = Hint(Box(100, 200, 300, 400), ((250.0, 150.0),), ((350.0, 250.0),))
     whole = hint.planes(Box(0, 0, 400, 600), (320, 320))
