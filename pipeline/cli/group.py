@@ -6,7 +6,9 @@ Exit code: 0; 1 when a photo failed; 2 for wrong usage; 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import json
 import os
 import re
@@ -142,6 +144,8 @@ def _plugins() -> dict[str, Any]:
 def main() -> None:
     """Remove the background of photos, and keep every wisp of hair."""
     compact()
+    # At its end Python looks through all objects for cycles, which takes 20 ms: but not the frozen.
+    atexit.register(gc.freeze)
 
 
 @main.command()
