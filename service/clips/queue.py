@@ -173,20 +173,21 @@ class Clips:
 
     async def _work(self, job: ClipJob) -> None:
         begun = time.monotonic()
+        failed = None
         try:
             async with self._slot:
                 job.state = "working"
                 await self._run(job)
             await asyncio.to_thread(self._keep, job)
-            job.state = "done"
         except Exception as error:
-            job.state, job.problem = "failed", problem(error)
+            failed = problem(error)
             if not isinstance(error, WispError):
                 log.error("fault", exc_info=error)
         except asyncio.CancelledError:
-            job.state, job.problem = "failed", _STOPPED
-        if job.state == "failed":
+            failed = _STOPPED
+        if failed:  # which is told when nothing is left of it
             await asyncio.to_thread(self._throw_away, job)
+        job.state, job.problem = "failed" if failed else "done", failed
         told = {
             "state": job.state,
             "frames": job.frames,
