@@ -160,7 +160,7 @@ def _photos(paths: tuple[Path, ...], size: tuple[int, int]) -> list[bytes]:
     return photos
 
 
-def _servers(folder: Path, model: str, rembg: str | None) -> list[Server]:
+def _servers(folder: Path, model: str, ours: str, rembg: str | None) -> list[Server]:
     weights = coarse_model(model).path
     serve = "from service.cli import serve; serve()"
     port = _free_port()
@@ -168,7 +168,7 @@ def _servers(folder: Path, model: str, rembg: str | None) -> list[Server]:
         Server(
             "wisp",
             [sys.executable, "-c", serve, "--port", str(port)],
-            {"WISP_CACHE": "off", "WISP_DATA": str(folder / "wisp"), "WISP_MODEL": model},
+            {"WISP_CACHE": "off", "WISP_DATA": str(folder / "wisp"), "WISP_MODEL": ours},
             port,
             {},
             {},
@@ -198,6 +198,7 @@ def _servers(folder: Path, model: str, rembg: str | None) -> list[Server]:
 @click.option("--block", default=20, show_default=True, help="Requests in a turn.")
 @click.option("--clients", default=1, show_default=True, help="At a time.")
 @click.option("--model", default="wisp", show_default=True, help="Stage 1 of both.")
+@click.option("--ours", help="Stage 1 of Wisp, in place of that.")
 @click.option("--size", nargs=2, default=(1920, 1080), show_default=True, help="Of the photos.")
 @click.option("--photo", "photos", multiple=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--rembg", metavar="COMMAND", help="rembg's; without it, Wisp alone.")
@@ -207,6 +208,7 @@ def main(
     block: int,
     clients: int,
     model: str,
+    ours: str | None,
     size: tuple[int, int],
     photos: tuple[Path, ...],
     rembg: str | None,
@@ -216,7 +218,7 @@ def main(
     pictures = _photos(photos, size)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        servers = _servers(folder, model, rembg)
+        servers = _servers(folder, model, ours or model, rembg)
         try:
             for server in servers:
                 server.start(folder / f"{server.name}.log")

@@ -107,13 +107,14 @@ def product(model: str, rounds: int) -> Row:
     return "12 megapixels, a plain edge ÷ hair", plain / hair, f"{plain:.2f} s, {hair:.2f} s"
 
 
-def service(rembg: Sequence[str], model: str, requests: int) -> Row:
-    """Ask both servers by turns (``examples/load.py``); requests a second ÷ rembg's."""
+def service(rembg: Sequence[str], model: str, ours: str, requests: int) -> Row:
+    """Ask both servers by turns (``examples/load.py``), Wisp's with its stage 1 ``ours``; requests
+    a second ÷ rembg's."""
     load = Path(__file__).with_name("load.py")
     with tempfile.TemporaryDirectory() as name:
         out = Path(name, "load.json")
         words = ["--requests", str(requests), "--block", "10", "--clients", "2", "--model", model]
-        words += ["--rembg", " ".join(rembg), "--out", str(out)]
+        words += ["--ours", ours, "--rembg", " ".join(rembg), "--out", str(out)]
         subprocess.run([sys.executable, load, *words], check=True, stdout=subprocess.DEVNULL)
         reports = json.loads(out.read_text())
     mine, other = (reports[who]["requests_per_second"] for who in ("wisp", "rembg"))
@@ -150,7 +151,8 @@ def main(report: Path, rembg: str, model: str, photos: int, requests: int, round
         folder(words, model, custom, photos, 1),
         (_SAME, *folder(words, "wisp", custom, photos, 1)[1:]),
         product(model, rounds),
-        service(words, model, requests),
+        service(words, model, model, requests),
+        (_SAME, *service(words, model, "wisp", requests)[1:]),
     ]
     click.echo("| | ratio | Wisp, rembg |\n| --- | --- | --- |")
     for title, ratio, how in rows:
