@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,8 @@ class Widths:
 
     encoder: tuple[tuple[int, int], ...]  # En_1 .. En_6
     decoder: tuple[tuple[int, int], ...]  # De_5 .. De_1
+    #: De_1 reads what comes from below before it is enlarged: see :class:`Early`.
+    early: bool = False
 
     @property
     def outside(self) -> list[int]:
@@ -48,8 +50,8 @@ DEEP = Widths(
     encoder=(*SMALL.encoder[:4], (64, 64), (64, 64)), decoder=((64, 64), *SMALL.decoder[1:])
 )
 #: The same with half the channels outside its last block, De_1, which with its map is half of a
-#: pass.
-SLIM = Widths(encoder=DEEP.encoder, decoder=(*DEEP.decoder[:-1], (16, 32)))
+#: pass, and begins early.
+SLIM = Widths(encoder=DEEP.encoder, decoder=(*DEEP.decoder[:-1], (16, 32)), early=True)
 TINY = Widths(encoder=((4, 8),) * 6, decoder=((4, 8),) * 5)  # for tests
 
 WIDTHS = {"full": FULL, "p": SMALL, "deep": DEEP, "slim": SLIM, "tiny": TINY}
@@ -88,6 +90,25 @@ class Conv(nn.Module):
         return F.relu(self.norm(self.conv(x)))
 
 
+class Early(nn.Module):
+    """The first layer of De_1: reads what comes from below at half the size, before it is enlarged.
+
+    A convolution of features and their bilinear enlargement may change places but for what is finer
+    than the features; so half of the sums are a quarter, and half as many channels are enlarged,
+    none of them put beside those of the skip.
+    """
+
+    def __init__(self, below: int, skip: int, outside: int) -> None:
+        super().__init__()
+        self.below = nn.Conv2d(below, outside, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(skip, outside, 3, padding=1)
+
+    def forward(self, fed: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, below, H/2, W/2) and (B, skip, H, W) -> (B, outside, H, W), not negative."""
+        x, skip = fed
+        return F.relu(resize_like(self.below(x), skip) + self.conv(skip))
+
+
 class RSU(nn.Module):
     """Residual U-block (section 3.1): a small U-Net whose output is added to its first layer.
 
@@ -112,9 +133,9 @@ class RSU(nn.Module):
             for width, dilation in zip(widths, up, strict=True)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, Cin, H, W) -> (B, Cout, H, W), not negative."""
-        residual = x = self.cin(x)
+    def forward(self, fed: Any) -> Tensor:
+        """(B, Cin, H, W), or what :class:`Early` is fed -> (B, Cout, H, W), not negative."""
+        residual = x = self.cin(fed)
         skips = []
         for i, layer in enumerate(self.enc):
             # The first layer works at full size, and the last one dilates instead of pooling.
@@ -162,6 +183,9 @@ class U2Net(nn.Module):
             RSU(h, i, mid, out, norm)
             for h, i, (mid, out) in zip(_HEIGHTS_UP, ins[DEPTH:], widths.decoder, strict=True)
         )
+        if widths.early:
+            below, skip = self.parts(2 * DEPTH - 2)
+            self.blocks[-1].cin = cast(Conv, Early(below, skip, widths.outside[-1]))
         outs = widths.outside[: DEPTH - 2 : -1]  # De_1 .. De_5, En_6
         self.side = nn.ModuleList(nn.Conv2d(out, 1, 3, padding=1) for out in outs)
         self.out = nn.Conv2d(DEPTH, 1, 1)
@@ -204,9 +228,12 @@ class U2Net(nn.Module):
 
     def block_input(
         self, k: int, x: Tensor, features: list[Tensor], levels: list[Tensor] | None = None
-    ) -> Tensor:
+    ) -> Any:
         """What block ``k`` is fed: from the photo ``x``, the outputs of the blocks before it and,
-        in a network with hints, what the encoders are ``told`` (nothing without it)."""
+        in a network with hints, what the encoders are ``told`` (nothing without it).
+
+        A tensor; two for a block that begins with :class:`Early`.
+        """
         if k == 0:
             return x
         if k < DEPTH:
@@ -216,6 +243,8 @@ class U2Net(nn.Module):
             level = (levels or self.hint_features(x, None))[k]
             return torch.cat((fed, level.to(fed.dtype)), 1)
         skip = features[2 * DEPTH - 2 - k]
+        if self.widths.early and k == 2 * DEPTH - 2:
+            return features[k - 1], skip
         return torch.cat((resize_like(features[k - 1], skip), skip), 1)
 
     def features(self, x: Tensor, hints: Tensor | None = None) -> list[Tensor]:

@@ -71,6 +71,8 @@ class Relearn(Guided):
 def _learning(model: U2Net, teacher: U2Net) -> set[str]:
     """Return how the names of the blocks and maps begin that are narrower or read what is."""
     names = {"side.0."}
+    if model.widths.early and not teacher.widths.early:
+        names.add(f"{widths.block(len(model.blocks) - 1)}.")
     for k in widths.fewer(model.widths, teacher):
         names.add(f"{widths.block(k)}.")
         names.update(reader.layer.removesuffix("cin.conv") for reader in widths.readers(k))

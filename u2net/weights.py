@@ -70,6 +70,7 @@ def _widths(weights: dict[str, Tensor]) -> Widths:
     return Widths(
         tuple(width(f"encoder.{k}") for k in range(DEPTH)),
         tuple(width(f"decoder.{k}") for k in range(DEPTH - 1)),
+        early=f"decoder.{DEPTH - 2}.cin.below.weight" in weights,
     )
 
 
@@ -111,7 +112,7 @@ def adapt(model: U2Net, widths: Widths, folded: bool, hints: bool, photos: Tenso
     """
     if folded:
         model = fused(model)
-        narrow = bool(fewer(widths, model))
+        narrow = bool(fewer(widths, model)) or widths.early > model.widths.early
         model = narrowed(model, widths, photos) if narrow else widened(model, widths)
         return with_hints(model) if hints else model
     return model if model.normalised else unfused(model.to(photos.device), photos)

@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import SettingsError
 from u2net.network import DEPTH, Conv, U2Net, Widths
 
 _RIDGE = 1e-4  # of the channels' mean square: nearly equal channels have no solution otherwise
@@ -37,13 +38,16 @@ def narrowed(model: U2Net, widths: Widths, photos: Tensor) -> U2Net:
     model
         A folded network; it stays as it is.
     widths
-        As those of ``model``, but for fewer channels outside of some blocks.
+        As those of ``model``, but for fewer channels outside of some blocks, and ``early``.
     photos
         (B, 3, H, W) float32, normalised: some dozens, by which channels are chosen.
 
     The channels are chosen one after the other, each the one that those before it explain least
     (pivoted Cholesky decomposition; Higham, 1990), counted by the weights that read it.
+    Raises :class:`SettingsError` for a network that is early already: narrow the one before it.
     """
+    if model.widths.early:
+        raise SettingsError("the network's last block begins early: narrow the one before it")
     state = model.state_dict()
     seen = _moments(model, photos)
     for k in fewer(widths, model):
@@ -58,6 +62,8 @@ def narrowed(model: U2Net, widths: Widths, photos: Tensor) -> U2Net:
         for layer in (f"{name}.cin.conv", f"{name}.dec.{len(model.blocks[k].dec) - 1}.conv"):
             for part in (f"{layer}.weight", f"{layer}.bias"):
                 state[part] = state[part][keep]
+    if widths.early:
+        _begin_early(state, widths.outside[-2])
     slim = U2Net(widths, norm=False, hints=model.hints)
     slim.load_state_dict(state)
     return slim
@@ -106,6 +112,11 @@ def _halves(layer: Conv, count: int) -> list[int]:
     return [layer.conv.in_channels // count] * count
 
 
+#: What a kernel's pixel beside its middle reads of an enlarged map is half the map's pixel in the
+#: middle, half the one beside it.
+_HALVED = torch.tensor([[0.5, 0.0, 0.0], [0.5, 1.0, 0.5], [0.0, 0.0, 0.5]])
+
+
 @torch.no_grad()
 def mean(elder: U2Net, newer: U2Net, share: float) -> U2Net:
     """A folded network of the weights (1 - share) · elder + share · newer.
@@ -140,6 +151,16 @@ def readers(k: int) -> Iterator[Reader]:
         yield Reader(f"{block(blocks - 1 - k)}.cin.conv", last=True)
     else:
         yield Reader(f"side.{blocks - 1 - k}")
+
+
+def _begin_early(state: dict[str, Tensor], below: int) -> None:
+    """Let De_1, which is fed ``below`` channels from below, read them before they are enlarged."""
+    name = f"{block(2 * DEPTH - 2)}.cin"
+    enlarged, state[f"{name}.conv.weight"] = (
+        state[f"{name}.conv.weight"][:, :below],
+        state[f"{name}.conv.weight"][:, below:],
+    )
+    state[f"{name}.below.weight"] = torch.einsum("yi,ocij,xj->ocyx", _HALVED, enlarged, _HALVED)
 
 
 def _moments(model: U2Net, photos: Tensor) -> list[tuple[Tensor, Tensor]]:

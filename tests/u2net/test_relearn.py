@@ -80,6 +80,27 @@ def test_as_wide_as_before_is_the_same(wide, photos):
     assert all(torch.equal(weight, same[name]) for name, weight in wide.state_dict().items())
 
 
+@torch.no_grad()
+def test_a_last_block_that_begins_early_answers_alike(wide, photos):
+    """What is enlarged after a convolution, not before it, is the same where it is smooth."""
+    x, planes = photos[:2], torch.rand(2, 2, 64, 96)
+    late, early = (
+        narrowed(wide, replace(SLIM, early=early), photos).eval() for early in (False, True)
+    )
+    below, skip = early.block_input(10, x, early.features(x, planes)[:10])
+    assert below.shape[2:] == (32, 48) and skip.shape[2:] == (64, 96)
+    wanted = late.blocks[-1].cin(late.block_input(10, x, late.features(x, planes)[:10]))
+    began = early.blocks[-1].cin((below, skip))
+    assert (began - wanted).abs().mean() < 0.2 * wanted.std()
+    flat = torch.ones_like(below)  # but for what lies beyond the border
+    inner = (..., slice(4, -4), slice(4, -4))
+    enlarged = torch.cat((torch.ones(2, 64, 64, 96), skip), 1)
+    both = early.blocks[-1].cin((flat, skip)), late.blocks[-1].cin(enlarged)
+    torch.testing.assert_close(both[0][inner], both[1][inner], rtol=1e-4, atol=1e-4)
+    with pytest.raises(SettingsError, match="narrow the one before it"):
+        narrowed(early, replace(SLIM, early=True), photos)
+
+
 def test_only_what_is_narrower_or_reads_it_learns(wide, photos, prepared, tmp_path):
     teacher, begin = tmp_path / "wide.onnx", tmp_path / "slim.onnx"
     slim = narrowed(wide, SLIM, photos)
