@@ -123,7 +123,7 @@ class RSU(nn.Module):
         down = [1] * (layers - 1) + [2] if self.pools else [1, 2, 4, 8]
         up = [1] * (layers - 1) if self.pools else [4, 2, 1]
         widths = [middle] * (layers - 2) + [outside]
-        self.cin = Conv(inside, outside, norm=norm)
+        self.cin: Conv | Early = Conv(inside, outside, norm=norm)
         self.enc = nn.ModuleList(
             Conv(middle if i else outside, middle, dilation, norm)
             for i, dilation in enumerate(down)
@@ -159,8 +159,8 @@ class RSU(nn.Module):
     @property
     def ends(self) -> tuple[nn.BatchNorm2d, nn.BatchNorm2d]:
         """The normalisations of the two layers whose outputs are added."""
-        last = cast(Conv, self.dec[-1])
-        return cast(nn.BatchNorm2d, self.cin.norm), cast(nn.BatchNorm2d, last.norm)
+        first, last = cast(Conv, self.cin), cast(Conv, self.dec[-1])
+        return cast(nn.BatchNorm2d, first.norm), cast(nn.BatchNorm2d, last.norm)
 
 
 class U2Net(nn.Module):
@@ -185,7 +185,7 @@ class U2Net(nn.Module):
         )
         if widths.early:
             below, skip = self.parts(2 * DEPTH - 2)
-            self.blocks[-1].cin = cast(Conv, Early(below, skip, widths.outside[-1]))
+            self.blocks[-1].cin = Early(below, skip, widths.outside[-1])
         outs = widths.outside[: DEPTH - 2 : -1]  # De_1 .. De_5, En_6
         self.side = nn.ModuleList(nn.Conv2d(out, 1, 3, padding=1) for out in outs)
         self.out = nn.Conv2d(DEPTH, 1, 1)

@@ -75,10 +75,12 @@ def widened(model: U2Net, widths: Widths, like: U2Net | None = None) -> U2Net:
 
     The new channels find what they find in ``like``, a folded network of ``widths``, or else
     something at random; what reads them is zero (after Chen et al., "Net2Net", ICLR 2016, who copy
-    channels instead).
+    channels instead). Raises :class:`SettingsError` where one of them is early, and they differ.
     """
     if model.widths == widths:
         return model
+    if widths.early or model.widths.early:
+        raise SettingsError("a network whose last block begins early has the channels that it has")
     grown = copy.deepcopy(like) if like else U2Net(widths, norm=False, hints=model.hints)
     outside = model.state_dict()
     for name, weight in grown.state_dict().items():

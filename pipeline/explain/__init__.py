@@ -28,6 +28,7 @@ from pipeline.result import Result
 from pipeline.settings import Settings
 
 ENCODER, DECODER = 6, 5  # blocks of a U²-Net (Qin et al., 2020, Fig. 5)
+_PASSING = {"Relu", "QuantizeLinear", "DequantizeLinear"}  # which leave a tensor what it is
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,8 @@ def blocks(card: CoarseModel) -> tuple[list[str], bool]:
     """Find the tensors to look at in a U²-Net-shaped file.
 
     Each of its eleven blocks ends by adding what it read to what it made of it; these sums are
-    the only ones of two computed tensors. The side outputs are the outputs after the first, or,
+    the only ones of two computed tensors, but for one with which a block may begin, and which its
+    last one reads. The side outputs are the outputs after the first, or,
     where a file gives out the fused map alone, what the last concatenation of six fuses.
 
     Returns
@@ -214,11 +216,20 @@ def blocks(card: CoarseModel) -> tuple[list[str], bool]:
     Raises :class:`ModelInvalid` where the network is built otherwise.
     """
     graph = onnx_file.read(card.path.read_bytes())
-    sums = [
-        node.outputs[0]
+    made = {name: node for node in graph.nodes for name in node.outputs}
+
+    def source(name: str) -> str:
+        while name in made and made[name].op in _PASSING:
+            name = made[name].inputs[0]
+        return name
+
+    added = [
+        node
         for node in graph.nodes
         if node.op == "Add" and not graph.constants.intersection(node.inputs)
     ]
+    begun = {source(name) for node in added for name in node.inputs}
+    sums = [node.outputs[0] for node in added if node.outputs[0] not in begun]
     if len(sums) != ENCODER + DECODER:
         raise ModelInvalid(
             f"{card.path}: a look inside needs a U²-Net: {ENCODER} blocks that encode and "

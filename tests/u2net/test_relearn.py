@@ -99,6 +99,9 @@ def test_a_last_block_that_begins_early_answers_alike(wide, photos):
     torch.testing.assert_close(both[0][inner], both[1][inner], rtol=1e-4, atol=1e-4)
     with pytest.raises(SettingsError, match="narrow the one before it"):
         narrowed(early, replace(SLIM, early=True), photos)
+    with pytest.raises(SettingsError, match="has the channels that it has"):
+        widened(early, DEEP)
+    assert widened(early, SLIM) is early
 
 
 def test_only_what_is_narrower_or_reads_it_learns(wide, photos, prepared, tmp_path):
