@@ -71,11 +71,11 @@ def held(
 
     What comes back has the photo's own colours.
     """
-    held = heeded(image, alpha.copy(), clicks)
-    if (back := held > alpha).any():
+    after = heeded(image, alpha.copy(), clicks)
+    if (back := after > alpha).any():
         colours = colours.copy()
         cv2.copyTo(image, back.view(np.uint8), colours)
-    return held, colours
+    return after, colours
 
 
 def _dab(

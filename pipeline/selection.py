@@ -175,9 +175,10 @@ def see(
             sight = _prompted(session, card, image, hint, looks)
         elif not (keep or drop) or (frame and card.hints):
             sight = views.see(session, card, image, looks, frame, hint)
-            cell = max(1.0, shape[0] / sight.cells[0], shape[1] / sight.cells[1])
-            told = clicks.Clicks(keep, drop, cell, DOUBT)
-            sight = replace(sight, mask=clicks.heeded(image, sight.mask, told), clicks=told)
+            if keep or drop:
+                cell = max(1.0, shape[0] / sight.cells[0], shape[1] / sight.cells[1])
+                told = clicks.Clicks(keep, drop, cell, DOUBT)
+                sight = replace(sight, mask=clicks.heeded(image, sight.mask, told), clicks=told)
         else:
             sight, notes = under(session, card, image, frame, keep, drop, looks)
         if frame:

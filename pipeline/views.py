@@ -120,7 +120,7 @@ class Sight:
     looks
         How many there were, 1 or 2.
     clicks
-        That the mask heeds, and the alpha is to heed as well.
+        What the mask heeds, and the alpha is to heed as well; None where nothing was clicked.
     """
 
     mask: Map

@@ -86,6 +86,13 @@ def test_the_newest_stay(graphs, monkeypatch):
     assert len(list(graphs.iterdir())) == 2 and kept in graphs.iterdir()
 
 
+def test_what_a_killed_process_left_behind_goes(graphs):
+    graphs.mkdir(parents=True)
+    (graphs / ".wisp-0123456789abcdef.part").write_bytes(b"half a graph")
+    answer()
+    assert [path.suffix for path in graphs.iterdir()] == [".onnx"]
+
+
 def test_of_what_is_small_or_no_network_none_is_kept(graphs, tmp_path):
     providers.open_session(networks.stage1(tmp_path / "tiny.onnx"), CPU, 1)
     wrong = tmp_path / "wrong.onnx"

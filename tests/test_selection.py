@@ -213,6 +213,7 @@ def test_a_network_that_takes_hints_is_given_them(hinted):
     both = Selection(box=(100, 100, 500, 300), points=((470, 200),))
     clicked, _ = selection.see(opened, card, two(), both)
     assert clicked.mask[200, 470] > 0.9 > clicked.mask[200, 150]
+    assert clicked.clicks and plain.clicks is boxed.clicks is None
 
 
 def test_stage_2_does_not_take_a_clicked_place_away(hinted, tmp_path):

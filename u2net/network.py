@@ -94,8 +94,8 @@ class Early(nn.Module):
     """The first layer of De_1: reads what comes from below at half the size, before it is enlarged.
 
     A convolution of features and their bilinear enlargement may change places but for what is finer
-    than the features; so half of the sums are a quarter, and half as many channels are enlarged,
-    none of them put beside those of the skip.
+    than the features. So what comes from below is read at a quarter of the cost, and what is
+    enlarged are the channels that come of it, which are added to those of the skip.
     """
 
     def __init__(self, below: int, skip: int, outside: int) -> None:
