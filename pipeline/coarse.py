@@ -10,6 +10,7 @@ from PIL import Image
 from pipeline.errors import ModelInvalid
 from pipeline.models import HINTS, CoarseModel, Session
 from pipeline.models.opening import SMALLEST
+from pipeline.reduce import by_area
 
 #: Longest side of a view that keeps the photo's proportions: a panorama has to end somewhere.
 LONGEST = 2048
@@ -42,7 +43,7 @@ def prepare(image: NDArray[np.uint8], card: CoarseModel) -> NDArray[np.float32]:
     """
     height, width = view(image.shape[:2], card)
     if card.resampling == "area":
-        small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+        small = by_area(image, (height, width))
     else:
         nearer, box = _reduced(image, (height, width))
         lanczos = Image.Resampling.LANCZOS

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from pipeline import foreground, views
 from pipeline.models.providers import usable_cores
+from pipeline.reduce import by_area
 from pipeline.views import Box
 
 Map = NDArray[np.float32]
@@ -60,8 +61,7 @@ def size(mask: Map, longest: int) -> tuple[int, int]:
     little would be left.
     """
     shape = (mask.shape[0], mask.shape[1])
-    grid = (min(_GRID, shape[1]), min(_GRID, shape[0]))
-    small = np.asarray(cv2.resize(mask, grid, interpolation=cv2.INTER_AREA), np.float32)
+    small = by_area(mask, (min(_GRID, shape[0]), min(_GRID, shape[1])))
     box = views.around(small, shape, smallest=0)
     short, long = sorted(box.shape)
     scale = min(1.0, max(longest / long, longest / 2 / short))
@@ -73,10 +73,8 @@ def show(image: Image, mask: Map, size: tuple[int, int]) -> Shown:
     """Return a photo, (H, W, 3) uint8, and its mask, (H, W) float32, at a size (h, w)."""
     if size == mask.shape:
         return Shown(image, mask)
-    height, width = size
-    small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    reduced = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-    return Shown(small, np.clip(reduced, 0, 1))  # sums of means round to more than 1
+    # Sums of means round to more than 1.
+    return Shown(by_area(image, size), np.clip(by_area(mask, size), 0, 1))
 
 
 def enlarged(region: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline import blend, generator
 from pipeline.models import Session
 from pipeline.patches import TILE, fitted, tile_origins
+from pipeline.reduce import by_area
 from pipeline.settings import Settings
 
 
@@ -73,25 +74,35 @@ def correct(
     (H, W) float32 in 0..1: the corrected mask. It is ``coarse`` itself for a small photo, and for
     an empty ``roi``.
     """
-    height, width = coarse.shape
     change = np.zeros((1, 1), np.float32)
-    for scale in scales(height, width) if roi.any() else ():
-        size = fitted(height, width, scale.side)
-        small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-        before = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_AREA), np.float32)
-        before = np.clip(before, 0, 1)  # sums of means round to more than 1
-        near = cv2.resize(roi.view(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
+    for scale, small, before, near in _reduced(image, coarse, roi) if roi.any() else ():
         tiles = tile_origins(near > 0)
-        seen = np.clip(before + _enlarged(change, size), 0, 1)
+        seen = np.clip(before + _enlarged(change, before.shape), 0, 1)
         redrawn = generator.redraw(session, small, seen, tiles, batch)
         after, _ = blend.blend(small, seen, np.ones(seen.shape, bool), tiles, redrawn)
         change = seen + cv2.GaussianBlur(after - seen, (0, 0), scale.smoothing) - before
     if not change.any():
         return coarse
-    corrected = _enlarged(change, (width, height))
+    corrected = _enlarged(change, coarse.shape)
     corrected += coarse
     return np.clip(corrected, 0, 1, out=corrected)
 
 
-def _enlarged(change: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def _reduced(
+    image: NDArray[np.uint8], coarse: NDArray[np.float32], roi: NDArray[np.bool_]
+) -> list[tuple[Scale, NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]]:
+    """Return the scales, and photo, mask and edge, 0..255, at each: reduced from the next finer."""
+    height, width = coarse.shape
+    made = []
+    near = roi.view(np.uint8) * np.uint8(255)
+    for scale in reversed(scales(height, width)):
+        size = fitted(height, width, scale.side)[::-1]
+        image, near = by_area(image, size), by_area(near, size)
+        coarse = np.clip(by_area(coarse, size), 0, 1)  # sums of means round to more than 1
+        made.append((scale, image, coarse, near))
+    return made[::-1]
+
+
+def _enlarged(change: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    size = (shape[1], shape[0])
     return np.asarray(cv2.resize(change, size, interpolation=cv2.INTER_LINEAR), np.float32)

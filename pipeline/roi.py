@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.reduce import by_area
+
 
 def find(
     coarse: NDArray[np.float32],
@@ -40,8 +42,7 @@ def find(
     (H, W) bool. All false where the mask has no edge.
     """
     height, width = coarse.shape
-    size = (min(width, cells[1]), min(height, cells[0]))
-    grid = cv2.resize(coarse, size, interpolation=cv2.INTER_AREA)
+    grid = by_area(coarse, (min(height, cells[0]), min(width, cells[1])))
     dx = cv2.Sobel(grid, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
     dy = cv2.Sobel(grid, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
     edge = (cv2.magnitude(dx, dy) > threshold).astype(np.uint8)
