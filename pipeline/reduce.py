@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Picture = TypeVar("Picture", NDArray[np.uint8], NDArray[np.float32])
 
-#: Times the size asked for: so much is left for the last step, of which pixels are then small parts.
-#: With 1 in its place, four photos are 1.2 grey levels from one step, and 0.3 with 2.
+#: Times the size asked for: so much is left for the last step at least. With 1 in its place, four
+#: photos are 1.2 grey levels from one step, and 0.3 with 2.
 GAP = 2
 
 

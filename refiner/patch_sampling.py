@@ -13,7 +13,8 @@ from pipeline import patches as tiles
 from pipeline import roi
 from pipeline.patches import TILE
 from pipeline.settings import Settings as Pipeline
-from refiner.composite import GRID, Scene
+from refiner.composite import Scene
+from refiner.guidance import Mask
 
 #: Channels of a shard, in order.
 RGB, COARSE, ALPHA, FOREGROUND, WEIGHT = slice(0, 3), 3, 4, slice(5, 8), 8
@@ -47,7 +48,7 @@ class PatchSampling:
 
 def sample_patches(
     scene: Scene,
-    coarse: NDArray[np.float32],
+    coarse: Mask,
     corrected: NDArray[np.float32],
     zoom: float,
     how: PatchSampling,
@@ -97,7 +98,7 @@ def _local_patches(
 
 def _global_patches(
     scene: Scene,
-    coarse: NDArray[np.float32],
+    coarse: Mask,
     corrected: NDArray[np.float32],
     count: int,
     reach: float,
@@ -106,7 +107,7 @@ def _global_patches(
     """Show the scene, and ``count`` − 1 large parts of it, each reduced to one patch."""
     area = region(coarse, reach)
     # The first scale begins with stage 1's mask, the next one with what the first made of it.
-    first, later = (stacked(scene, mask, area) for mask in (coarse, corrected))
+    first, later = (stacked(scene, mask, area) for mask in (coarse.alpha, corrected))
     views = [as_patch(first)]
     for _ in range(count - 1):
         h, w = (max(TILE, int(n * rng.uniform(0.3, 1))) for n in area.shape)
@@ -118,9 +119,9 @@ def _global_patches(
     return [view for view in views if is_informative(view, MAX_COARSE_MSE_GLOBAL)]
 
 
-def region(coarse: NDArray[np.float32], reach: float = Pipeline.reach) -> NDArray[np.bool_]:
-    """The ROI of a coarse mask, (H, W) float32 to bool, with the pipeline's settings."""
-    return roi.find(coarse, (GRID, GRID), Pipeline.roi_threshold, reach)
+def region(coarse: Mask, reach: float = Pipeline.reach) -> NDArray[np.bool_]:
+    """The ROI of a coarse mask, (H, W) bool, with the pipeline's settings."""
+    return roi.find(*coarse, Pipeline.roi_threshold, reach)
 
 
 def stacked(

@@ -45,9 +45,9 @@ def write_shard(path: Path, pictures: Pictures, data: Data, split: str, number: 
         for scene, zoom in scenes.draw(pictures, data, rng):
             stage1 = networks[rng.integers(len(networks))] if networks else None
             coarse = guidance.coarse_mask(scene, stage1, data.real, rng)
-            corrected = coarse
+            corrected = coarse.alpha
             if corrector:
-                corrected = multiscale.correct(corrector, scene.image, coarse, region(coarse))
+                corrected = multiscale.correct(corrector, scene.image, coarse.alpha, region(coarse))
             patches = sample_patches(scene, coarse, corrected, zoom, data.patches, rng)
             patches = patches[: data.shard_size - done]
             shard[done : done + len(patches)] = patches
