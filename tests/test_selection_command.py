@@ -120,6 +120,10 @@ def test_the_largest_alone_and_other_settings_are_another_cutout(run):
         ("--box", "a,b,c,d"),
         ("--box", "0.2,0.2,0.2,0.9"),
         ("--point", "5"),
+        ("--box", "0.5,0.5,1.5,1.5"),
+        ("--point", "1.2,0.5"),
+        ("--box", "0.5,0,1,1", "--point", "0.2,0.5"),
+        ("--point", "0.2,0.5", "--not-point", "0.2,0.5"),
         ("--smallest-hole", "5"),
         ("--mask", "nowhere.png"),
         ("--mask", "two.png", "--box", "0,0,1,1"),
@@ -132,7 +136,15 @@ def test_wrong_usage(run, arguments):
     assert not list(Path().glob("*cutout*"))
 
 
-def test_a_box_outside_of_the_photo_fails_that_photo(run):
-    result = run("two.png", "--box", "100,100,400,200")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--box", "100,100,400,200"), "300x200"),
+        (("--box", "0,0,2,2"), "2x2 px"),
+        (("--box", "0.5,0,1,1", "--point", "80,100"), "outside of the box"),
+    ],
+)
+def test_what_does_not_fit_the_photo_fails_that_photo(run, arguments, said):
+    result = run("two.png", *arguments)
     assert result.exit_code == 1
-    assert "300x200" in result.output
+    assert said in result.output
