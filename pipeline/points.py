@@ -6,7 +6,7 @@ is seen most surely and most wholly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -25,7 +25,7 @@ _AROUND = (0.6, 0.35)
 
 
 def text(values: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in values)
+    return ",".join(f"{value:.9g}" for value in values)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,13 @@ def under(
     keep: Sequence[Point],
     drop: Sequence[Point],
     looks: int,
+    names: Mapping[Point, str],
 ) -> tuple[Sight, list[str]]:
-    """Find the things under points; with points to drop alone, all but those."""
+    """Find the things under points; with points to drop alone, all but those.
+
+    The points are in pixels of the photo, (H, W, 3) uint8; ``names`` has what each is called in
+    the notes that come back: as whoever gave it did.
+    """
     shape, notes = (image.shape[0], image.shape[1]), []
     everything = frame or Box(0, 0, *shape)
     plain = views.see(session, card, image, looks, frame)
@@ -70,7 +75,7 @@ def under(
         seen = _things(session, card, image, everything, point, plain)
         best = max(seen, key=lambda thing: thing.score, default=None)
         if best is None:
-            notes.append(f"nothing was found at the point {text(point)}")
+            notes.append(f"nothing was found at the point {names[point]}")
             continue
         one = Sight(best.mask(shape), best.cells(shape), best.box, best.map, best.map, 1)
         if sight is None:
@@ -85,11 +90,15 @@ def under(
     for point in drop:
         if _value(sight.mask, Box(0, 0, *shape), point) <= views.SUBJECT:
             continue
-        seen = _things(session, card, image, everything, point, plain)
-        others = [thing for thing in seen if not thing.holds(keep)]
+        things = list(_things(session, card, image, everything, point, plain))
+        others = [thing for thing in things if not thing.holds(keep)]
         best = max(others, key=lambda thing: thing.score, default=None)
         if best is None:
-            notes.append(f"nothing was found at the point {text(point)} that could be dropped")
+            notes.append(
+                f"the thing at the point {names[point]} stays: there is a point to keep on it, too"
+                if things
+                else f"nothing was found at the point {names[point]} that could be dropped"
+            )
             continue
         sight = replace(sight, mask=np.minimum(sight.mask, 1 - best.mask(shape)))
     return sight, notes

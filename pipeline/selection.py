@@ -43,6 +43,9 @@ DISC = 0.025  # radius of a point in a hint, of the view's side: as in training
 #: Value of a box in which points to keep are to be seen. At 0.5, as in training, the box itself
 #: counts less: on 24 held-out scenes of products the error is twice as large.
 FAINT = 0.8
+#: How a number's unit is told.
+_UNITS = "shares of the photo are all within 0..1, and pixels below 2 are whole numbers"
+_FEW = 4  # pixels: a box that is narrower holds nothing, and may be one of shares with a slip in it
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,11 @@ class Selection:
         size with the photo's proportions; white, or its own alpha, is the subject.
     box
         (x0, y0, x1, y1): nothing outside stays. Values from 0 to 1 are shares of the photo's width
-        and height, larger ones pixels; all four are either.
+        and height, larger ones pixels; all four are either. So that shares with a slip in them are
+        not taken for pixels, pixels below 2 are whole numbers.
     points, not_points
-        (x, y) of things to keep and to drop, each a share or in pixels, as above.
+        (x, y) of things to keep and to drop, each in shares or in pixels, as above. Those to keep
+        lie inside the box, and no place is both.
     keep
         "all" pieces that were found, or the "largest" alone.
     holes
@@ -90,6 +95,9 @@ class Selection:
             raise SettingsError(f"smallest_hole is within 0..1, not {quoted(self.smallest_hole)}")
         if self.mask is not None and (self.box or self.points or self.not_points):
             raise SettingsError("a mask says all: leave box and points out, or the mask")
+        told = [place for place in (self.box, *self.points, *self.not_points) if place]
+        if len(set(map(_in_shares, told))) == 1:  # else the photo's size has to be known
+            _agree(self, self.box, self.points, self.not_points)
 
     @property
     def key(self) -> str:
@@ -108,10 +116,6 @@ class Selection:
         return bool(self.box or self.points or self.not_points)
 
 
-#: All that stage 1 finds by itself.
-EVERYTHING = Selection()
-
-
 def _numbers(values: Any, count: int, name: str, form: str) -> tuple[Any, ...]:
     try:
         numbers = tuple(float(value) for value in values)
@@ -119,12 +123,38 @@ def _numbers(values: Any, count: int, name: str, form: str) -> tuple[Any, ...]:
         raise SettingsError(f"{name} is {form}, in numbers, not {quoted(values)}") from error
     if len(numbers) != count or not all(math.isfinite(v) and v >= 0 for v in numbers):
         raise SettingsError(f"{name} is {form}, none below 0, not {quoted(values)}")
+    if not _in_shares(numbers) and any(v < 2 and not v.is_integer() for v in numbers):
+        raise SettingsError(f"{name} {text(numbers)} is neither in shares nor in pixels: {_UNITS}")
     return numbers
 
 
 def _point(values: Any, name: str) -> Point:
     x, y = _numbers(values, 2, name.removesuffix("s").replace("_", "-"), "x,y")
     return x, y
+
+
+def _in_shares(values: Sequence[float]) -> bool:
+    return all(value <= 1 for value in values)
+
+
+def _agree(
+    wanted: Selection,
+    box: Sequence[float] | None,
+    keep: Sequence[Point],
+    drop: Sequence[Point],
+) -> None:
+    """Refuse places that contradict each other: ``wanted``'s own, all in one unit.
+
+    Raises :class:`SettingsError`, in the words of ``wanted``.
+    """
+    for (x, y), said in zip(keep, wanted.points, strict=True):
+        if (x, y) in drop:
+            raise SettingsError(f"the point {text(said)} is both to be kept and to be dropped")
+        if box and not (box[0] <= x <= box[2] and box[1] <= y <= box[3]):
+            raise SettingsError(
+                f"the point {text(said)} is to be kept, and lies outside of the box "
+                f"{text(wanted.box or box)}, where nothing stays: move it, or leave one of them out"
+            )
 
 
 def pixels(values: Sequence[float], shape: tuple[int, int], name: str) -> list[float]:
@@ -134,13 +164,17 @@ def pixels(values: Sequence[float], shape: tuple[int, int], name: str) -> list[f
     """
     height, width = shape
     sides = [width, height] * (len(values) // 2)
-    shares = all(value <= 1 for value in values)
+    shares = _in_shares(values)
     in_pixels = [value * (side if shares else 1) for value, side in zip(values, sides, strict=True)]
     if any(value > side for value, side in zip(in_pixels, sides, strict=True)):
         raise SettingsError(
             f"{name} {text(values)} is not inside the photo, which is {width}x{height} px"
         )
     return in_pixels
+
+
+#: All that stage 1 finds by itself.
+EVERYTHING = Selection()
 
 
 def see(
@@ -156,8 +190,9 @@ def see(
 
     Stage 1 and its card may be None where there is a mask.
 
-    Raises :class:`SettingsError` for a place outside of the photo or a mask of another one,
-    :class:`pipeline.errors.ImageError` for a mask that cannot be read.
+    Raises :class:`SettingsError` for a place outside of the photo, places that contradict each
+    other, or a mask of another photo, :class:`pipeline.errors.ImageError` for a mask that cannot
+    be read.
     """
     shape = (image.shape[0], image.shape[1])
     notes: list[str] = []
@@ -170,6 +205,7 @@ def see(
             [(x, y) for x, y in (pixels(p, shape, "point") for p in points)]
             for points in (wanted.points, wanted.not_points)
         )
+        _agree(wanted, wanted.box and pixels(wanted.box, shape, "box"), keep, drop)
         hint = Hint(frame, tuple(keep), tuple(drop)) if wanted.hinted else None
         if hint and isinstance(session, Prompted):
             sight = _prompted(session, card, image, hint, looks)
@@ -180,7 +216,9 @@ def see(
                 told = clicks.Clicks(keep, drop, cell, DOUBT)
                 sight = replace(sight, mask=clicks.heeded(image, sight.mask, told), clicks=told)
         else:
-            sight, notes = under(session, card, image, frame, keep, drop, looks)
+            said = zip((*keep, *drop), (*wanted.points, *wanted.not_points), strict=True)
+            names = {place: text(point) for place, point in said}
+            sight, notes = under(session, card, image, frame, keep, drop, looks, names)
         if frame:
             sight = replace(sight, mask=inside(sight.mask, wanted))
     mask = sight.mask
@@ -208,10 +246,10 @@ def _box(wanted: Selection, shape: tuple[int, int]) -> Box | None:
     left, top, right, bottom = (round(v) for v in pixels(wanted.box, shape, "box"))
     if right <= left or bottom <= top:
         raise SettingsError(f"box {text(wanted.box)} is less than a pixel of this photo")
-    if max(wanted.box) > 1 and min(right - left, bottom - top) < 2 and min(shape) > 1:
+    if not _in_shares(wanted.box) and min(right - left, bottom - top) < min(_FEW, *shape):
         raise SettingsError(
-            f"box {text(wanted.box)} is a pixel wide: as it has values above 1, it is in pixels; "
-            "shares of the photo are all within 0..1"
+            f"box {text(wanted.box)} is but {right - left}x{bottom - top} px, as it has values "
+            f"above 1: {_UNITS}"
         )
     return Box(top, left, bottom, right)
 

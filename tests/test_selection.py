@@ -168,9 +168,20 @@ def test_points_beside_a_box_count_without_hints():
 def test_a_point_on_nothing_finds_nothing_and_says_so(cutout):
     mask, notes = see(two(), points=((20, 20),))
     assert mask.max() == 0
-    assert "20,20" in notes[0]
+    assert notes == ("nothing was found at the point 20,20",)
     result = cutout(two(), points=((20, 20),))
     assert result.empty and result.photo.notes
+
+
+def test_a_point_is_called_what_it_was_given_as():
+    _, notes = see(two(), points=((0.5, 0.123456),))
+    assert notes == ("nothing was found at the point 0.5,0.123456",)
+
+
+def test_a_thing_that_is_to_be_kept_and_dropped_stays_and_that_is_said():
+    mask, notes = see(two(), points=((150, 200),), not_points=((0.3, 0.5),))
+    assert mask[200, 150] > 0.9
+    assert "at the point 0.3,0.5 stays" in notes[0]
 
 
 def test_a_whole_thing_wins_over_a_part_of_it():
@@ -314,6 +325,69 @@ def test_noise_of_black_is_no_mask():
 def test_shares_that_are_a_little_too_large_are_no_box_of_a_pixel():
     with pytest.raises(SettingsError, match=r"all within 0\.\.1"):
         see(two(), box=(0.5, 0.5, 1.2, 1.2))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"box": (0.5, 0.5, 1.5, 1.5)},
+        {"box": (0, 0, 1, 1.2)},
+        {"box": (0.1, 0.1, 300, 200)},
+        {"points": ((1.2, 0.5),)},
+        {"points": ((1.2, 1.5),)},
+        {"not_points": ((0.5, 200),)},
+        {"points": ((1.0000001, 0.5),)},
+    ],
+)
+def test_what_is_neither_in_shares_nor_in_pixels(wanted):
+    with pytest.raises(SettingsError, match=r"all within 0\.\.1, and pixels below 2 are whole"):
+        Selection(**wanted)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 2, 2), (1, 1, 300, 3), (10, 10, 13, 13), (2.5, 2, 4.5, 5)])
+def test_a_box_of_a_few_pixels_is_refused(box):
+    with pytest.raises(SettingsError, match=r"all within 0\.\.1"):
+        see(two(), box=box)
+
+
+def test_pixels_may_have_fractions_and_a_small_photo_a_small_box():
+    broken, _ = see(two(), box=(299.7, 100.2, 599.9, 299.6), points=((470.5, 200.25),))
+    whole, _ = see(two(), box=(300, 100, 600, 300), points=((470.5, 200.25),))
+    assert np.array_equal(broken, whole)
+    mask, _ = see(np.full((3, 8, 3), 255, np.uint8), box=(0, 0, 3, 3))
+    assert mask[:, :3].min() > 0.5 and mask[:, 3:].max() == 0
+    corner = Selection(box=(0, 0, 1, 1), points=((1, 1),))  # of the photo
+    assert (
+        selection.see(GREY, CARD, np.full((40, 40, 3), 255, np.uint8), corner)[0].mask.min() > 0.5
+    )
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"box": (0.5, 0, 1, 1), "points": ((0.6, 0.5), (0.2, 0.5))},
+        {"box": (300, 0, 600, 400), "points": ((299, 200),)},
+    ],
+)
+def test_a_point_to_keep_lies_inside_the_box(wanted):
+    with pytest.raises(SettingsError, match="outside of the box"):
+        Selection(**wanted)
+    dropped = {"box": wanted["box"], "not_points": wanted["points"]}
+    see(two(), **dropped)  # where nothing stays anyway
+
+
+def test_what_is_kept_is_not_dropped():
+    with pytest.raises(SettingsError, match=r"0\.25,0\.5 is both"):
+        Selection(points=((0.25, 0.5),), not_points=((0.5, 0.5), (0.25, 0.5)))
+
+
+def test_contradictions_in_shares_and_pixels_are_told_where_the_photo_is_known():
+    with pytest.raises(SettingsError, match=r"the point 200,200 .* box 0\.5,0,1,1"):
+        see(two(), box=(0.5, 0, 1, 1), points=((200, 200),))
+    with pytest.raises(SettingsError, match="150,200 is both"):
+        see(two(), points=((150, 200),), not_points=((0.25, 0.5),))
+    on_the_border = {"box": (0.5, 0, 1, 1), "points": ((300, 0), (1, 1))}
+    see(two(), **on_the_border)
 
 
 def test_a_mask_without_pixels_is_refused():

@@ -102,8 +102,41 @@ def test_each_subject_in_a_file_of_its_own(run):
     assert sorted(p.name for p in Path().glob("out*")) == ["out-1.png", "out-2.png"]
     assert alpha("out-1.png")[100, 80] > 240 and alpha("out-1.png")[100, 220] < 20
     assert alpha("out-2.png")[100, 220] > 240 and alpha("out-2.png")[100, 80] < 20
-    assert 0 <= json.loads(Path("report.json").read_text())["files"][0]["confidence"] <= 1
-    assert "finished already" in run("two.png", "-o", "out.png", "--keep", "each").output
+    assert "two.png → out-1.png, out-2.png  " in result.output
+    (entry,) = json.loads(Path("report.json").read_text())["files"]
+    assert 0 <= entry["confidence"] <= 1
+    assert entry["output"] == "out-1.png" and entry["outputs"] == ["out-1.png", "out-2.png"]
+    again = run("two.png", "-o", "out.png", "--keep", "each")
+    assert "out-1.png, out-2.png are finished already" in again.output
+
+
+def test_a_script_finds_every_subjects_file(run):
+    Path("in").mkdir()
+    Image.open("two.png").save("in/two.png")
+    Path("in/wrong.png").write_bytes(b"no picture")
+    command = ("in", "-o", "out", "--keep", "each", "--json", "-q")
+
+    def outputs() -> dict[str, list[str]]:
+        lines = [line for line in run(*command).stdout.splitlines() if line.startswith("{")]
+        return {entry["status"]: entry["outputs"] for entry in map(json.loads, lines)}
+
+    files = [str(Path("out") / f"two-{number}.png") for number in (1, 2)]
+    assert outputs() == {"done": files, "failed": []}
+    Image.new("RGBA", (300, 200)).save("out/two-3.png")  # another's
+    assert outputs() == {"skipped": files, "failed": []}
+
+
+def test_of_many_subjects_the_first_and_the_last_are_named(run):
+    photo = np.zeros((200, 300, 3), np.uint8)
+    for left in range(10, 290, 48):
+        photo[60:140, left : left + 28] = 255
+    Image.fromarray(photo).save("many.png")
+    result = run("many.png", "-o", "out.png", "--keep", "each")
+    assert "→ out-1.png to out-6.png (6 files)  " in result.output
+
+
+def test_a_place_is_called_what_it_was_given_as(run):
+    assert "at the point 0.5,0.05" in run("two.png", "--point", "0.5,0.05").output
 
 
 def test_the_largest_alone_and_other_settings_are_another_cutout(run):
@@ -120,6 +153,10 @@ def test_the_largest_alone_and_other_settings_are_another_cutout(run):
         ("--box", "a,b,c,d"),
         ("--box", "0.2,0.2,0.2,0.9"),
         ("--point", "5"),
+        ("--box", "0.5,0.5,1.5,1.5"),
+        ("--point", "1.2,0.5"),
+        ("--box", "0.5,0,1,1", "--point", "0.2,0.5"),
+        ("--point", "0.2,0.5", "--not-point", "0.2,0.5"),
         ("--smallest-hole", "5"),
         ("--mask", "nowhere.png"),
         ("--mask", "two.png", "--box", "0,0,1,1"),
@@ -132,7 +169,15 @@ def test_wrong_usage(run, arguments):
     assert not list(Path().glob("*cutout*"))
 
 
-def test_a_box_outside_of_the_photo_fails_that_photo(run):
-    result = run("two.png", "--box", "100,100,400,200")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--box", "100,100,400,200"), "300x200"),
+        (("--box", "0,0,2,2"), "2x2 px"),
+        (("--box", "0.5,0,1,1", "--point", "80,100"), "outside of the box"),
+    ],
+)
+def test_what_does_not_fit_the_photo_fails_that_photo(run, arguments, said):
+    result = run("two.png", *arguments)
     assert result.exit_code == 1
-    assert "300x200" in result.output
+    assert said in result.output

@@ -4,7 +4,7 @@ Planning only looks; running only writes. In between there is a list of jobs tha
 tested, and thrown away. The command, and any other front end, only strings these parts together.
 """
 
-from pipeline.batch.finished import State, mark, photo_digest, settings_digest, state
+from pipeline.batch.finished import State, mark, others, photo_digest, settings_digest, state
 from pipeline.batch.jobs import STREAM, Job, Outcome
 from pipeline.batch.planning import find, named, names_file, plan
 from pipeline.batch.report import Report, counts, entry
@@ -24,6 +24,7 @@ __all__ = [
     "named",
     "names_file",
     "notes_of",
+    "others",
     "photo_digest",
     "plan",
     "process",

@@ -9,16 +9,18 @@ beside the pictures can be lost, can be out of step after a crash, and two runs 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from pipeline import models
-from pipeline.batch.jobs import STREAM, Job
+from pipeline.batch.jobs import STREAM, Job, numbered
 from pipeline.output import Output
 from pipeline.selection import EVERYTHING, Selection
 from pipeline.settings import Settings
@@ -120,6 +122,15 @@ def state(job: Job, settings: str) -> State:
         made_so = mark == (settings, photo_digest(job.source))
         return State.FINISHED if made_so else State.MISSING
     return State.UNKNOWN if target.st_mtime_ns >= source.st_mtime_ns else State.MISSING
+
+
+def others(job: Job, settings: str) -> Iterator[Path]:
+    """Yield the files beside a finished target that has one subject alone: of the further ones."""
+    for number in itertools.count(2):
+        target = numbered(job.target, number)
+        if state(replace(job, target=target), settings) is not State.FINISHED:
+            return
+        yield target
 
 
 def _read_mark(path: Path, size: int) -> tuple[str, str] | None:

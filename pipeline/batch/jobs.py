@@ -32,6 +32,11 @@ class Job:
     mask: Path | None = None
 
 
+def numbered(target: Path, number: int) -> Path:
+    """Return the name of a subject's file, of the first one's, which ends in -1."""
+    return target if number == 1 else target.with_stem(f"{target.stem.removesuffix('-1')}-{number}")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a job.
@@ -55,6 +60,8 @@ class Outcome:
         looked for.
     final
         Whether no other photo can succeed either: the disk is full.
+    others
+        Files beside the target: where each subject has one, those from the second subject on.
     """
 
     job: Job
@@ -66,3 +73,9 @@ class Outcome:
     error: str = ""
     confidence: float | None = None
     final: bool = False
+    others: tuple[Path, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All files of the cutout; none of a photo that failed."""
+        return () if self.status == "failed" else (self.job.target, *self.others)

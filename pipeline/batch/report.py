@@ -108,6 +108,7 @@ def entry(outcome: Outcome) -> dict[str, Any]:
     return {
         "input": os.fsdecode(outcome.job.source),
         "output": os.fsdecode(outcome.job.target),
+        "outputs": [os.fsdecode(path) for path in outcome.outputs],
         "status": outcome.status,
         "seconds": round(outcome.seconds, 4),
         "timings": {stage: round(t, 4) for stage, t in outcome.timings.items()},

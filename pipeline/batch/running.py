@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline import compose, files, image_io, pieces, render
 from pipeline.batch.finished import mark, photo_digest
-from pipeline.batch.jobs import STREAM, Job, Outcome
+from pipeline.batch.jobs import STREAM, Job, Outcome, numbered
 from pipeline.errors import DiskFull, UnreadableImage, WispError
 from pipeline.memory import enough_memory
 from pipeline.output import Output
@@ -78,13 +78,17 @@ def process(
             files.write(stages / name, image_io.encode(picture), parents=True)
     if not output.shows_photo:
         result = _without_photo(result)
+    others: list[Path] = []
     if job.target == STREAM:
         _to_standard_output(render.to_bytes(result, output))
     else:
         software = mark(settings, photo) if settings and photo else ""
         for number, part in _subjects(result) if each else [(1, result)]:
             data = render.to_bytes(part, output, software)
-            files.write(_numbered(job.target, number), data, parents=True)
+            target = numbered(job.target, number)
+            files.write(target, data, parents=True)
+            if number > 1:
+                others.append(target)
     height, width = result.alpha.shape
     now = time.perf_counter()
     notes = notes_of(result)
@@ -97,6 +101,7 @@ def process(
         (width, height),
         notes,
         confidence=result.confidence,
+        others=tuple(reversed(others)),
     )
 
 
@@ -116,11 +121,6 @@ def _subjects(result: Result) -> Iterator[tuple[int, Result]]:
         yield place, result.part(numbers == order[place - 1])
     if not order:
         yield 1, result
-
-
-def _numbered(target: Path, number: int) -> Path:
-    """Return the name of a subject's file, of the first one's."""
-    return target if number == 1 else target.with_stem(f"{target.stem.removesuffix('-1')}-{number}")
 
 
 def notes_of(result: Result) -> tuple[str, ...]:

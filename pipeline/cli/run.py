@@ -55,6 +55,12 @@ class Task:
             for job in planned
         }
 
+    def skipped(self, job: Job, state: State, digest: str) -> Outcome:
+        """Tell of what is there already."""
+        apart = self.wanted.each and state is State.FINISHED
+        others = tuple(batch.others(job, digest)) if apart else ()
+        return Outcome(job, "skipped", notes=_NOTES[state], others=others)
+
     def fetch(self) -> None:
         """Fetch the model here, where nothing else shows a bar."""
         if self.settings.model in models.PUBLIC and not self.wanted.masks:
@@ -107,7 +113,7 @@ def once(task: Task, planned: Sequence[Job], report: Path | None, alone: bool = 
 
     for job, state in states.items():
         if state is not State.MISSING:
-            note(Outcome(job, "skipped", notes=_NOTES[state]))
+            note(task.skipped(job, state, digests[job.mask]))
     try:
         with (
             terminal.interruptible(),

@@ -58,7 +58,7 @@ HINTS = (
         "--box",
         metavar="X0,Y0,X1,Y1",
         callback=_numbers,
-        help="Nothing outside stays. All up to 1: shares of the photo; else pixels.",
+        help="Nothing outside stays. All up to 1: shares of the photo; else whole pixels.",
     ),
     _option(
         "--point",

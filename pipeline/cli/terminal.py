@@ -92,11 +92,20 @@ def progress(total: int, finished: int, quiet: bool) -> Iterator[Any]:
 def _line(outcome: Outcome, prefix: str) -> str:
     job = outcome.job
     source = "standard input" if job.source == batch.STREAM else str(job.source)
-    target = "standard output" if job.target == batch.STREAM else str(job.target)
     if outcome.status == "failed":
         return printable(f"{prefix}{source}: {outcome.error}")
     notes = "".join(f"; {note}" for note in outcome.notes)
-    return printable(f"{prefix}{source} → {target}  {outcome.seconds:.2f} s{notes}")
+    return printable(f"{prefix}{source} → {_targets(outcome)}  {outcome.seconds:.2f} s{notes}")
+
+
+def _targets(outcome: Outcome) -> str:
+    """Name the files of a cutout; of many, which differ in their number, the first and last."""
+    if outcome.job.target == batch.STREAM:
+        return "standard output"
+    names = [str(path) for path in outcome.outputs]
+    if len(names) > _NAMED:
+        return f"{names[0]} to {names[-1]} ({len(names)} files)"
+    return ", ".join(names)
 
 
 def printable(line: str) -> str:
@@ -119,8 +128,9 @@ def conclude(outcomes: Sequence[Outcome], total: int, interrupted: bool, quiet: 
         line = ", ".join(f"{number} {status}" for status, number in count.items())
         say(quiet, line + (f", {left} left" if left else ""))
     elif count["skipped"] and not unknown:
-        target = outcomes[0].job.target
-        say(quiet, f"{target} is finished already: --overwrite does it again")
+        verb = "are" if outcomes[0].others else "is"
+        line = f"{_targets(outcomes[0])} {verb} finished already: --overwrite does it again"
+        say(quiet, line)
     for outcome in unknown[:_NAMED]:
         say(quiet, f"{outcome.job.target} is left as it is: {outcome.notes[0]}")
     if len(unknown) > _NAMED:

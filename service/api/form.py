@@ -101,11 +101,15 @@ async def parse_selection(
         str,
         Form(
             description="x0,y0,x1,y1: nothing outside stays; all up to 1 are shares of width and "
-            "height, larger ones pixels"
+            "height, else all are whole pixels"
         ),
     ] = "",
     points: Annotated[
-        str, Form(description=f"x,y of up to {MOST_POINTS} things to keep, separated by blanks")
+        str,
+        Form(
+            description=f"x,y of up to {MOST_POINTS} things to keep, separated by blanks; all lie "
+            "inside the box"
+        ),
     ] = "",
     not_points: Annotated[str, Form(description="x,y of things to drop, likewise")] = "",
     keep: Annotated[str, Form(description=f"Pieces to keep: {', '.join(KEEP)}")] = KEEP[0],

@@ -155,10 +155,17 @@ window.wispEditor = (() => {
     state.past.push(state.edits);
     become(state.future.pop());
   }
+  // What contradicts what was said before takes its place: the server would refuse both together.
+  const inside = (box, [x, y]) => box[0] <= x && x <= box[2] && box[1] <= y && y <= box[3];
   function point(at, dropped) {
     if (at.some((share) => share < 0 || share > 1)) return;
-    const name = dropped ? "drop" : "keep";
-    ask({ ...state.edits, [name]: [...state.edits[name], at] });
+    const [name, other] = dropped ? ["drop", "keep"] : ["keep", "drop"], before = state.edits;
+    const box = !dropped && before.box && !inside(before.box, at) ? null : before.box;
+    const others = before[other].filter(([x, y]) => x !== at[0] || y !== at[1]);
+    ask({ ...before, box, [other]: others, [name]: [...before[name], at] });
+  }
+  function frame(box) {
+    ask({ ...state.edits, box, keep: state.edits.keep.filter((at) => inside(box, at)) });
   }
   async function whole() { // the file as it is downloaded, or what is shown where that is a zip
     if (state.file && !state.file.endsWith(".zip")) {
@@ -278,7 +285,7 @@ window.wispEditor = (() => {
     if (made.points) ask({ ...state.edits, strokes: [...state.edits.strokes, made] });
     else if (made.box) {
       const [x0, y0, x1, y1] = made.box;
-      if (x1 - x0 > 0.005 && y1 - y0 > 0.005) ask({ ...state.edits, box: made.box });
+      if (x1 - x0 > 0.005 && y1 - y0 > 0.005) frame(made.box);
     } else if (made.from && state.tool !== "box") point(made.from, made.dropped);
     draw();
   }

@@ -410,6 +410,39 @@ def test_a_click_keeps_alt_click_drops_and_a_drag_is_a_box(page, editor):
     page.wait(lambda: editor.alpha(0.8, 0.9) == 0)
 
 
+def test_of_what_contradicts_itself_the_later_counts(page, editor):
+    def alt_click() -> None:
+        alt = webdriver.ActionChains(page.driver).key_down(Keys.ALT)
+        alt.move_to_element_with_offset(editor.canvas, *editor.at(0.4, 0.3))
+        alt.click().key_up(Keys.ALT).perform()
+
+    def asked(**expected: int) -> None:
+        def counted() -> dict[str, int]:
+            edits = editor.edits()
+            return {name: len(edits[name] or ()) for name in ("keep", "drop", "box")}
+
+        page.wait(lambda: counted() == {"keep": 0, "drop": 0, "box": 0} | expected)
+        editor.settled(0)
+        assert not page.find(".toast-body.error")
+
+    editor.drag((0.4, 0.3))
+    asked(keep=1)
+    alt_click()
+    asked(drop=1)
+    editor.drag((0.4, 0.3))
+    asked(keep=1)
+    editor.drag((0.5, 0.5), (0.8, 0.8))
+    asked(box=4)
+    editor.drag((0.6, 0.6))
+    asked(keep=1, box=4)
+    alt_click()  # where nothing stays anyway
+    asked(keep=1, drop=1, box=4)
+    editor.drag((0.2, 0.6))
+    asked(keep=2, drop=1)
+    page.click("#wisp-editor [data-deed=undo]")
+    asked(keep=1, drop=1, box=4)
+
+
 def test_keys_choose_tools_zoom_and_undo(page, editor):
     editor.press("e")
     assert page.run("return wispEditor.state.tool") == "erase"

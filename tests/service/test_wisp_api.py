@@ -242,12 +242,29 @@ def test_what_to_cut_may_be_said(client, photo):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"box": "1,2,3"}, {"points": "a,b"}, {"keep": "some"}, {"box": "0,0,9999,1"}],
+    [
+        {"box": "1,2,3"},
+        {"points": "a,b"},
+        {"keep": "some"},
+        {"keep": "each"},
+        {"box": "0,0,9999,1"},
+        {"box": "0.5,0.5,1.5,1.5"},
+        {"box": "0,0,2,2"},
+        {"points": "1.2,0.5"},
+        {"box": "0.5,0,1,1", "points": "0.2,0.5"},
+        {"box": "0.5,0,1,1", "points": "9,9"},
+        {"points": "0.2,0.5", "not_points": "0.2,0.5"},
+    ],
 )
 def test_what_to_cut_must_make_sense(client, photo, fields):
     answer = post(client, photo, **fields)
     assert answer.status_code == 400
     assert answer.json()["code"] == "invalid_parameter"
+
+
+def test_a_coarse_mask_is_not_asked_for_with_one(client, photo):
+    mask = {"file": photo, "mask": encoded(np.full((64, 64), 255, np.uint8), "PNG")}
+    assert client.post("/api/coarse", files=mask).status_code == 400
 
 
 @pytest.mark.parametrize("path", [URL, "/api/coarse"])

@@ -38,7 +38,7 @@ Out = Annotated[
 Overwrite = Annotated[bool, Field(description="Write over a file that is there.")]
 Box = Annotated[
     tuple[float, float, float, float] | None,
-    Field(description="x0, y0, x1, y1: nothing outside stays. 0..1 are shares, else pixels."),
+    Field(description="x0, y0, x1, y1: nothing outside stays. 0..1 are shares, else whole pixels."),
 ]
 Points = list[tuple[float, float]] | None
 
