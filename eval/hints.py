@@ -45,6 +45,24 @@ def photos(root: Path, most: int, everything: bool) -> Iterator[Case]:
                 yield case
 
 
+def mistaken(alpha: Alpha, case: Case) -> NDArray[np.bool_]:
+    """Return where an alpha is on the wrong side of 0.5, where the truth is known."""
+    return ((alpha > 0.5) != case.truth) & case.known
+
+
+def true_box(case: Case) -> tuple[float, float, float, float]:
+    """Return the box of what is true, x0, y0, x1, y1 in shares of the photo."""
+    top, left, bottom, right = bounding_box(case.truth)
+    height, width = case.truth.shape
+    return left / width, top / height, right / width, bottom / height
+
+
+def place(pixel: tuple[int, int], case: Case) -> Point:
+    """Return a pixel (row, column) as (x, y) in shares of the photo."""
+    height, width = case.truth.shape
+    return (pixel[1] + 0.5) / width, (pixel[0] + 0.5) / height
+
+
 def answers(cutout: Cutout, case: Case) -> Iterator[tuple[str, Alpha]]:
     """Yield each of :data:`WAYS` and the alpha that comes of it, (H, W) float32 in 0..1."""
     looks = Looks(1 << 24)
@@ -53,19 +71,17 @@ def answers(cutout: Cutout, case: Case) -> Iterator[tuple[str, Alpha]]:
         return cutout.cut(case.photo, wanted, looks=looks).alpha
 
     yield WAYS[0], ask(EVERYTHING)
-    top, left, bottom, right = bounding_box(case.truth)
-    height, width = case.truth.shape
-    box = (left / width, top / height, right / width, bottom / height)
+    box = true_box(case)
     alpha = ask(Selection(box=box))
     yield WAYS[1], alpha
     keep: list[Point] = []
     drop: list[Point] = []
     for _ in range(CLICKS):
-        wrong = ((alpha > 0.5) != case.truth) & case.known
+        wrong = mistaken(alpha, case)
         if not wrong.any():
             break
         y, x = deepest(largest_mistake(wrong))
-        (keep if case.truth[y, x] else drop).append(((x + 0.5) / width, (y + 0.5) / height))
+        (keep if case.truth[y, x] else drop).append(place((y, x), case))
         alpha = ask(Selection(box=box, points=tuple(keep), not_points=tuple(drop)))
     yield WAYS[2], alpha
 

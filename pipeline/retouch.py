@@ -164,8 +164,7 @@ def reach(
     stroke: Stroke, shape: tuple[int, int], cells: tuple[int, int], settings: Settings
 ) -> Box:
     """Return all that a stroke may change in a photo of ``shape``."""
-    margin = 0.0 if stroke.exact else _margin(shape, cells, settings)
-    return stroke.box(shape, margin)
+    return stroke.box(shape, 0.0 if stroke.exact else margin(shape, cells, settings))
 
 
 def _cell(shape: tuple[int, int], cells: tuple[int, int]) -> float:
@@ -173,7 +172,8 @@ def _cell(shape: tuple[int, int], cells: tuple[int, int]) -> float:
     return max(1.0, shape[0] / cells[0], shape[1] / cells[1])
 
 
-def _margin(shape: tuple[int, int], cells: tuple[int, int], settings: Settings) -> float:
+def margin(shape: tuple[int, int], cells: tuple[int, int], settings: Settings) -> float:
+    """Return how far beside itself a stroke may change a photo of ``shape``, in pixels."""
     return math.ceil(_cell(shape, cells) * (3 * DOUBT + settings.reach))
 
 
