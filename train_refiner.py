@@ -164,7 +164,7 @@ def main(
                 export([out / described.corrector / "last.pt"], corrector)
                 described = replace(described, corrector=str(corrector))
             prepare(data, folders[folder], described, out / "subjects", quiet=quiet)
-        begin = init or (out / s.init / "last.pt" if s.init else None)
+        begin = out / s.init / "last.pt" if s.init else init
         train(s, folders[folder], out / folder, begin, last.is_file(), devices, quiet)
 
     if int(os.environ.get("LOCAL_RANK", 0)):

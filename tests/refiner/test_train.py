@@ -400,9 +400,11 @@ def test_a_recipe_from_pictures_to_a_cutout(folders: Path, tmp_path: Path) -> No
 
 
 def test_the_further_recipe_goes_on_from_the_bundled_weights() -> None:
-    (s,) = recipe.load("refiner", "further", Training()).phases.values()
-    assert s.shape == load_generator(models.REFINERS["wisp-fp32"].path).shape
-    assert s.weights.worse and s.weights.thin and s.data.clutter
+    first, second = recipe.load("refiner", "further", Training()).phases.values()
+    for s in (first, second):
+        assert s.shape == load_generator(models.REFINERS["wisp-fp32"].path).shape
+        assert s.weights.worse and s.weights.thin and s.data.clutter
+    assert (first.init, second.init) == ("", "local") and first.data == second.data
 
 
 @pytest.mark.parametrize("name", ["bundled", "permissive"])
