@@ -215,7 +215,7 @@ window.wispEditor = (() => {
   // -- hands --------------------------------------------------------------------------------------
 
   function down(event) {
-    if (!state.photo) return;
+    if (!state.photo || event.button > 1) return; // the right button is the browser's own
     event.preventDefault();
     canvas().focus({ preventScroll: true });
     try { canvas().setPointerCapture(event.pointerId); } catch { /* it is gone already */ }

@@ -89,7 +89,7 @@ def previews(answer: Answer, shown: bytes, words: dict[str, str], strokes: int =
     def single(data: bytes, name: str, kind: str = "") -> str:
         return f'<figure class="{kind}"><img src="{_source(data)}" alt="{name}"></figure>'
 
-    beside = single(photo, words["original"]) + single(cutout, words["cutout"], "checker")
+    beside = single(photo, words["source"]) + single(cutout, words["cutout"], "checker")
     views = {
         "compare": compare,
         "cutout": single(cutout, words["cutout"], "checker"),

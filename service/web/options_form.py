@@ -51,9 +51,14 @@ def controls(page: PageContext, prefix: str) -> dict[str, Any]:
         visible=False,
         height=150,
         image_mode=None,
+        elem_id=f"{prefix}-picture",
     )
+    # Words by other names than the values: in what was hidden Gradio translates those too.
     fit = gr.Radio(
-        [(t(name), name) for name in FITS], value=FITS[0], label=t("laid"), visible=False
+        [(t(f"laid_{name}"), name) for name in FITS],
+        value=FITS[0],
+        label=t("laid"),
+        visible=False,
     )
     format = gr.Radio(
         [("PNG", "png"), ("WebP", "webp"), ("JPG", "jpg"), (t("zip"), "zip")],

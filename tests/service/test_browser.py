@@ -10,6 +10,8 @@ import pytest
 from skimage import data
 
 from pipeline.explain.figure import WIDTH
+from pipeline.retouch import Stroke, reach
+from pipeline.settings import Settings
 from tests.service.conftest import encoded, opened
 from tests.service.live import Live, import_model
 from tests.tiny_u2net import tiny_u2net
@@ -22,7 +24,9 @@ if not BROWSER or not DRIVER:
     pytest.skip("chromium and chromedriver are not installed", allow_module_level=True)
 
 from selenium.webdriver.common.actions.action_builder import ActionBuilder  # noqa: E402
+from selenium.webdriver.common.actions.mouse_button import MouseButton  # noqa: E402
 from selenium.webdriver.common.actions.pointer_input import PointerInput  # noqa: E402
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
@@ -176,6 +180,14 @@ class Page:
         entry.send_keys(value, Keys.ENTER)
         self.wait(lambda: self.find(f"{box} input")[0].get_property("value") == value)
 
+    def download(self, button: str = "#wisp-download") -> bytes:
+        """Press a button that hands out the cutout of the astronaut, and return the file."""
+        self.wait(lambda: self.find(button)[0].is_enabled())
+        for file in self.downloads.glob("astronaut-cutout*"):
+            file.unlink()
+        self.click(button)
+        return self.fetched("astronaut-cutout*")
+
     def fetched(self, pattern: str) -> bytes:
         """A file that was downloaded, once it is whole."""
 
@@ -305,15 +317,28 @@ class Editor:
         side = min(self.canvas.size.values())
         return round((x - 0.5) * side), round((y - 0.5) * side)
 
-    def drag(self, *places: tuple[float, float], kind: str = "mouse") -> None:
+    def on_screen(self, x: float, y: float) -> tuple[float, float]:
+        """From the corner of what is seen of the page."""
+        middle = """const box = arguments[0].getBoundingClientRect();
+        return [box.left + box.width / 2, box.top + box.height / 2];"""
+        left, top = self.page.run(middle, self.canvas)
+        right, down = self.at(x, y)
+        return left + right, top + down
+
+    def drag(
+        self,
+        *places: tuple[float, float],
+        kind: str = "mouse",
+        button: MouseButton = MouseButton.LEFT,
+    ) -> None:
         pointer = PointerInput(kind, kind)
         actions = ActionBuilder(self.page.driver, mouse=pointer, duration=20)
         for number, place in enumerate(places):
             x, y = self.at(*place)
             actions.pointer_action.move_to(self.canvas, x, y)
             if number == 0:
-                actions.pointer_action.pointer_down()
-        actions.pointer_action.pointer_up()
+                actions.pointer_action.pointer_down(button)
+        actions.pointer_action.pointer_up(button)
         actions.perform()
 
     def press(self, keys: str) -> None:
@@ -321,6 +346,16 @@ class Editor:
 
     def edits(self) -> dict:
         return self.page.run("return wispEditor.state.edits")
+
+    def shift(self) -> tuple[float, float]:
+        """How far the photo was moved, in CSS pixels."""
+        return tuple(self.page.run("return [wispEditor.state.x, wispEditor.state.y]"))
+
+    def farthest(self) -> tuple[float, float]:
+        """How far it may be moved: to its border, and a finger's breadth beyond."""
+        width, height = self.canvas.size["width"], self.canvas.size["height"]
+        side = min(width, height) * self.page.run("return wispEditor.state.zoom")
+        return tuple(max(0, (side - whole) / 2) + 40 for whole in (width, height))
 
     def settled(self, strokes: int) -> None:
         """Wait for the whole answer, the file too."""
@@ -340,6 +375,13 @@ class Editor:
         const [x, y] = [arguments[0] * sheet.width, arguments[1] * sheet.height];
         return pen.getImageData(x, y, 1, 1).data[3];"""
         return self.page.run(script, x, y)
+
+    def colour(self, x: float, y: float) -> tuple[int, int, int]:
+        """What is seen at a place, with what lies behind."""
+        self.page.run("arguments[0].scrollIntoView({block: 'center'})", self.canvas)
+        seen = opened(self.canvas.screenshot_as_png).convert("RGB")
+        right, down = self.at(x, y)
+        return seen.getpixel((seen.width // 2 + right, seen.height // 2 + down))
 
 
 @pytest.fixture
@@ -366,15 +408,36 @@ def test_a_brush_erases_and_restores_and_is_undone(page, editor, kind):
     page.click("#wisp-editor [data-deed=redo]")
     editor.settled(2)
     assert editor.alpha(0.6, 0.75) == 0
-    # What is downloaded is what was drawn, and the history has one entry of the photo.
-    for file in page.downloads.glob("astronaut-cutout*"):
-        file.unlink()
-    page.click("#wisp-download")
-    fetched = opened(page.fetched("astronaut-cutout*.png"))
-    alpha = np.asarray(fetched)[..., 3]
+    # What is downloaded is what was drawn, and the history has it as the photo's one entry.
+    file = page.download()
+    alpha = np.asarray(opened(file))[..., 3]
     assert alpha[384, 307] == 0 and alpha[369, 256] == 255
+    page.tab("history")
+    page.wait(lambda: page.find("#wisp-history img"))
+    page.rest()
+    assert len(page.find("#wisp-history img")) == 1
+    page.click("#wisp-history button")
+    page.wait(lambda: "astronaut" in page.text("#wisp-chosen"))
+    assert page.download("#wisp-fetch") == file
+    page.tab("single")
     page.click("#wisp-editor [data-deed=reset]")
     editor.settled(0)
+
+
+def test_far_from_a_stroke_the_file_stays_bit_for_bit(page, editor):
+    before = np.asarray(opened(page.download())).astype(int)
+    page.click("#wisp-editor [data-tool=erase]")
+    editor.drag((0.4, 0.5), (0.5, 0.55))
+    editor.settled(1)
+    after = np.asarray(opened(page.download())).astype(int)
+    (sent,) = editor.edits()["strokes"]
+    stroke = Stroke(tuple(map(tuple, sent["points"])), sent["width"], sent["restore"])
+    box = reach(stroke, (512, 512), (320, 320), Settings())
+    rest = np.ones((512, 512), bool)
+    rest[box.area] = False
+    assert rest.mean() > 0.6 and before[rest][:, 3].any()
+    assert np.array_equal(after[rest], before[rest])
+    assert (after[box.area][..., 3] < before[box.area][..., 3]).any()
 
 
 def test_strokes_that_follow_at_once_are_all_in_the_file(page, editor):
@@ -383,31 +446,49 @@ def test_strokes_that_follow_at_once_are_all_in_the_file(page, editor):
         editor.drag((0.4, y), (0.5, y))
     editor.settled(3)
     assert [editor.alpha(0.45, y) for y in (0.3, 0.5, 0.7)] == [0, 0, 0]
-    page.wait(lambda: page.find("#wisp-download")[0].is_enabled())
-    for file in page.downloads.glob("astronaut-cutout*"):
-        file.unlink()
-    page.click("#wisp-download")
-    alpha = np.asarray(opened(page.fetched("astronaut-cutout*.png")))[..., 3]
+    alpha = np.asarray(opened(page.download()))[..., 3]
     assert [alpha[round(512 * y), 230] for y in (0.3, 0.5, 0.7)] == [0, 0, 0]
 
 
-def test_a_click_keeps_alt_click_drops_and_a_drag_is_a_box(page, editor):
-    editor.drag((0.4, 0.3))
-    page.wait(lambda: editor.edits()["keep"])
-    (point,) = editor.edits()["keep"]
-    assert point == pytest.approx([0.4, 0.3], abs=0.01)
-    x, y = editor.at(0.8, 0.2)
-    alt = webdriver.ActionChains(page.driver).key_down(Keys.ALT)
-    alt.move_to_element_with_offset(editor.canvas, x, y).click().key_up(Keys.ALT).perform()
+@pytest.mark.parametrize("kind", ["mouse", "touch"])
+def test_what_is_pointed_at_is_kept_or_with_the_other_tool_dropped(page, editor, kind):
+    shown = "return wispEditor.state.cutout.src"
+    before = page.run(shown)
+    editor.drag((0.4, 0.3), kind=kind)
+    page.wait(lambda: page.run(shown) != before)
+    editor.settled(0)
+    assert editor.edits()["keep"] == [pytest.approx([0.4, 0.3], abs=0.01)]
+    kept = page.run(shown)
+    page.click("#wisp-editor [data-tool=drop]")
+    editor.drag((0.75, 0.25), kind=kind)
+    page.wait(lambda: page.run(shown) != kept)
+    editor.settled(0)
+    assert editor.edits()["drop"] == [pytest.approx([0.75, 0.25], abs=0.01)]
+    assert len(editor.edits()["keep"]) == 1
+
+
+def test_alt_click_drops_and_the_right_button_does_nothing(page, editor):
+    hand = webdriver.ActionChains(page.driver)
+    hand.move_to_element_with_offset(editor.canvas, *editor.at(0.4, 0.3)).context_click().perform()
+    hand = webdriver.ActionChains(page.driver).key_down(Keys.ALT)
+    hand.move_to_element_with_offset(editor.canvas, *editor.at(0.8, 0.2)).click()
+    hand.key_up(Keys.ALT).perform()
     page.wait(lambda: editor.edits()["drop"])
     editor.settled(0)
-    page.click("#wisp-editor [data-deed=reset]")
-    editor.settled(0)
-    editor.drag((0.2, 0.2), (0.5, 0.5), (0.6, 0.7), kind="touch")
+    assert editor.edits()["drop"] == [pytest.approx([0.8, 0.2], abs=0.01)]
+    assert not editor.edits()["keep"]
+
+
+@pytest.mark.parametrize("kind", ["mouse", "touch"])
+@pytest.mark.parametrize("tool", ["keep", "box"])
+def test_a_drag_is_a_box(page, editor, kind, tool):
+    page.click(f"#wisp-editor [data-tool={tool}]")
+    editor.drag((0.2, 0.2), (0.5, 0.5), (0.6, 0.7), kind=kind)
     page.wait(lambda: editor.edits()["box"])
     assert editor.edits()["box"] == pytest.approx([0.2, 0.2, 0.6, 0.7], abs=0.01)
     editor.settled(0)
     page.wait(lambda: editor.alpha(0.8, 0.9) == 0)
+    assert not editor.edits()["keep"]
 
 
 def test_of_what_contradicts_itself_the_later_counts(page, editor):
@@ -461,17 +542,80 @@ def test_keys_choose_tools_zoom_and_undo(page, editor):
 
 def test_two_fingers_zoom_and_draw_nothing(page, editor):
     editor.press("r")
-    script = """
-    const canvas = arguments[0], box = canvas.getBoundingClientRect();
-    const send = (type, id, x, y) => canvas.dispatchEvent(new PointerEvent(type, {
-      pointerId: id, pointerType: "touch", bubbles: true, cancelable: true,
-      clientX: box.left + box.width / 2 + x, clientY: box.top + box.height / 2 + y }));
-    send("pointerdown", 11, -20, 0); send("pointerdown", 12, 20, 0);
-    send("pointermove", 11, -60, 0); send("pointermove", 12, 60, 0);
-    send("pointerup", 11, -60, 0); send("pointerup", 12, 60, 0);"""
-    page.run(script, editor.canvas)
+    x, y = editor.on_screen(0.5, 0.5)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+        page.driver.execute_cdp_cmd(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": points}
+        )
+
+    touch("touchStart", (x - 20, y))
+    touch("touchStart", (x - 20, y), (x + 20, y))
+    for far in (40, 60):
+        touch("touchMove", (x - far, y), (x + far, y))
+    touch("touchMove", (x - 40, y + 30), (x + 80, y + 30))
+    page.wait(lambda: editor.shift() == pytest.approx((20, 30), abs=1))
+    touch("touchEnd", (x - 40, y + 30))
+    touch("touchEnd")
     assert page.run("return wispEditor.state.zoom") == pytest.approx(3, abs=0.01)
     assert not editor.edits()["strokes"]
+
+
+def test_the_wheel_zooms_to_where_it_is_turned(page, editor):
+    corner = (0.3, 0.3)
+    turned = ScrollOrigin.from_element(editor.canvas, *editor.at(*corner))
+    zoom = "return wispEditor.state.zoom"
+    page.run("document.activeElement.blur()")
+    webdriver.ActionChains(page.driver).scroll_from_origin(turned, 0, -40).perform()
+    assert page.run(zoom) == 1  # the page's own, until one works in the editor
+    page.run("arguments[0].scrollIntoView({block: 'center'})", editor.canvas)
+    page.run("arguments[0].focus({preventScroll: true})", editor.canvas)
+    above = page.run("return scrollY")
+    webdriver.ActionChains(page.driver).scroll_from_origin(turned, 0, -200).perform()
+    page.wait(lambda: page.run(zoom) > 1)
+    page.rest()
+    assert page.run(zoom) == pytest.approx(1.65, abs=0.01) and page.run("return scrollY") == above
+    editor.drag(corner)  # what was under the pointer still is
+    page.wait(lambda: editor.edits()["keep"])
+    assert editor.edits()["keep"] == [pytest.approx(corner, abs=0.01)]
+    webdriver.ActionChains(page.driver).scroll_from_origin(turned, 0, 400).perform()
+    page.wait(lambda: page.run(zoom) == 1)
+    assert editor.shift() == (0, 0)
+
+
+@pytest.mark.parametrize("way", ["hand", "hand by touch", "space", "middle", "arrows"])
+def test_what_is_zoomed_into_is_moved(page, editor, way):
+    editor.press("r++")
+    hand = webdriver.ActionChains(page.driver)
+    if way == "arrows":
+        editor.press(Keys.ARROW_LEFT + Keys.ARROW_UP * 2)
+        assert editor.shift() == (40, 80)
+        editor.press(Keys.ARROW_RIGHT + Keys.ARROW_DOWN * 2)
+    else:
+        button = MouseButton.LEFT
+        if way == "space":
+            hand.key_down(Keys.SPACE).perform()
+            assert editor.canvas.value_of_css_property("cursor") == "grab"
+        elif way == "middle":
+            button = MouseButton.MIDDLE
+        else:
+            page.click("#wisp-editor [data-tool=hand]")
+        kind = "touch" if way.endswith("touch") else "mouse"
+        editor.drag((0.5, 0.5), (0.55, 0.55), (0.6, 0.7), kind=kind, button=button)
+        moved = editor.at(0.6, 0.7)
+        assert editor.shift() == pytest.approx(moved, abs=2)
+        # No farther than to the photo's own border.
+        for _ in range(4):
+            editor.drag((0.1, 0.1), (0.9, 0.9), kind=kind, button=button)
+        assert editor.shift() == pytest.approx(editor.farthest(), abs=1)
+        if way == "space":
+            hand.key_up(Keys.SPACE).perform()
+            assert editor.canvas.value_of_css_property("cursor") == "crosshair"
+        page.click("#wisp-editor [data-deed=whole]")
+    assert editor.shift() == (0, 0)
+    edits = editor.edits()
+    assert not (edits["strokes"] or edits["keep"] or edits["box"])
 
 
 def test_the_finished_picture_is_copied(page, editor):
@@ -510,6 +654,27 @@ def test_the_background_is_seen_before_the_server_answers(page, editor):
     page.wait(lambda: page.run(behind) == "rgb(255, 255, 255)")
     page.segment("#one-background", "transparent")
     page.wait(lambda: page.run(behind) != "rgb(255, 255, 255)")
+
+
+def test_a_picture_as_background_is_seen_and_is_in_the_file(page, editor, place):
+    wine = (120, 20, 60)
+    (place / "wine.png").write_bytes(encoded(np.full((60, 80, 3), wine, np.uint8), "PNG"))
+    editor.press("e")
+    editor.drag((0.1, 0.1), (0.2, 0.1))
+    editor.settled(1)
+    editor.press("h")  # without what was cut away
+    before = page.find("#wisp-view .pane-cutout img")[0].get_attribute("src")
+    page.segment("#one-background", "picture")
+    page.upload("#one-picture", place / "wine.png")
+    page.wait(lambda: editor.colour(0.15, 0.1) == wine)
+    shown = "return document.querySelector('#wisp-view .pane-cutout img').src"
+    page.wait(lambda: page.run(shown) != before)
+    page.rest()
+    picture = opened(page.download()).convert("RGB")
+    assert picture.getpixel((77, 51)) == wine
+    page.segment("#one-background", "transparent")
+    page.wait(lambda: editor.colour(0.15, 0.1) != wine)
+    page.rest()
 
 
 def test_batch_with_one_that_fails(page, place):
@@ -591,14 +756,46 @@ def test_dark_by_button_and_remembered(page):
     assert dark() != was
 
 
-def test_a_phone_needs_no_sideways_scrolling(page):
+@pytest.fixture
+def phone(page):
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    page.reload()
-    for name in ("batch", "inside", "history", "system", "single"):
-        page.tab(name)
-        assert page.run("return document.documentElement.scrollWidth") <= 390
+    page.driver.execute_cdp_cmd(
+        "Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 5}
+    )
+    yield page
+    page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_phone_needs_no_sideways_scrolling(phone):
+    phone.reload()
+    for name in ("batch", "inside", "history", "system", "single"):
+        phone.tab(name)
+        assert phone.run("return document.documentElement.scrollWidth") <= 390
+
+
+def test_a_stroke_by_touch_on_a_phone(phone, place):
+    phone.reload()
+    phone.upload("#wisp-photo", place / "astronaut.jpg")
+    phone.wait(lambda: "512 × 512 px" in phone.text("#wisp-status"))
+    editor = Editor(phone)
+    assert editor.alpha(0.45, 0.5) > 0
+    phone.click("#wisp-editor [data-tool=erase]")
+    phone.run("arguments[0].scrollIntoView({block: 'center'})", editor.canvas)
+    above = phone.run("return scrollY")
+    editor.drag((0.4, 0.4), (0.45, 0.5), (0.45, 0.6), kind="touch")
+    assert phone.run("return scrollY") == above
+    editor.settled(1)
+    assert editor.alpha(0.45, 0.5) == 0
+    assert np.asarray(opened(phone.download()))[256, 230, 3] == 0
+    assert phone.run("return document.documentElement.scrollWidth") <= 390
+    outside = """
+    return [...document.querySelectorAll("#wisp-editor *")].filter((one) => {
+      const { left, right, width } = one.getBoundingClientRect();
+      return width && (left < 0 || right > 390);
+    }).map((one) => one.outerHTML);"""
+    assert phone.run(outside) == []
 
 
 def test_everything_is_reached_by_the_tab_key(page):
