@@ -369,6 +369,11 @@ window.wispEditor = (() => {
   const start = () => { hook(); new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] }); new MutationObserver(hook).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "data-strokes"] }); };
   if (document.body) start();
   else document.addEventListener("DOMContentLoaded", start);
+  // The page's own events come only after the server was asked for the one before.
+  let laid = ["#ffffff", "#c8d0d8", null]; // as the fields begin
+  document.addEventListener("change", ({ target }) => {
+    if (target.matches("#one-background input")) window.wispEditor.backdrop(target.value, ...laid);
+  });
 
   return {
     show(pane) {
@@ -398,6 +403,7 @@ window.wispEditor = (() => {
     offer(file) { state.file = file?.url ?? null; },
     // Show at once what will lie behind; the server draws it into the file.
     backdrop(kind, one, two, picture) {
+      laid = [one, two, picture];
       const place = document.querySelector("#tab-single");
       const behind = {
         colour: one, gradient: `linear-gradient(${one}, ${two})`,

@@ -646,14 +646,28 @@ def test_the_finished_picture_is_copied(page, editor):
     page.segment("#one-background", "transparent")
 
 
-def test_the_background_is_seen_before_the_server_answers(page, editor):
-    page.segment("#one-background", "colour")
-    behind = (
-        "return getComputedStyle(document.querySelector('#wisp-editor .stage')).backgroundColor"
+def test_the_background_is_seen_before_the_server_is_asked(page, editor):
+    """The file needs the server, the preview does not: what would be asked is held back."""
+    page.rest()
+    page.run(
+        """
+        performance.clearResourceTimings();
+        const ask = window.fetch, gate = new Promise((open) => { window.openGate = open; });
+        window.held = 0;
+        window.fetch = async (...given) => { held += 1; await gate; return ask(...given); };"""
     )
-    page.wait(lambda: page.run(behind) == "rgb(255, 255, 255)")
+    style = "return getComputedStyle(document.querySelector('#wisp-editor .stage'))"
+    choose = "document.querySelector(`#one-background input[value='${arguments[0]}']`).click()"
+    page.run(choose, "colour")
+    page.wait(lambda: page.run(f"{style}.backgroundColor") == "rgb(255, 255, 255)")
+    page.run(choose, "gradient")
+    page.wait(lambda: "linear-gradient(rgb(255, 255, 255)" in page.run(f"{style}.backgroundImage"))
+    assert page.run("return held")  # the file is asked for, and that has come to the gate
+    assert page.run("return performance.getEntriesByType('resource').map((one) => one.name)") == []
+    page.run("openGate()")
     page.segment("#one-background", "transparent")
-    page.wait(lambda: page.run(behind) != "rgb(255, 255, 255)")
+    page.wait(lambda: "conic-gradient" in page.run(f"{style}.backgroundImage"))
+    page.rest()
 
 
 def test_a_picture_as_background_is_seen_and_is_in_the_file(page, editor, place):
