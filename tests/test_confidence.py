@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.confidence import Case, auroc, diagram, examine, fit, threshold, unseen
+from eval.confidence import Case, alarmed, auroc, diagram, examine, fit, threshold, unseen
 from pipeline import confidence, models
 from pipeline.looks import Looks
 from pipeline.views import Box, Sight
@@ -88,6 +88,18 @@ def test_no_photo_is_scored_by_a_fit_that_saw_it():
     weights, constant = fit(names, good)
     assert auroc(names @ weights + constant, good) == 1
     assert auroc(unseen(names, good, folds), good) < 0.65
+
+
+def test_no_photo_is_called_unsure_by_a_threshold_that_saw_it():
+    rng = np.random.default_rng(4)
+    good, folds = rng.random(2000) < 0.7, np.arange(2000) % 5
+    figures = good[:, None] + rng.normal(0, 0.7, (2000, 2))
+    alarms = alarmed(figures, good, folds)
+    assert 0.03 < alarms[good].mean() < 0.07 and alarms[~good].mean() > 0.4
+    # What becomes of one fold says nothing of where its own threshold lies.
+    others = good.copy()
+    others[folds == 0] = rng.random(400) < 0.7
+    assert np.array_equal(alarmed(figures, others, folds)[folds == 0], alarms[folds == 0])
 
 
 def test_a_diagram_is_a_picture(tmp_path):

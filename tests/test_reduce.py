@@ -13,7 +13,7 @@ PHOTO = np.asarray(data.astronaut(), np.uint8)
 
 def test_each_pixel_is_the_mean_of_its_area() -> None:
     """Against scikit-image, where areas are whole pixels; in floats to the last bits."""
-    picture = PHOTO.astype(np.float32) / 255
+    picture = PHOTO.astype(np.float32) / np.float32(255)
     wanted = block_reduce(picture, (8, 4, 1), np.mean)
     np.testing.assert_allclose(by_area(picture, (64, 128)), wanted, atol=1e-6)
     np.testing.assert_allclose(

@@ -140,9 +140,28 @@ def test_held_out_cases_are_measured_plain_and_by_hints(prepared):
     assert any("| scene:products | box | 6 | oracle |" in line for line in lines)
     assert not any("| box |" in line and "blind" in line for line in lines)
     empty = next(line for line in lines if "scene:empty" in line)
-    assert "| 0.0000 | 100% |" in empty
+    assert "| – | 0.0000 | 100% |" in empty
+    assert sum("| scene:several products | plain |" in line for line in lines) in (0, 2)
     photos = [line for line in lines if line.startswith("| all photos |")]
     assert len(photos) == sum(line.startswith("| people |") for line in lines) > 1
+
+
+def test_photos_are_measured_as_they_are_with_two_looks(folder, prepared):
+    whole, squares = cases.whole_photos(folder, 1), cases.photo_cases(Prepared(prepared, "held"), 1)
+    pairs = list(zip(whole, squares, strict=True))
+    assert [(one.source, other.source) for one, other in pairs] == [
+        (s, s) for s in ("film", "people")
+    ]
+    for one, other in pairs:
+        assert one.photo.shape[:2] == one.truth.shape == (90, 70)
+        assert one.truth.mean() == pytest.approx(other.truth.mean(), abs=0.02)
+        once, twice = (cases.asker("wisp", n)[0](one.photo, one.truth) for n in (1, 2))
+        assert once.shape == twice.shape == (90, 70) and not np.array_equal(once, twice)
+    many = ["--data", str(folder), "--looks", "2", "--prepared", str(prepared)]
+    refused = CliRunner().invoke(cases.main, ["coarse.onnx", *many])
+    assert refused.exit_code == 2 and "once" in refused.output
+    done = CliRunner().invoke(cases.main, ["wisp", *many, "--most", "1", "--scenes", "0"])
+    assert done.exit_code == 0 and "| all photos | plain | 2 | wisp |" in done.output, done.output
 
 
 def test_what_is_held_out_can_be_named(folder, prepared):
