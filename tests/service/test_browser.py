@@ -565,17 +565,20 @@ def test_two_fingers_zoom_and_draw_nothing(page, editor):
 def test_the_wheel_zooms_to_where_it_is_turned(page, editor):
     corner = (0.3, 0.3)
     turned = ScrollOrigin.from_element(editor.canvas, *editor.at(*corner))
-    zoom = "return wispEditor.state.zoom"
+    zoom, above = "return wispEditor.state.zoom", "return scrollY"
     page.run("document.activeElement.blur()")
-    webdriver.ActionChains(page.driver).scroll_from_origin(turned, 0, -40).perform()
-    assert page.run(zoom) == 1  # the page's own, until one works in the editor
     page.run("arguments[0].scrollIntoView({block: 'center'})", editor.canvas)
+    before = page.run(above)
+    webdriver.ActionChains(page.driver).scroll_from_origin(turned, 0, -40).perform()
+    # The page's own, until one works in the editor; it moves when it comes to it.
+    page.wait(lambda: page.run(above) == before - 40)
+    assert page.run(zoom) == 1
     page.run("arguments[0].focus({preventScroll: true})", editor.canvas)
-    above = page.run("return scrollY")
     webdriver.ActionChains(page.driver).scroll_from_origin(turned, 0, -200).perform()
     page.wait(lambda: page.run(zoom) > 1)
     page.rest()
-    assert page.run(zoom) == pytest.approx(1.65, abs=0.01) and page.run("return scrollY") == above
+    assert page.run(zoom) == pytest.approx(1.65, abs=0.01)
+    assert page.run(above) == before - 40
     editor.drag(corner)  # what was under the pointer still is
     page.wait(lambda: editor.edits()["keep"])
     assert editor.edits()["keep"] == [pytest.approx(corner, abs=0.01)]
