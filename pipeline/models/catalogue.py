@@ -109,7 +109,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner_int8.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="22d95e48c602ee216eb8c0ee4a45cac82838aa0e5750e0f119c34e00489dc1b7",
+        sha256="0001e51e247d4cfec17a963071553bafb221f579765f200c8903c10d6ec4b9f2",
         purpose="hair, fur and other edges; the default",
         fp32_variant="wisp-fp32",
     ),
@@ -117,7 +117,7 @@ REFINERS: dict[str, RefinerModel] = {
         path=WEIGHTS / "refiner.onnx",
         licence="see MODEL_CARD_refiner.md beside the file",
         source="bundled; trained by train_refiner.py",
-        sha256="02a7a631ac193edacaa74858f09e3f8d37e0e74f982abb94c96fe1ae0569bf19",
+        sha256="7af2fdf5b13c2719e646c95ace513896f0d2f364a140a3579bfae9dfeb5babb5",
         purpose="the default in 32 bits, which other devices than a CPU take by themselves",
     ),
     # Less exact, for who may not ship what was trained on pictures for research.
