@@ -329,7 +329,7 @@ class Editor:
         self,
         *places: tuple[float, float],
         kind: str = "mouse",
-        button: MouseButton = MouseButton.LEFT,
+        button: int = MouseButton.LEFT,
     ) -> None:
         pointer = PointerInput(kind, kind)
         actions = ActionBuilder(self.page.driver, mouse=pointer, duration=20)
@@ -381,7 +381,8 @@ class Editor:
         self.page.run("arguments[0].scrollIntoView({block: 'center'})", self.canvas)
         seen = opened(self.canvas.screenshot_as_png).convert("RGB")
         right, down = self.at(x, y)
-        return seen.getpixel((seen.width // 2 + right, seen.height // 2 + down))
+        red, green, blue = np.asarray(seen)[seen.height // 2 + down, seen.width // 2 + right]
+        return int(red), int(green), int(blue)
 
 
 @pytest.fixture
