@@ -8,7 +8,7 @@ themselves: :mod:`u2net.cases`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -106,11 +106,19 @@ def table(rows: dict[str, list[tuple[float, float, float]]]) -> str:
     return "\n".join(lines)
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("data_folder", metavar="DATA", type=click.Path(exists=True, path_type=Path))
-@click.option("--model", default=Settings.model, help="Stage 1.")
-@click.option("--most", default=12, help="Photos of a source, spread over it; 0 takes all.")
-@click.option("--all", "everything", is_flag=True, help="No photo of DATA was trained on.")
+def on_photos(measure: Callable[..., None]) -> click.Command:
+    """Make a command of what measures :func:`photos` of a folder with a stage-1 model."""
+    for parameter in (
+        click.option("--all", "everything", is_flag=True, help="No photo of DATA was trained on."),
+        click.option("--most", default=12, help="Photos of a source, spread over it; 0 takes all."),
+        click.option("--model", default=Settings.model, help="Stage 1."),
+        click.argument("data_folder", metavar="DATA", type=click.Path(exists=True, path_type=Path)),
+    ):
+        measure = parameter(measure)
+    return click.command(cls=Command, context_settings={"show_default": True})(measure)
+
+
+@on_photos
 def main(data_folder: Path, model: str, most: int, everything: bool) -> None:
     """Measure what a box and clicks are worth, on the held-out photos with truth of DATA."""
     cutout = Cutout(model=model)

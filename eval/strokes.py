@@ -25,9 +25,8 @@ import numpy as np
 
 from eval.confidence import LOOKS, Case
 from eval.hand import next_stroke
-from eval.hints import FOUND, figures, photos, place, true_box
+from eval.hints import FOUND, figures, on_photos, photos, place, true_box
 from pipeline import Cutout, Result, Settings, retouch
-from pipeline.cli.command import Command
 from pipeline.looks import Looks
 from pipeline.retouch import Stroke
 from pipeline.selection import EVERYTHING, Selection
@@ -152,11 +151,7 @@ def times(seconds: dict[str, list[tuple[float, float]]]) -> str:
     return "\n".join(lines)
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("data_folder", metavar="DATA", type=click.Path(exists=True, path_type=Path))
-@click.option("--model", default=Settings.model, help="Stage 1.")
-@click.option("--most", default=12, help="Photos of a source, spread over it; 0 takes all.")
-@click.option("--all", "everything", is_flag=True, help="No photo of DATA was trained on.")
+@on_photos
 def main(data_folder: Path, model: str, most: int, everything: bool) -> None:
     """Measure strokes on the held-out photos with truth of DATA, and seconds at 1080p."""
     kept = measure(Cutout(model=model), photos(data_folder, most, everything))
